@@ -1,0 +1,56 @@
+# make demo   teacher in, student and router out, on a data set that installs with the project
+# make test   the whole test-suite
+# make lint   ruff, mypy --strict, the contract on imports
+# make format put the code in the form that lint asks for
+#
+# Each target works alone on a fresh clone: it makes .venv and installs what it needs there.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+INSTALL    := $(BIN)/python -m pip install -q -c constraints.txt
+INPUTS     := pyproject.toml constraints.txt
+HAS_PIP    := $(VENV)/.made
+HAS_SEARCH := $(VENV)/.search
+HAS_DEV    := $(VENV)/.dev
+
+.PHONY: demo test lint format clean
+
+# The command line refuses an existing folder, and a demo is meant to be repeated.
+demo: $(HAS_SEARCH)
+	rm -rf runs/demo
+	$(BIN)/understudy demo --out runs/demo
+
+test: $(HAS_DEV)
+	$(BIN)/python -m pytest
+
+lint: $(HAS_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(HAS_DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-base build *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	    .hypothesis .import_linter_cache
+
+# Stamps: an install is repeated only when what it was made from has changed.
+$(HAS_PIP):
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(HAS_SEARCH): $(HAS_PIP) $(INPUTS)
+	$(INSTALL) -e '.[search]'
+	@touch $@
+
+# The development tools come on top of `search`, so this install serves the demo as well.
+$(HAS_DEV): $(HAS_PIP) $(INPUTS)
+	$(INSTALL) -e '.[search,dev]'
+	@touch $@ $(HAS_SEARCH)

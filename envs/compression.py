@@ -1,0 +1,117 @@
+"""The compression of one teacher as a Gymnasium environment (Zhang, section IV-B)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from envs.cost import cost
+from envs.layers import anatomy
+from envs.moves import Moves
+from envs.netspec import NetSpec
+from envs.resolve import Student, compress
+from envs.reward import Reward, compression
+from envs.viewer import draw
+
+Observation = NDArray[np.float32]
+Info = dict[str, Any]
+
+
+class CompressionEnv(gym.Env[Observation, np.int64]):
+    """Shrink or remove one weight layer per step; the last step pays.
+
+    Observation, shape (5,), float32: the state s_t = (l, k, d, p, o) of the layer to decide on
+    (Eq. 2): type (1 convolution, 2 linear), kernel, stride, padding, outputs. All zeros after
+    the last layer.
+
+    Action: index into the pool Φ (Eq. 3). ``info["action_mask"]`` (int8, shape (len(Φ),)) marks
+    the legal ones. An illegal action counts as the nearest legal coefficient, and
+    ``info["action"]`` says which was taken.
+
+    Reward: 0 until the episode ends; then R of accuracy and compression (γ = 1). Without an
+    ``accuracy`` the environment cannot know R, pays 0 and leaves it to whoever distils
+    ``info["student"]`` elsewhere, as the search does on Ray.
+
+    At the end ``info`` holds ``student`` (:class:`envs.resolve.Student`), ``cost``
+    (:class:`envs.cost.Cost`), ``compression`` (C of Eq. 5) and, where known, ``accuracy``.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+
+    def __init__(
+        self,
+        teacher: NetSpec,
+        moves: Moves,
+        reward: Reward,
+        accuracy: Callable[[Student], float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Set up an episode.
+
+        Args:
+            teacher: what is compressed.
+            moves: pool and scaled fields.
+            reward: of (accuracy, compression).
+            accuracy: distils or predicts; accuracy of a student in [0, 1].
+            render_mode: ``"ansi"`` or None.
+        """
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode is {render_mode!r}; expected 'ansi' or None")
+        self.teacher, self.moves, self.reward, self.accuracy = teacher, moves, reward, accuracy
+        self.render_mode = render_mode
+        self.layers = anatomy(teacher).layers
+        self.masks = moves.masks(self.layers)
+        self.teacher_cost = cost(teacher)
+        self._states = np.vstack([anatomy(teacher).states(), np.zeros((1, 5), np.float32)])
+        self.observation_space = spaces.Box(
+            0.0, float(self._states.max()), shape=(5,), dtype=np.float32
+        )
+        self.action_space = spaces.Discrete(len(moves.pool))
+        self._taken: list[int] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, Info]:
+        """Begin with the first layer of the whole teacher."""
+        super().reset(seed=seed)
+        self._taken = []
+        return self._states[0].copy(), self._info()
+
+    def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, Info]:
+        """Decide on one layer."""
+        if len(self._taken) == len(self.layers):
+            raise RuntimeError("the episode is over: call reset() first")
+        self._taken.append(self._nearest_legal(int(action)))
+        info = self._info() | {"action": self._taken[-1]}
+        done = len(self._taken) == len(self.layers)
+        value = 0.0
+        if done:
+            student = compress(self.teacher, self.moves, self._taken)
+            spent = cost(student.spec)
+            ratio = compression(spent.bytes, self.teacher_cost.bytes)
+            info |= {"student": student, "cost": spent, "compression": ratio}
+            if self.accuracy is not None:
+                info["accuracy"] = self.accuracy(student)
+                value = self.reward(info["accuracy"], ratio)
+        return self._states[len(self._taken)].copy(), value, done, False, info
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The layers before and after the actions so far, one line each."""
+        if self.render_mode is None:
+            return None
+        undecided = [self.moves.keep] * (len(self.layers) - len(self._taken))
+        return draw(self.teacher, self.moves, [*self._taken, *undecided], len(self._taken))
+
+    def _info(self) -> Info:
+        step = min(len(self._taken), len(self.layers) - 1)
+        return {"action_mask": self.masks[step].copy()}
+
+    def _nearest_legal(self, action: int) -> int:
+        legal = np.flatnonzero(self.masks[len(self._taken)])
+        distance = np.abs(np.array(self.moves.pool)[legal] - self.moves.pool[action])
+        return int(legal[np.argmin(distance)])

@@ -1,0 +1,1 @@
+"""Who to trust: fitting, ranking, calibrating and exporting the router."""

@@ -1,0 +1,301 @@
+"""Fit every router, and rank them by what they do for the pair.
+
+The order is by area under the deferral curve on the validation part, measured on the scores that
+the ONNX file gives. Those that the data cannot tell from the best are *tied*, and of tied ones
+the smallest wins: a learned router must earn its kilobytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BadInput
+from routers import export, metrics
+from routers.families import FAMILIES
+from routers.features import Feature, feature
+from routers.labels import student_right
+from routers.qbc import SAMPLING
+from routers.scores import SCORES
+
+Logits = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
+Model = bytes  # a serialised onnx.ModelProto
+
+# Below this many errors a fitted router mostly learns noise.
+LEAST_COMPLEX_ROWS = 20
+CONFIDENCE = 0.95
+_BLOCK = 2_000_000  # resampled rows held at a time: a few dozen MB
+
+# Called after each candidate with its name, how many are done, and how many there are.
+OnEvent = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class RouterData:
+    """What ranking needs, all of it from the student that ships.
+
+    Logits are float N×K, labels int N, ``validation_teacher_right`` N of 0 and 1. Neither part
+    may have been seen by the student's training.
+    """
+
+    router_logits: Logits
+    router_labels: NDArray[np.int64]
+    validation_logits: Logits
+    validation_labels: NDArray[np.int64]
+    validation_teacher_right: NDArray[np.integer[Any]] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RankedRouter:
+    """One router as the ranking saw it.
+
+    ``kind``: "family" (fitted) or "score" (not). ``area``: mean accuracy of the pair over all
+    appealing rates on the validation part, with its 95 % bootstrap interval. ``auroc``: nan where
+    the student is right everywhere or nowhere. ``bytes`` and ``model``: the ONNX file.
+    ``microseconds``: one row on one thread; for information, it moves from run to run and never
+    decides. ``tied``: the data cannot tell it from the best. ``reason``: why it is out of the
+    race ("" if it is in); then area is nan and the model may be empty.
+    """
+
+    name: str
+    kind: str
+    area: float = math.nan
+    area_low: float = math.nan
+    area_high: float = math.nan
+    auroc: float = math.nan
+    bytes: int = 0
+    microseconds: float = math.nan
+    model: Model = b""
+    tied: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Routers, the winner first, then the tied, the others by area, and those out of the race.
+
+    ``complex_rows``: M, the student's errors on the router part; ``error_rate``: their natural
+    share there (a balanced fit hides it). ``oracle_area`` and ``random_area``: the best and the
+    blind, on the validation part. ``note``: one or two sentences for the report.
+    """
+
+    rows: tuple[RankedRouter, ...]
+    winner: RankedRouter
+    complex_rows: int
+    error_rate: float
+    oracle_area: float
+    random_area: float
+    note: str
+
+
+class _Entry(NamedTuple):
+    row: RankedRouter
+    scores: NDArray[np.float32] | None  # on the validation part, as the file gives them
+
+
+def fit_and_rank(
+    data: RouterData,
+    *,
+    families: Sequence[str] = tuple(FAMILIES),
+    scores: Sequence[str] = tuple(SCORES),
+    sampling: str = "qbc",
+    r: float = 0.5,
+    features: str = "logits",
+    seed: int,
+    resamples: int = 1000,
+    on_event: OnEvent | None = None,
+) -> Ranking:
+    """Fit ``families`` on the router part, add ``scores``, rank all on the validation part.
+
+    ``sampling`` and ``r`` choose the rows of the fit (:data:`SAMPLING`); ``features`` what the
+    families look at. With fewer than 20 complex rows, or no normal one, families are listed
+    unfitted with the reason. BadInput for an unknown name and where no score is given, as the
+    baselines always take part.
+    """
+    look = _check_names(families, scores, sampling, features)
+    entries, right = [], student_right(data.router_logits, data.router_labels)
+    M, total = int(np.sum(right == 0)), len(scores) + len(families)
+
+    def done(entry: _Entry) -> None:
+        entries.append(entry)
+        if on_event is not None:
+            on_event(entry.row.name, len(entries), total)
+
+    for name in scores:
+        done(_score(name, data))
+    unfit = _too_few(M, len(right))
+    if families and not unfit:
+        described = look.compute(data.router_logits)
+        rows = SAMPLING[sampling](described, right, r=r, seed=seed)
+        described, right = described[rows], right[rows]
+    for name in families:
+        if unfit:
+            done(_Entry(RankedRouter(name, "family", reason=unfit), None))
+        else:
+            done(_family(name, described, right, look, data, seed))
+    return _rank(entries, data, M, unfit, resamples, seed)
+
+
+def _check_names(
+    families: Sequence[str], scores: Sequence[str], sampling: str, features: str
+) -> Feature:
+    for what, given, known in (
+        ("router family", families, FAMILIES),
+        ("router score", scores, SCORES),
+        ("sampling of router rows", [sampling], SAMPLING),
+    ):
+        for name in given:
+            if name not in known:
+                raise BadInput(
+                    f"unknown {what}",
+                    value=repr(name),
+                    bound=f"one of {', '.join(sorted(known))}",
+                    remedy="Choose among these.",
+                )
+    if not scores:
+        raise BadInput(
+            "no score in the ranking",
+            value="none",
+            bound=f"at least one of {', '.join(sorted(SCORES))}",
+            remedy="Scores cost nothing, and are what a fitted router must beat.",
+        )
+    return feature(features)
+
+
+def _too_few(M: int, rows: int) -> str:
+    if M < LEAST_COMPLEX_ROWS:
+        return (
+            f"not fitted: the student errs on {M} of {rows} router rows, "
+            f"fewer than the {LEAST_COMPLEX_ROWS} that a fit needs"
+        )
+    if rows == M:
+        return f"not fitted: the student errs on all {rows} router rows"
+    return ""
+
+
+def _score(name: str, data: RouterData) -> _Entry:
+    logits = data.validation_logits
+    member = SCORES[name]
+    model = member.to_onnx(logits.shape[1]).SerializeToString(deterministic=True)
+    return _checked(RankedRouter(name, "score", model=model), member.score(logits), logits)
+
+
+def _family(
+    name: str,
+    described: NDArray[np.float32],
+    right: NDArray[np.int64],
+    look: Feature,
+    data: RouterData,
+    seed: int,
+) -> _Entry:
+    row, logits = RankedRouter(name, "family"), data.validation_logits
+    try:
+        fitted = FAMILIES[name](described, right, seed)
+        expected = fitted.score(look.compute(logits))
+        model = fitted.to_onnx(logits.shape[1], look).SerializeToString(deterministic=True)
+        return _checked(replace(row, model=model), expected, logits)
+    except Exception as error:
+        # One family that three libraries disagree on must not cost the job its other eight.
+        return _Entry(replace(row, reason=f"{type(error).__name__}: {error}"), None)
+
+
+def _checked(row: RankedRouter, expected: Floats, logits: Logits) -> _Entry:
+    row = replace(row, bytes=len(row.model), microseconds=export.microseconds(row.model, logits))
+    try:
+        return _Entry(row, export.check_export(expected, row.model, logits))
+    except export.ExportMismatch as mismatch:
+        return _Entry(replace(row, reason=str(mismatch)), None)
+
+
+def _rank(
+    entries: Sequence[_Entry], data: RouterData, M: int, unfit: str, resamples: int, seed: int
+) -> Ranking:
+    right = student_right(data.validation_logits, data.validation_labels)
+    teacher = data.validation_teacher_right
+    running = [(entry.row, entry.scores) for entry in entries if entry.scores is not None]
+    out = [entry.row for entry in entries if entry.scores is None]
+    if not running:
+        raise RuntimeError("no router is left: " + "; ".join(f"{r.name}: {r.reason}" for r in out))
+
+    areas = _bootstrap([scores for _, scores in running], right, teacher, resamples, seed)
+    rows = _judged(
+        [
+            replace(
+                row,
+                area=metrics.area_under(metrics.deferral_curve(scores, right, teacher)),
+                auroc=metrics.auroc(scores, right),
+            )
+            for row, scores in running
+        ],
+        areas,
+    )
+    winner = rows[0]
+    return Ranking(
+        rows=(*rows, *out),
+        winner=winner,
+        complex_rows=M,
+        error_rate=M / len(data.router_labels),
+        oracle_area=metrics.area_under(metrics.oracle_curve(right, teacher)),
+        random_area=metrics.area_under(metrics.random_curve(right, teacher)),
+        note=_note(winner, rows, unfit),
+    )
+
+
+def _bootstrap(
+    scores: Sequence[NDArray[np.float32]],
+    right: NDArray[np.int64],
+    teacher: NDArray[Any],
+    resamples: int,
+    seed: int,
+) -> Floats:
+    """Areas, routers × resamples; one draw of rows serves all routers, so they pair up."""
+    rng, rows = np.random.default_rng(seed), len(right)
+    step = max(1, _BLOCK // rows)
+    blocks = []
+    for begin in range(0, resamples, step):
+        size = min(step, resamples - begin)
+        counts = rng.multinomial(rows, np.full(rows, 1 / rows), size=size)
+        blocks.append([metrics.bootstrap_areas(s, right, teacher, counts) for s in scores])
+    areas: Floats = np.concatenate(blocks, axis=1)
+    return areas
+
+
+def _judged(rows: list[RankedRouter], areas: Floats) -> list[RankedRouter]:
+    """``rows`` with intervals and ties, in the order of the ranking."""
+    tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+    best = max(range(len(rows)), key=lambda i: rows[i].area)
+    low, high = np.quantile(areas, tails, axis=1)
+    # Tied: the interval of the paired difference to the best does not lie below zero.
+    reach = np.quantile(areas - areas[best], tails[1], axis=1)
+    judged = [
+        replace(row, area_low=float(low[i]), area_high=float(high[i]), tied=bool(reach[i] >= 0))
+        for i, row in enumerate(rows)
+    ]
+    return sorted(judged, key=_place)
+
+
+def _place(row: RankedRouter) -> tuple[bool, int, float, int, str]:
+    """Tied ones first, by whole KB (bytes within one KB are no difference), the others by area."""
+    kilobytes = math.ceil(row.bytes / 1024) if row.tied else 0
+    return not row.tied, kilobytes, -row.area, row.bytes, row.name
+
+
+def _note(winner: RankedRouter, rows: Sequence[RankedRouter], unfit: str) -> str:
+    tied = sum(row.tied for row in rows)
+    parts = [f"Fitted families are {unfit}."] if unfit else []
+    if tied > 1:
+        parts.append(
+            f"{tied} routers cannot be told apart on the validation part; "
+            f"{winner.name} is the smallest of them."
+        )
+    elif len(rows) > 1:
+        parts.append(f"{winner.name} is better than every other at 95 % confidence.")
+    if winner.kind == "score" and any(row.kind == "family" for row in rows):
+        parts.append("It needs no fitting: no fitted router earned its size here.")
+    return " ".join(parts)

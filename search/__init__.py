@@ -1,0 +1,1 @@
+"""Finding the student: agent, candidates on Ray workers, ledger, pipeline and what ships."""

@@ -1,0 +1,130 @@
+"""The demo: the main job on real data that install with the project, in about two minutes.
+
+scikit-learn's digits are 1,797 scanned digits of 8×8 pixels. A small CNN is trained on the first
+of them; the rest it never sees, so every figure of the pair is honest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge.errors import BadInput
+from edge.preprocess import Preprocess
+from search.events import Event, Progress, Stage
+from search.pipeline import run
+from search.preparation import Telling
+from search.spec import JobSpec, make_spec
+from teachers import zoo
+from teachers.datasets import Dataset, load_dataset
+from teachers.formats import save_teacher
+from teachers.manifest import TeacherManifest
+from teachers.training import train_classifier
+
+UNSEEN = 900
+EPOCHS = 25
+SAMPLES = 12
+
+
+def demo_spec(out: Path, teacher: Path, seed: int, max_kb: float) -> JobSpec:
+    """The demo's job: a student of at most a tenth of the teacher's KB."""
+    return make_spec(
+        {
+            "teacher": str(teacher),
+            "data": "digits",
+            "out": str(out),
+            "seed": seed,
+            "max_kb": max_kb,
+            "budget": 16,
+            "proxy_epochs": 15,
+            "final_epochs": 60,
+            "batch_size": 64,
+        }
+    )
+
+
+def run_demo(out: str | Path, seed: int = 0) -> Iterator[Event]:
+    """Train a teacher, search, and write sample images to try the bundle on.
+
+    Raises:
+        BadInput: the folder exists.
+    """
+    out = Path(out)
+    if out.exists():
+        raise BadInput(
+            "the output folder exists",
+            value=str(out),
+            bound="a folder that does not exist yet",
+            remedy="Choose another --out, or remove it.",
+        )
+    try:
+        teacher, kb = yield from _teacher(out / "teacher" / "digits.safetensors", seed)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    spec = demo_spec(out, teacher, seed, round(kb / 10, 1))
+    yield from run(spec, own_folder=False)
+    _write_samples(load_dataset("digits", _preprocess()), out / "samples")
+
+
+def _preprocess() -> Preprocess:
+    # mean and standard deviation of the first 897 images, what the teacher trains on
+    return Preprocess(1, 8, 8, mean=(0.3053,), std=(0.3764,))
+
+
+def _teacher(path: Path, seed: int) -> Telling[tuple[Path, float]]:
+    yield Stage("teacher", "a small CNN on the first 897 of 1,797 digits")
+    preprocess = _preprocess()
+    data = load_dataset("digits", preprocess)
+    torch.manual_seed(seed)
+    module = zoo.build("small_cnn", input_shape=preprocess.input_shape, classes=10)
+    seen = data.train_rows - UNSEEN
+    images, labels = _shifted(data.images[:seen], data.labels[:seen])
+    told: list[Event] = []
+    train_classifier(
+        module,
+        images,
+        labels,
+        preprocess,
+        epochs=EPOCHS,
+        batch_size=64,
+        learning_rate=3e-3,
+        seed=seed,
+        on_epoch=lambda epoch: told.append(
+            Progress(epoch.number, EPOCHS, f"loss {epoch.loss:.3f}")
+        ),
+    )
+    yield from told
+    manifest = TeacherManifest(
+        "small_cnn", preprocess, data.class_names, unseen=f"last {UNSEEN} rows"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_teacher(module, manifest, path)
+    return path, sum(
+        tensor.numel() * tensor.element_size() for tensor in module.state_dict().values()
+    ) / 1024
+
+
+def _shifted(
+    images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The images and their copies moved by one pixel up, down, left and right."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = images.shape[1:3]
+    moves = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+    copies = [padded[:, top : top + height, left : left + width] for top, left in moves]
+    return np.concatenate(copies), np.tile(labels, len(moves))
+
+
+def _write_samples(data: Dataset, folder: Path) -> None:
+    """A few of the last rows as PNG files, named by their class."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in range(len(data.labels) - SAMPLES, len(data.labels)):
+        name = f"{row}-is-{data.class_names[data.labels[row]]}.png"
+        Image.fromarray(np.squeeze(data.images[row], -1)).save(folder / name)

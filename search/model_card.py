@@ -1,0 +1,66 @@
+"""The model card that ships with a bundle: Markdown, every figure with its part of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edge.manifest import Figure, Manifest
+from routers.ranking import Ranking
+
+_TITLES = {
+    "student_accuracy": "Student alone",
+    "teacher_accuracy": "Teacher alone",
+    "pair_accuracy": "Student and teacher together",
+    "appeals": "Share of inputs appealed",
+    "acc_i": "Share of the gap won back (AccI)",
+}
+
+
+def model_card(manifest: Manifest, ranking: Ranking, parts: Mapping[str, int]) -> str:
+    """What someone who is handed the bundle wants to know before using it."""
+    shape = "×".join(map(str, manifest.preprocess.input_shape))
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"An image classifier for {len(manifest.class_names)} classes, made by understudy on "
+        f"{manifest.created}: a student for the device, and a router that decides for every "
+        "input whether the student's answer stands or the teacher is asked.",
+        "",
+        f"- **Input**: images {shape} (channels × height × width), mean "
+        f"{list(manifest.preprocess.mean)}, standard deviation {list(manifest.preprocess.std)} "
+        "after division by 255.",
+        f"- **Student**: {manifest.student.kb:,.1f} KB of fp32 weights, "
+        f"{manifest.student.parameters:,} parameters, {manifest.student.macs:,} "
+        "multiply-accumulates per image.",
+        f"- **Teacher**: {manifest.teacher.name}, {manifest.teacher.kb:,.0f} KB.",
+        f"- **Router**: {manifest.router.name} ({manifest.router.kind}). An input is appealed "
+        f"where its score is below {manifest.threshold:.6g}, set on the calibration part for at "
+        f"most {manifest.appeals_budget:.0%} appeals.",
+        "",
+        "## Figures",
+        "",
+        "Measured in ONNX Runtime on the files in this folder.",
+        "",
+        "| figure | " + " | ".join(part for part in _parts(manifest)) + " |",
+        "|---" * (1 + len(_parts(manifest))) + "|",
+    ]
+    names = dict.fromkeys(name.split(".", 1)[1] for name in manifest.figures)
+    for name in names:
+        cells = [_cell(manifest.figures.get(f"{part}.{name}")) for part in _parts(manifest)]
+        lines.append(f"| {_TITLES.get(name, name.replace('_', ' '))} | " + " | ".join(cells) + " |")
+    lines += ["", "Rows: " + ", ".join(f"{part} {rows:,}" for part, rows in parts.items()) + "."]
+    lines += ["", "## How the router was chosen", "", ranking.note]
+    if manifest.warnings:
+        lines += ["", "## Warnings", "", *(f"- {warning}" for warning in manifest.warnings)]
+    lines += ["", "## Classes", "", ", ".join(manifest.class_names), ""]
+    return "\n".join(lines)
+
+
+def _parts(manifest: Manifest) -> list[str]:
+    return list(dict.fromkeys(figure.part for figure in manifest.figures.values()))
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
+        return "not defined"
+    return f"{figure.value:.2%}"

@@ -1,0 +1,163 @@
+"""One finished run as the report shows it: plain values, no torch, no ledger, no models.
+
+Whoever has run the search fills in a :class:`RunRecord`; the report draws it. Shares (accuracies,
+rates) are in [0, 1], sizes in KB of 1,024 bytes of fp32 parameters and buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+PARTS: dict[str, str] = {
+    "distillation": "what candidates are trained on",
+    "router": "what routers are fitted on; withheld from distillation",
+    "validation": "chooses the student and ranks the routers",
+    "calibration": "fixes the threshold",
+    "test": "opened once, after everything was fixed",
+}
+
+
+def _known_part(part: str, what: str) -> None:
+    if part not in PARTS:
+        raise ValueError(f"{what} names the part {part!r}; expected one of {', '.join(PARTS)}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number and where it comes from.
+
+    ``unit``: "share" (shown in per cent) or the unit itself ("KB", "ms", "" for a pure number).
+    ``rows``: how many rows of ``part`` it was measured on. ``value``: None where it is undefined
+    (AccI where the teacher is no better than the student). ValueError for an unknown part.
+    """
+
+    name: str
+    value: float | None
+    part: str
+    rows: int
+    unit: str = "share"
+
+    def __post_init__(self) -> None:
+        _known_part(self.part, f"the figure {self.name!r}")
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """The model submitted; ``figures``: what it reaches, part by part."""
+
+    name: str
+    kb: float
+    parameters: int
+    macs: int
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudentFacts:
+    """The student that ships; ``actions``: its coefficients, layer by layer."""
+
+    kb: float
+    parameters: int
+    macs: int
+    actions: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """One evaluated candidate.
+
+    ``accuracy`` is on the validation part, None where ``status`` is not "done"; then ``reason``
+    says why and the reward is 0. ``within_limits``: the job's limits on size and drop are kept.
+    """
+
+    number: int
+    accuracy: float | None
+    kb: float
+    macs: int
+    reward: float
+    within_limits: bool
+    seconds: float
+    status: str = "done"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One weight layer of the teacher and what became of it.
+
+    ``before``, ``after``: shapes in words, such as "3×3, 64 → 128, /2"; ``after`` is "" for a
+    layer that was removed. ``coefficient``: None where the layer had no choice.
+    """
+
+    name: str
+    kind: str
+    before: str
+    after: str
+    coefficient: float | None
+    kb_before: float
+    kb_after: float
+
+    @property
+    def removed(self) -> bool:
+        return self.kb_after == 0
+
+
+@dataclass(frozen=True)
+class RouterRow:
+    """One ranked router; ``area`` with its 95 % interval on the validation part, nan if out."""
+
+    name: str
+    kind: str
+    area: float
+    area_low: float
+    area_high: float
+    auroc: float
+    kb: float
+    microseconds: float
+    note: str = ""
+
+
+# Appealing rates and the pair's accuracies at them; both ascend from rate 0 to rate 1.
+CurvePoints = tuple[Sequence[float], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run.
+
+    ``thresholds``: c0, a0, alpha, beta, max_kb, max_drop as printed when the job started, None
+    where a limit was not set. ``winner``: the number of the candidate that ships. ``curves``:
+    by router, with "oracle" and "random" beside them. ``operating_point``: (appealing rate,
+    accuracy of the pair). ``confusion``: ((right trusted, right appealed), (wrong trusted, wrong
+    appealed)) rows. Curves, operating point and confusion are measured on ``pair_part``.
+    ``figures``: most important first; the first four are shown large.
+    """
+
+    title: str
+    command: str
+    created: str
+    seed: int
+    parts: Mapping[str, int]
+    thresholds: Mapping[str, float | None]
+    teacher: TeacherFacts
+    student: StudentFacts
+    candidates: tuple[CandidateRow, ...]
+    winner: int
+    layers: tuple[LayerRow, ...]
+    routers: tuple[RouterRow, ...]
+    router_name: str
+    threshold: float
+    curves: Mapping[str, CurvePoints]
+    operating_point: tuple[float, float]
+    confusion: tuple[tuple[int, int], tuple[int, int]]
+    figures: tuple[Figure, ...]
+    warnings: tuple[str, ...] = ()
+    pair_part: str = "test"
+
+    def __post_init__(self) -> None:
+        _known_part(self.pair_part, "the pair")
+        for part in self.parts:
+            _known_part(part, "the count of rows")
+        if self.winner not in {row.number for row in self.candidates}:
+            raise ValueError(f"the winner, number {self.winner}, is not among the candidates")

@@ -1,0 +1,100 @@
+"""REINFORCE with a moving-average baseline (Zhang, Eq. 8–10, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from envs.layers import anatomy
+from search.agent import Policy
+from search.space import Actions, Space
+
+
+class Reinforce:
+    """The GRU agent as a sampler.
+
+    One batch of N proposals is one batch of N episodes; being told their rewards is one step of
+    plain gradient ascent (Eq. 10).
+
+    Under a size limit the policy is sampled until a proposal fits, so what is learnt is the
+    policy given that the limit is kept. The gradient of the probability of fitting is left out:
+    it multiplies R − b, whose mean the baseline keeps near 0.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        *,
+        learning_rate: float = 1e-4,
+        units: int = 64,
+        baseline_decay: float = 0.9,
+    ) -> None:
+        self.space = space
+        self.states = torch.from_numpy(anatomy(space.teacher).states())
+        self.masks = torch.from_numpy(space.masks)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.policy = Policy(self.states.amax(0), len(space.moves.pool), units)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.learning_rate, self.baseline_decay = learning_rate, baseline_decay
+        self.baseline: float | None = None
+
+    def propose(self, count: int) -> list[Actions]:
+        """Episodes from the present policy."""
+        return [self.space.within_limit(self._episode) for _ in range(count)]
+
+    def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
+        """One update with the N episodes of a batch."""
+        b = self.update_baseline(rewards)
+        advantage = torch.tensor([reward - b for reward in rewards])
+        objective = (self.log_probability(proposals) * advantage).mean()
+        gradients = torch.autograd.grad(objective, list(self.policy.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(self.policy.parameters(), gradients, strict=True):
+                parameter += self.learning_rate * gradient
+
+    def update_baseline(self, rewards: Sequence[float]) -> float:
+        """Give b for this batch, an average of the rewards *before* it, then take these in.
+
+        The first batch has no rewards before it; its own mean stands in.
+        """
+        mean = sum(rewards) / len(rewards)
+        used = mean if self.baseline is None else self.baseline
+        for reward in rewards:
+            past = mean if self.baseline is None else self.baseline
+            self.baseline = self.baseline_decay * past + (1 - self.baseline_decay) * reward
+        return used
+
+    def log_probability(self, proposals: Sequence[Actions]) -> Tensor:
+        """Σ_t log π(a_t | s_t, a_{t−1}, …) of every episode, shape (N,)."""
+        actions = torch.tensor(proposals)
+        start = torch.full((len(actions), 1), self.policy.pool_size)
+        previous = torch.cat([start, actions[:, :-1]], 1)
+        states = self.states.expand(len(actions), -1, -1)
+        masks = self.masks.expand(len(actions), -1, -1)
+        log_pi, _ = self.policy(states, previous, masks)
+        return log_pi.gather(-1, actions.unsqueeze(-1)).squeeze(-1).sum(1)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _episode(self) -> Actions:
+        """Play the environment once."""
+        env = self.space.env
+        observation, info = env.reset()
+        previous, memory = self.policy.pool_size, None
+        taken: list[int] = []
+        for _ in env.layers:
+            log_pi, memory = self.policy(
+                torch.from_numpy(observation).view(1, 1, -1),
+                torch.tensor([[previous]]),
+                torch.from_numpy(info["action_mask"]).view(1, 1, -1),
+                memory,
+            )
+            previous = int(
+                torch.multinomial(log_pi[0, 0].exp(), 1, generator=self.generator).item()
+            )
+            taken.append(previous)
+            observation, _, _, _, info = env.step(previous)
+        return tuple(taken)

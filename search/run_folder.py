@@ -1,0 +1,126 @@
+"""The folder of one run: what lies where, and who may write it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge.errors import BadInput
+from search.spec import JobSpec, make_spec, read_yaml, to_yaml
+
+#: what may differ between a run and its resumption: how long and where, never what
+MAY_CHANGE = ("budget", "minutes", "ray", "workers")
+
+
+class RunFolder:
+    """Paths of a run. Everything is written beside its place and renamed into it."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.job = self.root / "job.yaml"
+        self.inputs = self.root / "inputs.json"
+        self.ledger = self.root / "ledger.journal"
+        self.cache = self.root / "cache"
+        self.trained = self.root / "trained"
+        self.bundle = self.root / "bundle"
+        self.cloud_teacher = self.root / "cloud" / "teacher.onnx"
+        self.report = self.root / "report.html"
+        self.result = self.root / "result.json"
+
+    def check(self, spec: JobSpec, resume: bool) -> None:
+        """Refuse a folder that cannot be used, before anything is made.
+
+        Raises:
+            BadInput: the folder exists and nobody asked to resume; or it holds no run, or
+                another job than ``spec``.
+        """
+        if resume:
+            self._check_same_job(spec)
+        elif self.root.exists() or self.root.is_symlink():
+            raise BadInput(
+                "the output folder exists",
+                value=str(self.root),
+                bound="a folder that does not exist yet",
+                remedy="Choose another --out, or go on with that run: --resume.",
+            )
+
+    def _check_same_job(self, spec: JobSpec) -> None:
+        stored = self.stored_job()
+        for name in JobSpec.model_fields:
+            before, now = getattr(stored, name), getattr(spec, name)
+            if before != now and name not in (*MAY_CHANGE, "out"):
+                raise BadInput(
+                    f"--resume cannot change {name!r}",
+                    value=now,
+                    bound=f"{before!r}, as the run began; only {', '.join(MAY_CHANGE)} may change",
+                    remedy="Leave it out, or start a new run in another folder.",
+                )
+
+    def stored_job(self) -> JobSpec:
+        """The job that the run was started with.
+
+        Raises:
+            BadInput: the folder holds no run.
+        """
+        if not self.job.is_file():
+            raise BadInput(
+                "there is no run to resume",
+                value=str(self.root),
+                bound="a folder with job.yaml, left by an earlier `understudy search`",
+                remedy="Check --out, or start without --resume.",
+            )
+        return make_spec(read_yaml(self.job) | {"out": str(self.root)})
+
+    def create(self, spec: JobSpec, inputs: Mapping[str, str]) -> None:
+        """Make the folder and write the job; on resumption the new budget replaces the old.
+
+        Args:
+            spec: the job.
+            inputs: what → checksum, of what every figure of the run rests on.
+
+        Raises:
+            BadInput: the folder cannot be made, or it holds a run on other inputs.
+        """
+        if self.inputs.exists():
+            for name, before in json.loads(self.inputs.read_text()).items():
+                if inputs.get(name) != before:
+                    raise BadInput(
+                        f"the {name} changed since the run began",
+                        value=f"SHA-256 {inputs.get(name)}",
+                        bound=before,
+                        remedy="Bring the old one back, or start a new run.",
+                    )
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_bytes(self.job, to_yaml(spec).encode())
+            write_bytes(self.inputs, json.dumps(dict(inputs), indent=1).encode())
+        except OSError as error:
+            raise BadInput(
+                "the output folder cannot be made",
+                value=str(self.root),
+                bound="a path where folders can be made",
+                remedy=f"Choose another --out ({error.strerror}).",
+            ) from None
+
+    def remove(self) -> None:
+        """Take back what :meth:`create` made, for a job that turned out to be impossible."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """The figures of a finished job."""
+        write_bytes(self.result, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

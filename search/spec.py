@@ -1,0 +1,204 @@
+"""The job: everything a user may ask for, in one typed object.
+
+YAML keys, command-line options and Python arguments are the fields below, with the same names,
+bounds and help. This module loads neither torch nor ray, so bad input is refused before they load.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.errors import BadInput
+
+
+def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
+    return Field(default, description=help_, json_schema_extra={"group": group}, **bounds)
+
+
+class JobSpec(BaseModel):
+    """One search: teacher, data, limits and how to go about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    teacher: str = _field("Job", "The teacher: a .safetensors file with its .json beside it.")
+    data: str = _field("Job", "'digits', a folder with train.parquet, or a folder of images.")
+    out: str = _field("Job", "Folder for the results; it must not exist yet.")
+    seed: int = _field("Job", "Seed of everything that is drawn.", 0, ge=0, lt=2**31)
+
+    max_kb: float | None = _field("Limits", "Largest student, KB of fp32 weights.", None, gt=0)
+    max_drop: float = _field(
+        "Limits",
+        "Accuracy that the student may lose, as a share (.01 is one point).",
+        0.01,
+        ge=0,
+        le=1,
+    )
+    budget: int = _field("Limits", "Candidates to distil.", 24, ge=1, le=1_000_000)
+    minutes: float | None = _field("Limits", "Stop within about this time.", None, gt=0)
+    appeals: float = _field("Limits", "Share of inputs that may be appealed.", 0.1, ge=0, le=1)
+
+    metric: str = _field("Data", "accuracy or balanced_accuracy.", "accuracy")
+    teacher_unseen: str | None = _field(
+        "Data", "Training rows the teacher never saw, e.g. 'last 5000'; overrides its JSON.", None
+    )
+    resize: bool = _field("Data", "Resize images to the teacher's input.", False)
+
+    sampler: str = _field("Search", "Who proposes candidates: reinforce or random.", "reinforce")
+    preset: str = _field("Search", "Pool and scaled fields: default or paper.", "default")
+    pool: tuple[float, ...] | None = _field(
+        "Search", "Coefficients, ascending, the last one 1; replaces the preset's.", None
+    )
+    scaled: str | None = _field(
+        "Search", "Fields of (k, d, p, o) that a coefficient scales; replaces the preset's.", None
+    )
+    batch: int = _field(
+        "Search", "Candidates per update of the agent, Zhang's N.", 4, ge=1, le=4096
+    )
+    agent_rate: float = _field("Search", "Learning rate of the agent, Zhang's ε.", 1e-4, gt=0, le=1)
+    agent_units: int = _field(
+        "Search", "Units in each of the agent's GRU layers.", 64, ge=1, le=4096
+    )
+    baseline_decay: float = _field(
+        "Search", "Memory of the moving-average baseline b.", 0.9, ge=0, lt=1
+    )
+
+    reward: str = _field("Reward", "threshold (binds) or paper (Zhang's Eq. 7).", "threshold")
+    alpha: float = _field("Reward", "Weight of compression, Zhang's α.", 20.0, ge=0, le=1000)
+    beta: float = _field("Reward", "Weight of accuracy, Zhang's β.", 15.0, ge=0, le=1000)
+    c0: float | None = _field(
+        "Reward", "Compression threshold; else from max_kb, else .95.", None, ge=0, le=1
+    )
+    a0: float | None = _field(
+        "Reward", "Accuracy threshold; else the teacher's less max_drop.", None, ge=0, le=1
+    )
+    rho: float = _field(
+        "Reward", "Slope above a threshold over the slope below it.", 0.1, ge=0, le=1
+    )
+
+    loss: str = _field(
+        "Distillation", "What is learnt from the teacher: soft or similarity.", "soft"
+    )
+    proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 6000, ge=2)
+    proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
+    final_epochs: int = _field("Distillation", "Epochs the winner trains for.", 12, ge=1, le=10_000)
+    batch_size: int = _field("Distillation", "Rows per training step.", 128, ge=2, le=65_536)
+    learning_rate: float = _field("Distillation", "Peak learning rate.", 3e-3, gt=0, le=1)
+    temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
+    precision: str = _field("Distillation", "auto, fp32 or bf16.", "auto")
+
+    sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
+    families: tuple[str, ...] = _field(
+        "Router",
+        "Router families to fit beside the scores.",
+        ("svm", "rf", "knn", "gbdt", "xgb", "et"),
+    )
+
+    ray: str = _field("Ray", "local, auto, or ray://HOST:PORT.", "local")
+    workers: int | None = _field("Ray", "Candidates at a time; else one per core.", None, ge=1)
+    threads: int = _field("Ray", "Threads per candidate.", 1, ge=1, le=256)
+
+
+def fields() -> list[tuple[str, str, str, Any]]:
+    """(group, name, help, default) of every field, in order; ``...`` where there is no default."""
+    rows = []
+    for name, info in JobSpec.model_fields.items():
+        extra = info.json_schema_extra
+        assert isinstance(extra, dict)
+        default = ... if info.is_required() else info.default
+        rows.append((str(extra["group"]), name, str(info.description), default))
+    return rows
+
+
+def make_spec(values: Mapping[str, Any]) -> JobSpec:
+    """Check a job as a whole.
+
+    Raises:
+        BadInput: names the first field that is wrong, what it holds and what it may hold.
+    """
+    try:
+        return JobSpec(**values)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _explain(error: ValidationError) -> BadInput:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "the job"
+    option = "--" + name.replace("_", "-")
+    if first["type"] == "extra_forbidden":
+        known = list(JobSpec.model_fields)
+        close = difflib.get_close_matches(name, known, 1)
+        remedy = f"Did you mean {close[0]!r}?" if close else "See `understudy config`."
+        return BadInput("unknown key in the job", value=name, bound=", ".join(known), remedy=remedy)
+    if first["type"] == "missing":
+        return BadInput(
+            f"the job lacks {name!r}", value=None, bound="a value", remedy=f"Give {option}."
+        )
+    bound = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return BadInput(
+        f"{name!r} of the job cannot be used",
+        value=first["input"],
+        bound=bound,
+        remedy=f"Mend {option}, or {name!r} in the YAML file. {JobSpec.model_fields[name].description}",
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file, unchecked.
+
+    Raises:
+        BadInput: no file, no YAML, or not a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            "no such job file",
+            value=str(path),
+            bound="a YAML file",
+            remedy="Write one with `understudy config > job.yaml`.",
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(
+            f"the job file {path} cannot be read",
+            value=" ".join(str(error).split())[:200],
+            bound="YAML: one `key: value` a line",
+            remedy="Compare it with `understudy config`.",
+        ) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise BadInput(
+            f"the job file {path} is not a list of settings",
+            value=type(data).__name__,
+            bound="YAML: one `key: value` a line",
+            remedy="Compare it with `understudy config`.",
+        )
+    return {str(key): value for key, value in data.items() if value is not None}
+
+
+def to_yaml(spec: JobSpec | None = None) -> str:
+    """The job as commented YAML; without one, every default, fields without a default open."""
+    lines: list[str] = []
+    group = ""
+    for section, name, help_, default in fields():
+        if section != group:
+            lines += ["", f"# --- {section}"] if group else [f"# --- {section}"]
+            group = section
+        value = default if spec is None else getattr(spec, name)
+        lines.append(f"# {help_}")
+        if value is ...:
+            lines.append(f"# {name}:")
+        elif value is None:
+            lines.append(f"{name}: null")
+        else:
+            plain = list(value) if isinstance(value, tuple) else value
+            lines.append(f"{name}: {json.dumps(plain)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,258 @@
+"""Distillation on Ray: the only file that knows actors.
+
+What all candidates share (teacher, rows, recipe) goes to the object store once; a message to a
+worker is a tuple of indices. An actor that dies is restarted and its candidate tried again; one
+that fails by itself, by diverging say, is an evaluation with a reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray.exceptions import RayActorError, RayTaskError
+
+from edge.errors import BadInput
+from envs.moves import Moves
+from envs.netspec import NetSpec
+from envs.resolve import compress
+from envs.surgery import Inheritance
+from search.loop import Evaluation
+from search.space import Actions
+from teachers.distill import Diverged, EpochReport, Lesson, Recipe, distil
+
+#: times that a candidate is tried again after its worker died
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """All that the candidates of a job share.
+
+    Attributes:
+        teacher: JSON of its netspec.
+        weights: its state dict as numpy arrays.
+        moves: pool and scaled fields.
+        tap: module whose input counts as the features of a student.
+        lesson: rows to learn from, with the teacher's answers.
+        validation: images and labels that accuracy is measured on.
+        metric: name of it.
+        seed: of every candidate's training.
+        threads: of torch in one worker.
+    """
+
+    teacher: str
+    weights: Mapping[str, NDArray[Any]]
+    moves: Moves
+    tap: str
+    lesson: Lesson
+    validation: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    metric: str
+    seed: int
+    threads: int
+
+    def inheritance(self) -> Inheritance:
+        """The teacher's side of every surgery."""
+        weights = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
+        return Inheritance.of(NetSpec.from_json(self.teacher), weights)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student after its full training."""
+
+    accuracy: float
+    weights: Mapping[str, NDArray[Any]]
+
+
+class Worker:
+    """Distils one candidate after the other, in a process of its own."""
+
+    def __init__(self, shared: Sequence[ray.ObjectRef], recipe: Recipe) -> None:
+        """``shared`` is the classroom's reference in a list: a bare one Ray would resolve itself,
+        and then it could not restart the actor."""
+        classroom: Classroom = ray.get(shared[0])
+        torch.set_num_threads(classroom.threads)
+        self.classroom, self.recipe = classroom, recipe
+        self.inheritance = classroom.inheritance()
+
+    def evaluate(self, actions: Actions) -> Evaluation:
+        """Accuracy of a candidate under the proxy recipe."""
+        start, reason, accuracy = time.perf_counter(), "", 0.0
+        room = self.classroom
+        try:
+            student = compress(self.inheritance.spec, room.moves, actions)
+            module = self.inheritance.student(student, room.seed)
+            accuracy = distil(
+                module,
+                room.tap,
+                room.lesson,
+                self.recipe,
+                seed=room.seed,
+                validation=room.validation,
+                metric=room.metric,
+            ).accuracy
+        except (Diverged, MemoryError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        except RuntimeError as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            logging.getLogger(__name__).warning("candidate failed\n%s", traceback.format_exc())
+        return Evaluation(actions, accuracy, time.perf_counter() - start, reason)
+
+
+def train_fully(
+    classroom: Classroom, recipe: Recipe, actions: Actions, threads: int
+) -> Iterator[EpochReport | Trained]:
+    """The winner's whole training: a report per epoch, then the student."""
+    torch.set_num_threads(threads)
+    inheritance = classroom.inheritance()
+    student = compress(inheritance.spec, classroom.moves, actions)
+    module = inheritance.student(student, classroom.seed)
+    # distil() calls back, Ray's generators yield: a thread would be the other way to join them
+    from queue import SimpleQueue
+    from threading import Thread
+
+    queue: SimpleQueue[EpochReport | Trained | BaseException] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome = distil(
+                module,
+                classroom.tap,
+                classroom.lesson,
+                recipe,
+                seed=classroom.seed,
+                validation=classroom.validation,
+                metric=classroom.metric,
+                on_epoch=queue.put,
+            )
+            weights = {name: value.numpy() for name, value in module.state_dict().items()}
+            queue.put(Trained(outcome.accuracy, weights))
+        except BaseException as error:  # handed to the caller, who raises it
+            queue.put(error)
+
+    Thread(target=work, daemon=True).start()
+    while True:
+        item = queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+        if isinstance(item, Trained):
+            return
+
+
+class RayEvaluator:
+    """A fixed crew of actors; implements :class:`search.loop.Evaluator`."""
+
+    def __init__(
+        self, classroom: ray.ObjectRef, recipe: Recipe, workers: int, threads: int
+    ) -> None:
+        actor = ray.remote(
+            num_cpus=threads,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
+        )(Worker)
+        self.shared = [classroom]
+        self.actors = [actor.remote(self.shared, recipe) for _ in range(workers)]
+
+    def evaluate(self, candidates: Sequence[Actions]) -> Iterator[Evaluation]:
+        """One evaluation per candidate, in the order in which they finish."""
+        waiting = list(reversed(candidates))
+        idle = list(self.actors)
+        running: dict[Any, tuple[Any, Actions]] = {}
+        while waiting or running:
+            while waiting and idle:
+                actor, actions = idle.pop(), waiting.pop()
+                running[actor.evaluate.remote(actions)] = (actor, actions)
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            actor, actions = running.pop(done)
+            idle.append(actor)
+            yield self._result(done, actions)
+
+    def _result(self, reference: Any, actions: Actions) -> Evaluation:
+        try:
+            evaluation: Evaluation = ray.get(reference)
+            return evaluation
+        except RayActorError as error:
+            return Evaluation(actions, 0.0, 0.0, f"its worker died {RETRIES + 1} times: {error}")
+        except RayTaskError as error:
+            return Evaluation(actions, 0.0, 0.0, f"{type(error.cause).__name__}: {error.cause}")
+
+    def close(self) -> None:
+        """Give the processors back."""
+        for actor in self.actors:
+            ray.kill(actor)
+        self.actors = []
+
+
+def train_on_ray(
+    classroom: ray.ObjectRef, recipe: Recipe, actions: Actions, threads: int
+) -> Iterator[EpochReport | Trained]:
+    """:func:`train_fully` wherever Ray has ``threads`` processors free."""
+    task = ray.remote(num_cpus=threads, max_retries=RETRIES)(train_fully)
+    generator = task.options(num_returns="streaming").remote(classroom, recipe, actions, threads)
+    for reference in generator:
+        yield ray.get(reference)
+
+
+@contextmanager
+def cluster(address: str, workers: int, threads: int, data_bytes: int) -> Iterator[None]:
+    """A Ray to work on; whatever was started here is gone afterwards.
+
+    Args:
+        address: ``local`` starts one in this process; ``auto`` or ``ray://HOST:PORT`` joins one.
+        workers, threads: candidates at a time and threads of each.
+        data_bytes: what will be shared through the object store.
+
+    Raises:
+        BadInput: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        # a caller who has connected already decides which cluster is used
+        yield
+        return
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+    }
+    scratch = None
+    if address == "local":
+        # Ray's sockets have to fit into 107 characters, so a run folder is no place for them
+        scratch = tempfile.mkdtemp(prefix="understudy-")
+        options |= {
+            "num_cpus": workers * threads,
+            "include_dashboard": False,
+            "object_store_memory": max(128 << 20, 2 * data_bytes + (64 << 20)),
+            "_temp_dir": scratch,
+        }
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        try:
+            ray.init(address=address, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise BadInput(
+                "no Ray cluster answers",
+                value=address,
+                bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
+                remedy=f"Start one with `ray start --head`, or use --ray local. "
+                f"({str(error).splitlines()[0]})",
+            ) from None
+        yield
+    finally:
+        ray.shutdown()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,136 @@
+"""The command line: ``understudy demo | search | inspect | predict | config``.
+
+Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 stopped with Ctrl-C.
+With ``--json`` the last line of stdout is one JSON object; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edge.errors import BadInput, MissingExtra
+from service.options import job_values, takes_job
+
+app = typer.Typer(
+    name="understudy",
+    help="A small student for the edge, and a router that knows when to ask the teacher.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results; must not exist yet.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run the main job on scikit-learn's digits, from teacher to bundle, in about two minutes."""
+    _need("search", "The demo")
+    from search.demo import run_demo
+    from service.progress import show
+
+    show(run_demo(out, seed), resume=None, as_json=as_json)
+
+
+@app.command()
+@takes_job
+def search(
+    job: Annotated[
+        Path | None, typer.Argument(help="YAML file with a job; options override its keys.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: AsJson = False,
+    **options: Any,
+) -> None:
+    """Search a student and a router for a teacher, and pack them into a bundle."""
+    _need("search", "A search")
+    spec = job_values(job, resume, options)
+    from search.pipeline import check, run
+    from service.progress import show
+
+    check(spec, resume)
+    show(run(spec, resume=resume), resume=spec.out, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    teacher: Annotated[str, typer.Argument(help="A .safetensors teacher.")],
+    preset: Annotated[str, typer.Option(help="Pool and scaled fields: default or paper.")] = (
+        "default"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Show a teacher's layers, what each costs, and what may be done with it."""
+    _need("search", "Inspecting a teacher")
+    from service.inspection import inspect_teacher, print_inspection
+
+    found = inspect_teacher(teacher, preset)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print_inspection(found)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="ONNX teacher that answers the appeals.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images on the edge: class, probability, and trust or appeal."""
+    from service.prediction import predict_images, print_predictions
+
+    found = predict_images(bundle, images, teacher)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print_predictions(found)
+
+
+@app.command()
+def config() -> None:
+    """Print a job as commented YAML, with every default."""
+    from search.spec import to_yaml
+
+    print(to_yaml(), end="")
+
+
+def _need(extra: str, what: str) -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(package) is None for package in ("torch", "ray", "optuna", "gymnasium")):
+        raise MissingExtra(what, extra)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app(standalone_mode=True)
+    except (BadInput, MissingExtra) as error:
+        errors.print(f"[bold red]Error:[/] {_plain(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("Stopped.")
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,93 @@
+"""``understudy inspect``: a teacher's layers before anything is done to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from edge.errors import BadInput
+from envs.cost import cost, node_cost
+from envs.layers import anatomy
+from envs.moves import PRESETS
+from envs.viewer import describe as describe_layer
+from search.preparation import describe
+from teachers.formats import check_teacher, load_teacher
+
+
+def inspect_teacher(path: str, preset: str) -> dict[str, Any]:
+    """Layers with their channel groups, cost and legal coefficients.
+
+    Raises:
+        BadInput: the teacher cannot be used, or there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise BadInput(
+            "unknown preset", value=preset, bound=", ".join(PRESETS), remedy="Choose one of these."
+        )
+    check_teacher(path)
+    teacher = load_teacher(path)
+    network, moves = describe(teacher), PRESETS[preset]
+    whole = cost(network)
+    layers = []
+    for layer in anatomy(network).layers:
+        own = node_cost(network, network[layer.node])
+        layers.append(
+            {
+                "step": layer.index,
+                "name": layer.node,
+                "layer": describe_layer(network[layer.node]),
+                "state": list(layer.state),
+                "group": layer.group,
+                "owns": list(layer.tail),
+                "kb": own.kb,
+                "kb_share": own.bytes / whole.bytes,
+                "macs": own.macs,
+                "macs_share": own.macs / whole.macs,
+                "coefficients": [
+                    coefficient
+                    for coefficient, legal in zip(moves.pool, moves.mask(layer), strict=True)
+                    if legal
+                ],
+            }
+        )
+    manifest = teacher.manifest
+    return {
+        "name": teacher.name,
+        "architecture": manifest.arch,
+        "input": list(manifest.preprocess.input_shape),
+        "classes": manifest.classes,
+        "unseen": manifest.unseen,
+        "kb": whole.kb,
+        "parameters": whole.parameters,
+        "macs": whole.macs,
+        "layers": layers,
+    }
+
+
+def print_inspection(found: dict[str, Any]) -> None:
+    """The same as a table."""
+    shape = "×".join(map(str, found["input"]))
+    table = Table(
+        title=f"{found['name']}: {found['architecture']}, {shape} → {found['classes']} classes, "
+        f"{found['kb']:,.1f} KB, {found['macs']:,} MACs",
+        title_justify="left",
+    )
+    for column in ("step", "name", "layer", "group"):
+        table.add_column(column, justify="right" if column in ("step", "group") else "left")
+    for column in ("KB", "KB %", "MACs %"):
+        table.add_column(column, justify="right")
+    table.add_column("coefficients")
+    for layer in found["layers"]:
+        table.add_row(
+            str(layer["step"]),
+            layer["name"],
+            layer["layer"],
+            str(layer["group"]),
+            f"{layer['kb']:,.1f}",
+            f"{layer['kb_share']:.1%}",
+            f"{layer['macs_share']:.1%}",
+            " ".join(f"{coefficient:g}" for coefficient in layer["coefficients"]),
+        )
+    Console(highlight=False, soft_wrap=True).print(table)

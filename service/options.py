@@ -1,0 +1,84 @@
+"""The job's fields as command-line options, so that both are one list."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from edge.errors import BadInput
+from search.spec import JobSpec, make_spec, read_yaml
+
+
+def takes_job(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option per field of the job in place of its ``**options``.
+
+    An option that is not given is None and leaves the YAML file's value, or the default, alone.
+    """
+    given = [
+        parameter
+        for parameter in inspect.signature(command, eval_str=True).parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*given, *map(_option, JobSpec.model_fields)]
+    )
+    command.__annotations__ = {
+        parameter.name: parameter.annotation
+        for parameter in command.__signature__.parameters.values()  # type: ignore[attr-defined]
+    }
+    return command
+
+
+def _option(name: str) -> inspect.Parameter:
+    info = JobSpec.model_fields[name]
+    assert isinstance(info.json_schema_extra, dict)
+    kinds = [kind for kind in (get_args(info.annotation) or (info.annotation,))]
+    flag = "--" + name.replace("_", "-")
+    many = info.annotation is not None and "tuple" in str(info.annotation)
+    kind: Any = str if many else next(k for k in kinds if k is not type(None))
+    default = "" if info.is_required() or info.default is None else info.default
+    option = typer.Option(
+        *((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)),
+        help=(info.description or "") + (" Comma-separated." if many else ""),
+        rich_help_panel=str(info.json_schema_extra["group"]),
+        show_default=str(",".join(map(str, default)) if many and default else default),
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def job_values(job: Path | None, resume: bool, options: Mapping[str, Any]) -> JobSpec:
+    """The job of a YAML file (or, with ``resume``, of the run itself) under the options given.
+
+    Raises:
+        BadInput: a value that cannot be used.
+    """
+    values: dict[str, Any] = {} if job is None else read_yaml(job)
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if resume:
+        values = _stored(chosen.get("out") or values.get("out")) | values
+    for name in ("pool", "families"):
+        if isinstance(chosen.get(name), str):
+            chosen[name] = tuple(part.strip() for part in chosen[name].split(",") if part.strip())
+    return make_spec(values | chosen)
+
+
+def _stored(out: Any) -> dict[str, Any]:
+    from search.run_folder import RunFolder
+
+    if not out:
+        raise BadInput(
+            "--resume does not know which run",
+            value=None,
+            bound="the folder of a run",
+            remedy="Give --out.",
+        )
+    return RunFolder(str(out)).stored_job().model_dump()

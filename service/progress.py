@@ -1,0 +1,196 @@
+"""A job's events on a terminal: what is done, the best so far, the time left.
+
+Everything goes to stderr; ``--json`` alone writes to stdout. Without a terminal, as in a log file,
+there are plain lines instead of a moving bar.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from search import events
+
+#: a log gets a line of progress at most this often, seconds
+LOG_EVERY = 10.0
+
+
+def show(job: Iterator[events.Event], resume: str | None, as_json: bool) -> None:
+    """Run a job to its end.
+
+    Args:
+        job: its events.
+        resume: folder to name where Ctrl-C stops the job; None where it cannot go on.
+        as_json: print the result on stdout.
+
+    Raises:
+        SystemExit: with 130 after Ctrl-C.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    view = _Bars(console) if console.is_terminal else _Lines(console)
+    # SIGTERM ends a job as Ctrl-C does, so that a service manager loses nothing either
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    result: Mapping[str, Any] | None = None
+    try:
+        with view:
+            for event in job:
+                if isinstance(event, events.Finished):
+                    result = event.result
+                else:
+                    view.show(event)
+    except KeyboardInterrupt:
+        console.print("[yellow]Stopped.[/] " + _how_to_go_on(resume))
+        sys.exit(130)
+    assert result is not None
+    _summary(console, result)
+    if as_json:
+        print(json.dumps(result), flush=True)
+
+
+def _how_to_go_on(resume: str | None) -> str:
+    if resume is None:
+        return "Nothing that counts was lost; start it again."
+    return (
+        "Every finished candidate is kept. Go on with: "
+        f"understudy search --resume --out {escape(resume)}"
+    )
+
+
+class _Lines:
+    """For logs: one line per event, progress only now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.start = time.monotonic()
+        self.last = -LOG_EVERY
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: events.Event) -> None:
+        seconds = time.monotonic() - self.start
+        if isinstance(event, events.Progress):
+            if seconds - self.last < LOG_EVERY and event.done < event.total:
+                return
+            self.last = seconds
+        self.console.print(f"[dim]{seconds:7.1f} s[/]  {_text(event)}")
+
+
+class _Bars:
+    """For terminals: a bar for the present stage, the rest scrolls by above it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.began = 0.0
+        self.first = 0
+
+    def __enter__(self) -> _Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def show(self, event: events.Event) -> None:
+        if isinstance(event, events.Progress):
+            self._move(event.done, event.total, event.text)
+            return
+        self.console.print(_text(event))
+        if isinstance(event, events.Stage):
+            self._clear()
+        elif isinstance(event, events.CandidateDone):
+            best = f"best {event.best_accuracy:.2%} at {event.best_kb:,.0f} KB"
+            if event.replayed:
+                self.first = event.number
+            self._move(event.number, event.budget, best)
+
+    def _clear(self) -> None:
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+        self.task, self.first = None, 0
+
+    def _move(self, done: int, total: int, text: str) -> None:
+        if self.task is None:
+            self.task = self.bars.add_task(text, total=total, left="")
+            self.began = time.monotonic()
+        left = ""
+        if done > self.first:
+            seconds = (time.monotonic() - self.began) * (total - done) / (done - self.first)
+            left = f"about {seconds:,.0f} s left"
+        self.bars.update(
+            self.task, description=escape(text), completed=done, total=total, left=left
+        )
+
+
+def _text(event: events.Event) -> str:
+    match event:
+        case events.Stage():
+            return f"[bold]{escape(event.name)}[/]  {escape(event.detail)}"
+        case events.Note():
+            return ("[yellow]Note:[/] " if event.warning else "") + escape(event.text)
+        case events.Progress():
+            return f"{event.done:,}/{event.total:,}  {escape(event.text)}"
+        case events.CandidateDone():
+            return _candidate(event)
+        case _:
+            return ""
+
+
+def _candidate(event: events.CandidateDone) -> str:
+    head = f"candidate {event.number}/{event.budget}"
+    if event.reason:
+        return f"{head}  [red]failed[/]: {escape(event.reason)}"
+    again = "  [dim](from the ledger)[/]" if event.replayed else ""
+    return (
+        f"{head}  {event.kb:9,.1f} KB  {event.accuracy:.2%}  reward {event.reward:.4f}   "
+        f"[dim]best {event.best_reward:.4f}: {event.best_accuracy:.2%} at "
+        f"{event.best_kb:,.1f} KB[/]{again}"
+    )
+
+
+def _summary(console: Console, result: Mapping[str, Any]) -> None:
+    table = Table(title="On the test part, in ONNX Runtime", title_justify="left")
+    for column in ("", "KB", "accuracy", ""):
+        table.add_column(column, justify="right" if column else "left")
+    teacher, student, pair = result["teacher"], result["student"], result["pair"]
+    table.add_row("teacher", f"{teacher['kb']:,.1f}", f"{teacher['accuracy']:.2%}", "")
+    table.add_row(
+        "student",
+        f"{student['kb']:,.1f}",
+        f"{student['accuracy']:.2%}",
+        f"{teacher['kb'] / student['kb']:,.1f} times smaller",
+    )
+    router = result["router"]
+    table.add_row(
+        f"pair, router {escape(router['name'])}",
+        f"{student['kb'] + router['kb']:,.1f}",
+        f"{pair['accuracy']:.2%}",
+        f"{pair['appeals']:.1%} appealed",
+    )
+    console.print(table)
+    for warning in result.get("warnings", []):
+        console.print(f"[yellow]Note:[/] {escape(warning)}")
+    console.print(f"bundle  {escape(str(result['bundle']))}")
+    console.print(f"report  {escape(str(result['report']))}")

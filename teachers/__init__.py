@@ -1,0 +1,1 @@
+"""What is submitted and what teaches: teachers, data sets, splits, losses and distillation."""

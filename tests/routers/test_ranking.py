@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from edge.errors import BadInput
+from routers import export, metrics, ranking
+from routers.families import FAMILIES, ConvertedRouter
+from routers.features import FEATURES, Feature
+from routers.labels import student_right
+from routers.ranking import RouterData, fit_and_rank
+from routers.scores import SCORES
+from tests.routers.rows import Rows, crooked, student, teacher_right
+
+
+def data(router: Rows, validation: Rows, teacher: NDArray[Any] | None = None) -> RouterData:
+    rows = len(validation.labels)
+    return RouterData(*router, *validation, teacher_right(rows, 5) if teacher is None else teacher)
+
+
+PLAIN = data(student(800, 5, seed=1), student(600, 5, seed=2))
+
+
+def test_all_nine_take_part_and_the_winner_is_the_first_row() -> None:
+    seen: list[tuple[str, int, int]] = []
+    result = fit_and_rank(PLAIN, seed=0, on_event=lambda *event: seen.append(event))
+    assert sorted(row.name for row in result.rows) == sorted([*FAMILIES, *SCORES])
+    assert {row.reason for row in result.rows} == {""}
+    assert result.winner == result.rows[0]
+    assert [i for _, i, _ in seen] == list(range(1, 10))
+    assert {n for _, _, n in seen} == {9}
+    right = student_right(PLAIN.router_logits, PLAIN.router_labels)
+    assert result.complex_rows == np.sum(right == 0)
+    assert result.error_rate == pytest.approx(1 - right.mean())
+
+
+def test_the_figures_are_those_of_the_file_on_the_validation_part() -> None:
+    result = fit_and_rank(PLAIN, families=["gbdt"], seed=0)
+    right = student_right(PLAIN.validation_logits, PLAIN.validation_labels)
+    teacher = PLAIN.validation_teacher_right
+    for row in result.rows:
+        score = export.run(row.model, PLAIN.validation_logits)
+        curve = metrics.deferral_curve(score, right, teacher)
+        assert row.area == pytest.approx(metrics.area_under(curve))
+        assert row.auroc == pytest.approx(metrics.auroc(score, right))
+        assert row.bytes == len(row.model)
+        assert row.area_low < row.area < row.area_high
+        assert row.area < result.oracle_area
+    assert result.random_area == pytest.approx((right.mean() + np.mean(teacher)) / 2)
+
+
+def test_of_routers_that_cannot_be_told_apart_the_smallest_wins() -> None:
+    # Honest Gaussian logits: a forest cannot do better than the margin it would have to learn.
+    result = fit_and_rank(PLAIN, families=["rf"], scores=["margin"], seed=0)
+    assert result.winner.name == "margin"
+    assert result.winner.kind == "score"
+    assert "no fitted router earned its size" in result.note
+
+
+def test_among_tied_ones_whole_kilobytes_count_then_area() -> None:
+    rows = [
+        replace(ROW, name="large", area=0.95, bytes=90_000, tied=True),
+        replace(ROW, name="better", area=0.94, bytes=400, tied=True),
+        replace(ROW, name="smaller", area=0.93, bytes=200, tied=True),  # < 1 KB, like `better`
+        replace(ROW, name="behind", area=0.90, bytes=100, tied=False),
+        replace(ROW, name="between", area=0.92, bytes=100, tied=False),
+    ]
+    ordered = [row.name for row in sorted(rows, key=ranking._place)]
+    assert ordered == ["better", "smaller", "large", "between", "behind"]
+
+
+ROW = ranking.RankedRouter("", "score")
+
+
+def test_a_family_wins_where_it_sees_what_scores_cannot() -> None:
+    parts = data(crooked(1500, 1), crooked(1500, 2), np.ones(1500, dtype=np.int64))
+    result = fit_and_rank(parts, families=["gbdt"], seed=0)
+    assert result.winner.name == "gbdt"
+    assert result.winner.auroc > 0.95
+    assert not any(row.tied for row in result.rows[1:])
+    assert "better than every other" in result.note
+
+
+def test_the_same_seed_gives_the_same_ranking() -> None:
+    first, second = (
+        [replace(row, microseconds=0) for row in fit_and_rank(PLAIN, seed=3).rows] for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(("lead", "words"), [(40.0, "errs on 0 of"), (-40.0, "errs on all")])
+def test_a_student_that_is_always_right_or_wrong_leaves_scores_alone(
+    lead: float, words: str
+) -> None:
+    parts = data(student(100, 3, seed=1, lead=lead), student(80, 3, seed=2, lead=lead))
+    result = fit_and_rank(parts, families=["rf", "svm"], seed=0)
+    assert result.winner.kind == "score"
+    unfit = [row for row in result.rows if row.kind == "family"]
+    assert [row.name for row in unfit] == ["rf", "svm"]
+    assert all(words in row.reason and not row.model for row in unfit)
+    assert words in result.note
+    assert all(np.isnan(row.auroc) for row in result.rows)
+
+
+def test_below_twenty_complex_rows_nothing_is_fitted() -> None:
+    rows = student(400, 3, seed=1, lead=40.0)
+    for errors, fitted in [(19, False), (20, True)]:
+        labels = rows.labels.copy()
+        labels[:errors] = (labels[:errors] + 1) % 3
+        parts = data(Rows(rows.logits, labels), student(200, 3, seed=2))
+        result = fit_and_rank(parts, families=["knn"], seed=0)
+        (family,) = [row for row in result.rows if row.kind == "family"]
+        assert result.complex_rows == errors
+        assert (family.reason == "") is fitted
+        assert bool(family.model) is fitted
+
+
+def test_a_teacher_no_better_than_the_student_is_still_ranked() -> None:
+    validation = student(300, 5, seed=2)
+    right = student_right(validation.logits, validation.labels)
+    result = fit_and_rank(data(student(400, 5, seed=1), validation, right), families=[], seed=0)
+    # Every appeal gains nothing: all areas are the student's accuracy, all rows are tied.
+    assert {round(row.area, 9) for row in result.rows} == {round(float(right.mean()), 9)}
+    assert all(row.tied for row in result.rows)
+    assert result.winner.name == "max_softmax"  # the smallest file of the three
+
+
+class _Liar:
+    """Says .5 more than its file does."""
+
+    def __init__(self, honest: ConvertedRouter) -> None:
+        self.honest = honest
+
+    def score(self, features: NDArray[np.float32], /) -> NDArray[np.float64]:
+        return self.honest.score(features) + 0.5
+
+    def to_onnx(self, classes: int, feature: Feature = FEATURES["logits"]) -> onnx.ModelProto:
+        return self.honest.to_onnx(classes, feature)
+
+
+def test_a_family_that_fails_is_listed_with_its_reason_and_cannot_win(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = FAMILIES["gbdt"]
+
+    def liar(features: NDArray[np.float32], right: NDArray[np.int64], seed: int) -> _Liar:
+        fitted = honest(features, right, seed)
+        assert isinstance(fitted, ConvertedRouter)
+        return _Liar(fitted)
+
+    def broken(features: NDArray[np.float32], right: NDArray[np.int64], seed: int) -> _Liar:
+        raise RuntimeError("no converter for this")
+
+    monkeypatch.setitem(FAMILIES, "liar", liar)
+    monkeypatch.setitem(FAMILIES, "broken", broken)
+    parts = data(crooked(800, 1), crooked(500, 2), np.ones(500, dtype=np.int64))
+    result = fit_and_rank(parts, families=["liar", "broken"], scores=["entropy"], seed=0)
+    reasons = {row.name: row.reason for row in result.rows}
+    assert "differ by up to 0.5" in reasons["liar"]
+    assert reasons["broken"] == "RuntimeError: no converter for this"
+    assert [row.name for row in result.rows] == ["entropy", "liar", "broken"]
+    assert result.winner.name == "entropy"
+
+
+@pytest.mark.parametrize("sampling", ["random", "all"])
+def test_other_samplings_fit_other_rows(sampling: str) -> None:
+    def model(name: str) -> bytes:
+        result = fit_and_rank(PLAIN, families=["gbdt"], sampling=name, seed=0)
+        return next(row.model for row in result.rows if row.name == "gbdt")
+
+    assert model(sampling) != model("qbc")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"families": ["mlp"]}, "router family: got 'mlp'; expected one of et, gbdt"),
+        ({"scores": ["energy"]}, "router score: got 'energy'; expected one of entropy"),
+        ({"sampling": "some"}, "one of all, qbc, random"),
+        ({"features": "pixels"}, "one of logits"),
+        ({"scores": []}, "no score in the ranking"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_fitted(
+    options: dict[str, Any], words: str
+) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(BadInput, match=words):
+        fit_and_rank(PLAIN, seed=0, **options)
+    assert time.perf_counter() - begun < 0.2

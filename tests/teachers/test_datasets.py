@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge.errors import BadInput
+from edge.preprocess import Preprocess
+from teachers.datasets import DATASETS, check_dataset, load_dataset
+
+SMALL = Preprocess(channels=3, height=4, width=5, mean=(0.5,) * 3, std=(0.25,) * 3)
+Pixels = NDArray[np.uint8]
+
+
+def _pixels(rows: int, seed: int = 0) -> Pixels:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, size=(rows, 4, 5, 3), dtype=np.uint8)
+
+
+def _png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write_parquet(
+    path: Path,
+    pixels: Pixels,
+    labels: list[int],
+    *,
+    column: str = "image",
+    names: list[str] | None = None,
+) -> None:
+    images = [{"bytes": _png(image), "path": f"{row}.png"} for row, image in enumerate(pixels)]
+    table = pa.table({column: images, "label": pa.array(labels, pa.int64())})
+    if names is not None:
+        info = {"info": {"features": {"label": {"_type": "ClassLabel", "names": names}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=3)
+
+
+def _write_folder(root: Path, pixels: Pixels, labels: list[int], names: list[str]) -> None:
+    for row, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        folder = root / names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{row:03}.png").write_bytes(_png(image))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A source of each kind, and what it holds."""
+
+    source: str
+    preprocess: Preprocess
+    classes: int
+    rows: int
+    train_rows: int
+
+
+def _digits(folder: Path) -> Example:
+    grey = Preprocess(channels=1, height=8, width=8, mean=(0.5,), std=(0.5,))
+    return Example("digits", grey, 10, 1797, 1797)
+
+
+def _parquet(folder: Path) -> Example:
+    _write_parquet(folder / "train.parquet", _pixels(7), [0, 1, 2, 0, 1, 2, 0])
+    _write_parquet(folder / "test.parquet", _pixels(3, seed=1), [2, 1, 0])
+    return Example(str(folder), SMALL, 3, 10, 7)
+
+
+def _folder(folder: Path) -> Example:
+    _write_folder(folder / "train", _pixels(7), [0, 0, 1, 1, 1, 2, 2], ["ant", "bee", "cow"])
+    _write_folder(folder / "test", _pixels(2, seed=1), [0, 2], ["ant", "bee", "cow"])
+    return Example(str(folder), SMALL, 3, 9, 7)
+
+
+EXAMPLES: dict[str, Callable[[Path], Example]] = {
+    "digits": _digits,
+    "parquet": _parquet,
+    "image-folder": _folder,
+}
+
+
+def test_every_member_has_an_example() -> None:
+    assert list(EXAMPLES) == list(DATASETS)
+
+
+@pytest.mark.parametrize("kind", DATASETS)
+class TestEverySource:
+    """The contract of a member of the registry."""
+
+    def test_is_accepted_by_its_member_first(self, kind: str, tmp_path: Path) -> None:
+        source = EXAMPLES[kind](tmp_path).source
+        assert next(name for name, m in DATASETS.items() if m.accepts(source)) == kind
+
+    def test_passes_its_own_check(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        check_dataset(example.source, example.preprocess, example.classes)
+
+    def test_loads_uint8_images_and_labels(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        data = load_dataset(example.source, example.preprocess)
+        assert data.images.shape == (example.rows, *example.preprocess.pixel_shape)
+        assert data.images.dtype == np.uint8
+        assert data.labels.shape == (example.rows,)
+        assert data.labels.dtype == np.int64
+        assert set(data.labels.tolist()) == set(range(example.classes))
+        assert len(data.class_names) == example.classes
+        assert data.train_rows == example.train_rows
+
+    def test_loads_the_same_rows_twice(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        one, two = (load_dataset(example.source, example.preprocess) for _ in range(2))
+        assert np.array_equal(one.images, two.images)
+        assert np.array_equal(one.labels, two.labels)
+
+    def test_refuses_a_teacher_with_more_classes(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        more = example.classes + 1
+        with pytest.raises(BadInput, match=f"not the teacher's.*expected {more} classes"):
+            check_dataset(example.source, example.preprocess, more)
+
+    def test_refuses_images_of_another_size(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        other = Preprocess(1, 28, 28, mean=(0.5,), std=(0.5,))
+        with pytest.raises(BadInput, match="28×28"):
+            check_dataset(example.source, other, example.classes)
+        with pytest.raises(BadInput, match="28×28"):
+            load_dataset(example.source, other)
+
+    def test_resizes_on_request(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        other = Preprocess(3, 6, 7, mean=(0.5,) * 3, std=(0.5,) * 3, resize=True)
+        assert load_dataset(example.source, other).images.shape == (example.rows, 6, 7, 3)
+
+    def test_refuses_more_than_the_memory_bound(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        needed = example.rows * int(np.prod(example.preprocess.input_shape))
+        load_dataset(example.source, example.preprocess, max_bytes=needed)
+        for read in (
+            lambda bound: load_dataset(example.source, example.preprocess, max_bytes=bound),
+            lambda bound: check_dataset(
+                example.source, example.preprocess, example.classes, max_bytes=bound
+            ),
+        ):
+            with pytest.raises(BadInput, match="too large for memory"):
+                read(needed - 1)
+
+
+def test_digits_fill_the_range_of_a_byte(grey8: Preprocess) -> None:
+    images = load_dataset("digits", grey8).images
+    # 0..16 in scikit-learn, so 0, 16, ..., 255 here: 17 values.
+    assert (images.min(), images.max(), len(np.unique(images))) == (0, 255, 17)
+
+
+def test_a_parquet_keeps_the_order_and_the_pixels_of_its_tables(tmp_path: Path) -> None:
+    _parquet(tmp_path)
+    data = load_dataset(str(tmp_path), SMALL)
+    assert np.array_equal(data.images, np.concatenate([_pixels(7), _pixels(3, seed=1)]))
+    assert data.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 2, 1, 0]
+    assert data.class_names == ("0", "1", "2")
+
+
+def test_shards_in_a_data_folder_under_the_hubs_names(tmp_path: Path) -> None:
+    pixels = _pixels(6)
+    for shard in range(2):
+        _write_parquet(
+            tmp_path / "data" / f"train-0000{shard}-of-00002.parquet",
+            pixels[3 * shard : 3 * shard + 3],
+            [0, 1, 0],
+            column="img",
+            names=["cat", "dog"],
+        )
+    data = load_dataset(str(tmp_path), SMALL)
+    assert np.array_equal(data.images, pixels)
+    assert data.class_names == ("cat", "dog")
+    assert data.train_rows == 6
+
+
+def test_the_teachers_names_serve_where_the_data_have_none(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(2), [0, 1])
+    assert load_dataset(str(tmp_path), SMALL, ("cat", "dog")).class_names == ("cat", "dog")
+
+
+def test_names_in_another_order_than_the_teachers_are_refused(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(2), [0, 1], names=["dog", "cat"])
+    with pytest.raises(BadInput, match="label 0 = 'dog'; expected label 0 = 'cat'"):
+        check_dataset(str(tmp_path), SMALL, 2, ("cat", "dog"))
+    check_dataset(str(tmp_path), SMALL, 2, ("dog", "cat"))
+    check_dataset(str(tmp_path), SMALL, 2, ("Hund", "Katze"))
+
+
+def test_labels_beyond_the_names_are_another_teachers(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(3), [0, 1, 2], names=["cat", "dog"])
+    with pytest.raises(BadInput, match="3 classes, labels 0 to 2; expected 2 classes"):
+        check_dataset(str(tmp_path), SMALL, 2, ("cat", "dog"))
+
+
+def test_negative_labels_are_refused(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(3), [0, 1, -1])
+    with pytest.raises(BadInput, match="labels -1 to 1"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_an_empty_class_is_named(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(3), [0, 2, 2])
+    _write_parquet(tmp_path / "test.parquet", _pixels(1), [1])
+    with pytest.raises(BadInput, match="class 'bee'.*is empty"):
+        check_dataset(str(tmp_path), SMALL, 3, ("ant", "bee", "cow"))
+
+
+def test_a_class_folder_without_images_is_an_empty_class(tmp_path: Path) -> None:
+    _write_folder(tmp_path, _pixels(2), [0, 1], ["ant", "cow"])
+    (tmp_path / "bee").mkdir()
+    (tmp_path / "bee" / "notes.txt").write_text("no image")
+    with pytest.raises(BadInput, match="class 'bee'.*is empty"):
+        check_dataset(str(tmp_path), SMALL, 3)
+
+
+def test_a_plain_folder_is_a_training_table_in_sorted_order(tmp_path: Path) -> None:
+    pixels = _pixels(4)
+    _write_folder(tmp_path, pixels, [1, 0, 1, 0], ["ant", "bee"])
+    (tmp_path / ".cache").mkdir()
+    data = load_dataset(str(tmp_path), SMALL)
+    assert data.class_names == ("ant", "bee")
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    # Rows 1 and 3 are ants, 0 and 2 are bees.
+    assert np.array_equal(data.images, pixels[[1, 3, 0, 2]])
+    assert data.train_rows == 4
+
+
+def test_a_test_folder_of_an_unknown_class_is_refused(tmp_path: Path) -> None:
+    _write_folder(tmp_path / "train", _pixels(2), [0, 1], ["ant", "bee"])
+    _write_folder(tmp_path / "test", _pixels(1), [0], ["cow"])
+    with pytest.raises(BadInput, match="cow"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_a_missing_path_lists_every_accepted_form(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nowhere.*digits.*train\.parquet.*folder of images"):
+        check_dataset(str(tmp_path / "nowhere"), SMALL, 2)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(BadInput, match="neither Parquet tables nor class folders"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_a_broken_image_names_its_row(tmp_path: Path) -> None:
+    images = [{"bytes": _png(_pixels(1)[0]), "path": "a"}, {"bytes": b"\x89PNG", "path": "b"}]
+    table = pa.table({"image": images, "label": pa.array([0, 1], pa.int64())})
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(BadInput, match=r"row 1 of .*train\.parquet"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_a_row_without_bytes_names_its_row(tmp_path: Path) -> None:
+    images = [{"bytes": _png(_pixels(1)[0]), "path": "a"}, {"bytes": None, "path": "b"}]
+    table = pa.table({"image": images, "label": pa.array([0, 1], pa.int64())})
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(BadInput, match="row 1 of "):
+        load_dataset(str(tmp_path), SMALL)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    _write_folder(tmp_path, _pixels(2), [0, 1], ["ant", "bee"])
+    (tmp_path / "ant" / "000.png").write_bytes(b"not an image")
+    with pytest.raises(BadInput, match=r"000\.png"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_a_truncated_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    _write_parquet(path, _pixels(3), [0, 1, 0])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(BadInput, match=r"cannot be read.*train\.parquet.*truncated"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"image": [{"bytes": b"", "path": ""}], "label": ["cat"]},
+        {"image": [{"bytes": b"", "path": ""}], "class": [0]},
+        {"image": [b""], "label": [0]},
+        {"picture": [{"bytes": b"", "path": ""}], "label": [0]},
+    ],
+)
+def test_other_columns_are_listed(tmp_path: Path, columns: dict[str, list[object]]) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    with pytest.raises(BadInput, match=f"other columns.*{next(iter(columns))}"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_missing_labels_are_refused(tmp_path: Path) -> None:
+    images = [{"bytes": _png(_pixels(1)[0]), "path": "a"}] * 2
+    table = pa.table({"image": images, "label": pa.array([0, None], pa.int64())})
+    pq.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(BadInput, match="1 rows have no label"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_two_versions_of_a_table_are_refused(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(2), [0, 1])
+    _write_parquet(tmp_path / "train-00000-of-00001.parquet", _pixels(2), [0, 1])
+    with pytest.raises(BadInput, match="two versions"):
+        check_dataset(str(tmp_path), SMALL, 2)

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edge.errors import BadInput
+from edge.preprocess import Preprocess
+from teachers.distill import Diverged, EpochReport, Lesson, Outcome, Recipe, distil
+from teachers.losses import LOSSES
+from teachers.metrics import METRICS, accuracy
+from teachers.small_cnn import SmallCNN
+from teachers.source import Dataset
+from teachers.training import predict
+
+LEARNT = np.arange(1200)
+UNSEEN = np.arange(1200, 1797)
+
+
+@pytest.fixture(scope="module")
+def lesson(digits_teacher: nn.Module, digits: Dataset, grey8: Preprocess) -> Lesson:
+    """What the teacher says, once, about the rows that students learn from."""
+    said = predict(digits_teacher, digits.images[LEARNT], grey8, tap="fc")
+    return Lesson(digits.images[LEARNT], digits.labels[LEARNT], said.logits, said.features, grey8)
+
+
+def _student(seed: int = 0) -> SmallCNN:
+    torch.manual_seed(seed)
+    return SmallCNN(channels=1, classes=10, widths=(8, 16, 16, 24))
+
+
+def _distil(
+    lesson: Lesson, digits: Dataset, recipe: Recipe, seed: int = 0
+) -> tuple[SmallCNN, Outcome]:
+    student = _student()
+    validation = digits.images[UNSEEN], digits.labels[UNSEEN]
+    return student, distil(student, "fc", lesson, recipe, seed=seed, validation=validation)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_student_a_tenth_as_large_learns_from_cached_answers(
+    loss: str, lesson: Lesson, digits: Dataset, grey8: Preprocess
+) -> None:
+    untrained = accuracy(predict(_student(), digits.images[UNSEEN], grey8).logits,
+                         digits.labels[UNSEEN])  # fmt: skip
+    student, outcome = _distil(lesson, digits, Recipe(epochs=8, batch_size=64, loss=loss))
+    assert outcome.accuracy > untrained + 0.5
+    assert outcome.accuracy > 0.85
+    assert not student.training
+    logits = predict(student, digits.images[UNSEEN], grey8).logits
+    assert accuracy(logits, digits.labels[UNSEEN]) == outcome.accuracy
+    assert outcome.samples_per_second > 0
+    assert outcome.seconds >= sum(len(LEARNT) / e.samples_per_second for e in outcome.epochs)
+
+
+def test_soft_targets_bring_the_student_closer_to_the_teacher_than_labels_do(
+    digits_teacher: nn.Module, lesson: Lesson, digits: Dataset, grey8: Preprocess
+) -> None:
+    def distance(loss: str) -> float:
+        """Mean KL(teacher ‖ student) over rows that neither learnt from."""
+        student, _ = _distil(lesson, digits, Recipe(epochs=8, batch_size=64, loss=loss))
+        teacher, pupil = (
+            torch.log_softmax(torch.from_numpy(predict(m, digits.images[UNSEEN], grey8).logits), 1)
+            for m in (digits_teacher, student)
+        )
+        return float((teacher.exp() * (teacher - pupil)).sum(1).mean())
+
+    assert distance("soft") < distance("none")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_seed_decides_the_weights_to_the_bit(
+    precision: str, lesson: Lesson, digits: Dataset
+) -> None:
+    recipe = Recipe(epochs=1, precision=precision)
+    one, same, other = (
+        _distil(lesson, digits, recipe, seed=seed)[0].state_dict() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["fc.weight"], other["fc.weight"])
+
+
+def test_the_surroundings_are_put_back(lesson: Lesson, digits: Dataset) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    student = _student()
+    torch.manual_seed(7)
+    distil(student, "fc", lesson, Recipe(epochs=1, loss="similarity"), seed=0)
+    assert torch.equal(torch.rand(1), expected)
+    assert all(value.is_contiguous() for value in student.state_dict().values())
+    assert not student.fc._forward_pre_hooks
+
+
+@pytest.mark.parametrize(("keep_best", "kept"), [(True, 2), (False, 4)])
+def test_keep_best_keeps_the_weights_of_the_best_epoch(
+    keep_best: bool, kept: int, lesson: Lesson, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Epoch 2 is the best, epoch 3 only as good.
+    scores = iter([0.5, 0.9, 0.9, 0.7])
+    monkeypatch.setitem(METRICS, "scripted", lambda logits, labels: next(scores))
+    student = _student()
+    biases: list[torch.Tensor] = []
+    outcome = distil(
+        student,
+        "fc",
+        lesson,
+        Recipe(epochs=4, keep_best=keep_best),
+        seed=0,
+        validation=(digits.images[UNSEEN], digits.labels[UNSEEN]),
+        metric="scripted",
+        on_epoch=lambda report: biases.append(student.fc.bias.detach().clone()),
+    )
+    assert outcome.accuracy == (0.9 if keep_best else 0.7)
+    assert [torch.equal(student.fc.bias, bias) for bias in biases].index(True) == kept - 1
+
+
+def test_only_the_last_epoch_is_validated_where_nobody_looks(
+    lesson: Lesson, digits: Dataset
+) -> None:
+    _, outcome = _distil(lesson, digits, Recipe(epochs=3))
+    assert [report.accuracy is None for report in outcome.epochs] == [True, True, False]
+
+
+def test_every_epoch_is_reported_to_whoever_looks(lesson: Lesson, digits: Dataset) -> None:
+    reports: list[EpochReport] = []
+    outcome = distil(
+        _student(),
+        "fc",
+        lesson,
+        Recipe(epochs=2),
+        seed=0,
+        validation=(digits.images[UNSEEN], digits.labels[UNSEEN]),
+        metric="balanced_accuracy",
+        on_epoch=reports.append,
+    )
+    assert reports == outcome.epochs
+    assert [(report.epoch, report.epochs) for report in reports] == [(1, 2), (2, 2)]
+    assert reports[-1].accuracy == outcome.accuracy
+
+
+def test_without_validation_there_is_no_accuracy(lesson: Lesson) -> None:
+    outcome = distil(_student(), "fc", lesson, Recipe(epochs=1), seed=0)
+    assert math.isnan(outcome.accuracy)
+
+
+def test_stopping_ends_training_within_an_epoch_and_still_measures(
+    lesson: Lesson, digits: Dataset
+) -> None:
+    asked = 0
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 3
+
+    outcome = distil(
+        _student(),
+        "fc",
+        lesson,
+        Recipe(epochs=5, batch_size=100),
+        seed=0,
+        validation=(digits.images[UNSEEN], digits.labels[UNSEEN]),
+        should_stop=should_stop,
+    )
+    assert asked == 3
+    assert len(outcome.epochs) == 1
+    assert 0 <= outcome.accuracy <= 1
+
+
+def test_an_interrupt_passes_through_and_cleans_up(lesson: Lesson) -> None:
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    student = _student()
+    with pytest.raises(KeyboardInterrupt):
+        distil(
+            student, "fc", lesson, Recipe(epochs=1, loss="similarity"), seed=0,
+            should_stop=interrupt,
+        )  # fmt: skip
+    assert not student.fc._forward_pre_hooks
+    assert all(value.is_contiguous() for value in student.state_dict().values())
+
+
+def test_a_student_that_diverges_says_so(lesson: Lesson) -> None:
+    student = _student()
+    with torch.no_grad():
+        student.fc.bias.fill_(math.inf)
+    with pytest.raises(Diverged, match="not finite in epoch 1") as error:
+        distil(student, "fc", lesson, Recipe(epochs=1), seed=0)
+    # Workers are other processes, so the error has to survive the way back.
+    copy = pickle.loads(pickle.dumps(error.value))  # noqa: S301 - our own bytes
+    assert (copy.what, copy.epoch) == (error.value.what, 1)
+
+
+def test_read_only_memory_maps_are_enough(lesson: Lesson, tmp_path: Path) -> None:
+    def mapped(name: str, array: NDArray[Any]) -> NDArray[Any]:
+        np.save(tmp_path / name, array)
+        loaded: NDArray[Any] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+        return loaded
+
+    assert lesson.teacher_features is not None
+    shared = Lesson(
+        mapped("images", lesson.images),
+        mapped("labels", lesson.labels),
+        mapped("logits", lesson.teacher_logits),
+        mapped("features", lesson.teacher_features),
+        lesson.preprocess,
+    )
+    recipe = Recipe(epochs=1, loss="similarity")
+    one, two = _student(), _student()
+    distil(one, "fc", lesson, recipe, seed=0)
+    distil(two, "fc", shared, recipe, seed=0)
+    assert torch.equal(one.fc.weight, two.fc.weight)
+
+
+def test_features_must_be_there_for_a_loss_that_needs_them(lesson: Lesson) -> None:
+    recipe = Recipe(epochs=1, loss="similarity")
+    with pytest.raises(ValueError, match="needs a tap"):
+        distil(_student(), None, lesson, recipe, seed=0)
+
+
+def test_a_lesson_has_the_same_rows_throughout(lesson: Lesson) -> None:
+    with pytest.raises(ValueError, match="same rows"):
+        Lesson(lesson.images, lesson.labels[:5], lesson.teacher_logits, None, lesson.preprocess)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": math.inf}, "learning_rate"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"loss": "hard"}, "loss"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"kd_weight": -0.1}, "kd_weight"),
+        ({"precision": "fp16"}, "precision"),
+    ],
+)
+def test_a_recipe_refuses_what_cannot_work(change: dict[str, float | str], named: str) -> None:
+    settings: dict[str, object] = {"epochs": 1, **change}
+    with pytest.raises(BadInput, match=named):
+        Recipe(**settings)  # type: ignore[arg-type]

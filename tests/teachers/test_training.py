@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge.preprocess import Preprocess
+from teachers.metrics import accuracy
+from teachers.source import Dataset
+from teachers.training import (
+    Diverged,
+    Epoch,
+    Schedule,
+    cut,
+    predict,
+    run_epochs,
+    train_classifier,
+)
+from teachers.zoo import build
+
+TWO = Preprocess(channels=1, height=1, width=2, mean=(0.0,), std=(1.0,))
+
+
+class Doubling(nn.Module):
+    """Logits (2a, 2b) of an image (a, b) of two pixels, and a batch norm that notices training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1, affine=False, eps=1e-12)
+        self.fc = nn.Linear(2, 2, bias=False)
+        nn.init.eye_(self.fc.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc(2 * torch.flatten(self.norm(x), 1))
+        return y
+
+
+def _images(rows: int) -> NDArray[np.uint8]:
+    return (np.arange(rows * 2) % 256).astype(np.uint8).reshape(rows, 1, 2, 1)
+
+
+def test_logits_and_tapped_features_by_hand() -> None:
+    # Pixels 0..5 as (0, 1), (2, 3), (4, 5); over 255; features are the input of fc, 2x.
+    prediction = predict(Doubling(), _images(3), TWO, batch_size=2, tap="fc")
+    expected = 2 * np.array([[0, 1], [2, 3], [4, 5]], dtype=np.float32) / 255
+    np.testing.assert_allclose(prediction.logits, expected, rtol=1e-6)
+    assert prediction.features is not None
+    np.testing.assert_allclose(prediction.features, expected, rtol=1e-6)
+    assert prediction.logits.dtype == prediction.features.dtype == np.float32
+
+
+def test_predicting_changes_nothing() -> None:
+    module = Doubling().train()
+    module.fc.eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    prediction = predict(module, _images(5), TWO)
+    assert prediction.features is None
+    assert module.training
+    assert not module.fc.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert not module.fc._forward_pre_hooks
+
+
+def test_the_mode_comes_back_after_an_error() -> None:
+    module = Doubling().train()
+    with pytest.raises(RuntimeError):
+        predict(module, np.zeros((1, 1, 3, 1), np.uint8), Preprocess(1, 1, 3, (0.0,), (1.0,)))
+    assert module.training
+
+
+def test_batches_do_not_matter(
+    digits_teacher: nn.Module, digits: Dataset, grey8: Preprocess
+) -> None:
+    one, many = (
+        predict(digits_teacher, digits.images[:50], grey8, batch_size=size).logits
+        for size in (50, 7)
+    )
+    np.testing.assert_allclose(one, many, atol=1e-5)
+
+
+def test_bf16_is_close_to_fp32(
+    digits_teacher: nn.Module, digits: Dataset, grey8: Preprocess
+) -> None:
+    exact, fast = (
+        predict(digits_teacher, digits.images[:200], grey8, precision=precision, tap="fc")
+        for precision in ("fp32", "bf16")
+    )
+    assert fast.logits.dtype == np.float32
+    assert not np.array_equal(fast.logits, exact.logits)
+    scale = float(np.abs(exact.logits).max())
+    np.testing.assert_allclose(fast.logits, exact.logits, atol=0.03 * scale)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "expected"),
+    [
+        (6, 3, [(0, 3), (3, 6)]),
+        (8, 3, [(0, 3), (3, 6), (6, 8)]),
+        (7, 3, [(0, 3), (3, 7)]),  # a last batch of one joins its neighbour
+        (2, 9, [(0, 2)]),
+        (3, 2, [(0, 3)]),
+    ],
+)
+def test_batches_are_never_of_one_row(
+    rows: int, batch: int, expected: list[tuple[int, int]]
+) -> None:
+    assert cut(rows, batch) == expected
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(1, 8), (0, 8), (5, 1)])
+def test_a_batch_of_one_cannot_be_asked_for(rows: int, batch: int) -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        cut(rows, batch)
+
+
+def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
+    # 20 steps, 15 % of them are 3: thirds of the rate, then a cosine over the other 17.
+    schedule = Schedule(epochs=1, batch_size=2, learning_rate=3.0, weight_decay=0.0)
+    rates = [schedule.rate(step, 20) for step in range(20)]
+    assert rates[:4] == pytest.approx([1.0, 2.0, 3.0, 3.0])
+    assert all(a > b for a, b in pairwise(rates[3:]))
+    assert rates[11] == pytest.approx(3 * (0.01 + 0.99 / 2))
+    assert rates[19] == pytest.approx(0.03)
+    assert schedule.rate(0, 1) == 3.0
+
+
+def test_every_row_is_seen_once_per_epoch() -> None:
+    module = Doubling()
+    seen: list[list[int]] = []
+
+    def loss_of(x: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        np.testing.assert_allclose(x[:, 0, 0, 1].numpy(), (2 * rows + 1) / 255, rtol=1e-6)
+        seen.append(rows.tolist())
+        loss: Tensor = module(x).square().mean()
+        return loss
+
+    schedule = Schedule(epochs=2, batch_size=4, learning_rate=1e-3, weight_decay=0.0)
+    epochs = list(run_epochs(module, _images(10), TWO, loss_of, schedule, seed=0))
+    assert [len(rows) for rows in seen] == [4, 4, 2, 4, 4, 2]
+    first, second = (list(chain(*half)) for half in (seen[:3], seen[3:]))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert [(epoch.number, epoch.rows, epoch.last) for epoch in epochs] == [
+        (1, 10, False),
+        (2, 10, True),
+    ]
+
+
+def test_a_loss_that_is_not_finite_ends_training_before_the_weights_are_touched() -> None:
+    module = Doubling()
+    schedule = Schedule(epochs=1, batch_size=4, learning_rate=1.0, weight_decay=0.0)
+
+    def loss_of(x: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        loss: Tensor = module(x).mean() * float("nan")
+        return loss
+
+    with pytest.raises(Diverged, match="the loss is not finite in epoch 1"):
+        list(run_epochs(module, _images(10), TWO, loss_of, schedule, seed=0))
+    assert torch.equal(module.fc.weight.detach(), torch.eye(2))
+
+
+def _trained(digits: Dataset, grey8: Preprocess, seed: int) -> tuple[nn.Module, list[Epoch]]:
+    torch.manual_seed(0)
+    module = build("small_cnn", input_shape=(1, 8, 8), classes=10)
+    epochs: list[Epoch] = []
+    train_classifier(
+        module,
+        digits.images[:128],
+        digits.labels[:128],
+        grey8,
+        epochs=2,
+        batch_size=32,
+        seed=seed,
+        on_epoch=epochs.append,
+    )
+    return module, epochs
+
+
+def test_training_is_repeatable_to_the_bit(digits: Dataset, grey8: Preprocess) -> None:
+    (one, epochs), (same, _), (other, _) = (_trained(digits, grey8, seed) for seed in (5, 5, 6))
+    assert [epoch.number for epoch in epochs] == [1, 2]
+    assert epochs[1].loss < epochs[0].loss
+    assert not one.training
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, same.state_dict()[name])
+        assert value.is_contiguous()
+    assert not torch.equal(one.state_dict()["fc.weight"], other.state_dict()["fc.weight"])
+
+
+def test_training_leaves_the_random_state_alone(digits: Dataset, grey8: Preprocess) -> None:
+    _trained(digits, grey8, seed=1)  # ends with the state that manual_seed(0) and build leave
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    build("small_cnn", input_shape=(1, 8, 8), classes=10)
+    assert torch.equal(torch.rand(1), after)
+
+
+def test_a_teacher_learns_digits(
+    digits_teacher: nn.Module, digits: Dataset, grey8: Preprocess
+) -> None:
+    logits = predict(digits_teacher, digits.images[1200:], grey8).logits
+    assert accuracy(logits, digits.labels[1200:]) > 0.9
