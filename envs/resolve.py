@@ -91,7 +91,9 @@ def compress(spec: NetSpec, moves: Moves, actions: Sequence[int]) -> Student:
         BadInput: the actions are not legal.
     """
     structure = anatomy(spec)
-    return _Compressor(spec, structure, moves, check_actions(structure.layers, moves, actions)).run()
+    return _Compressor(
+        spec, structure, moves, check_actions(structure.layers, moves, actions)
+    ).run()
 
 
 class _Compressor:
@@ -206,7 +208,9 @@ class _Compressor:
     def _size(self, node: Node, inputs: list[Flow]) -> Shape:
         """The teacher's size where a path still has it, else the smallest there is."""
         sizes = [flow.shape[1:] for flow in inputs]
-        return node.shape[1:] if node.shape[1:] in sizes else tuple(map(min, zip(*sizes, strict=True)))
+        return (
+            node.shape[1:] if node.shape[1:] in sizes else tuple(map(min, zip(*sizes, strict=True)))
+        )
 
     def _resized(self, where: str, flow: Flow, shape: Shape) -> Flow:
         source, size = flow.shape[1:], shape[1:]

@@ -127,7 +127,10 @@ class Inheritance:
         state = module.state_dict()
         with torch.no_grad():
             for node in student.spec.nodes:
-                for tensor in (*OPS[node.op].parameters(node.attrs), *OPS[node.op].buffers(node.attrs)):
+                for tensor in (
+                    *OPS[node.op].parameters(node.attrs),
+                    *OPS[node.op].buffers(node.attrs),
+                ):
                     graft.fill(node, tensor, state[f"{node.name}.{tensor}"])
         return module
 

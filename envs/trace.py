@@ -335,7 +335,9 @@ def _unsupported(node: fx.Node, value: str, bound: str) -> BadInput:
     )
 
 
-def agrees(module: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+def agrees(
+    module: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], x: Tensor
+) -> bool:
     """Whether two networks give the same logits on a batch, within 1e-4 of the largest."""
     with torch.no_grad():
         expected, found = module(x), other(x)

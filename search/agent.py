@@ -25,6 +25,7 @@ class Policy(nn.Module):
         """
         super().__init__()
         self.pool_size = pool_size
+        self.scale: Tensor
         self.register_buffer("scale", scale.clamp_min(1))
         # type one-hot, the other four fields scaled, previous action one-hot with "none yet"
         inputs = len(TYPE_CODES) + 4 + pool_size + 1

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from envs.cost import cost
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.manifest import Figure
+from envs.cost import cost, node_cost
+from envs.viewer import describe
+from routers.calibrate import appeals
+from routers.metrics import deferral_curve, oracle_curve, random_curve
+from routers.scores import SCORES
+from search import record as report
 from search.ledger import Record
-from search.package import Shipped
+from search.package import PairRows, Shipped
 from search.preparation import Prepared
 from search.run_folder import RunFolder
 
@@ -66,3 +76,163 @@ def result_of(
         "seconds": round(seconds, 1),
         "warnings": list(manifest.warnings),
     }
+
+
+def record_of(
+    prepared: Prepared,
+    records: Sequence[Record],
+    winner: Record,
+    shipped: Shipped,
+    now: datetime,
+) -> report.RunRecord:
+    """The run as the report shows it."""
+    spec, reward = prepared.spec, prepared.reward
+    student, teacher = cost(shipped.student), cost(prepared.network)
+    appealed = appeals(shipped.rows["test"].score, shipped.threshold)
+    figures = shipped.manifest.figures
+    return report.RunRecord(
+        title=shipped.manifest.name,
+        command=f"understudy search --teacher {spec.teacher} --data {spec.data} "
+        f"--budget {spec.budget} --seed {spec.seed} --out {spec.out}",
+        created=now.isoformat(timespec="minutes"),
+        seed=spec.seed,
+        parts=prepared.parts.counts(),
+        thresholds={
+            "c0": reward.c0,
+            "a0": reward.a0,
+            "alpha": reward.alpha,
+            "beta": reward.beta,
+            "max_kb": spec.max_kb,
+            "max_drop": spec.max_drop,
+        },
+        teacher=report.TeacherFacts(
+            prepared.teacher.name,
+            teacher.kb,
+            teacher.parameters,
+            teacher.macs,
+            tuple(
+                _figure(f"{part}.teacher_accuracy", figures)
+                for part in ("validation", "calibration", "test")
+            ),
+        ),
+        student=report.StudentFacts(
+            student.kb,
+            student.parameters,
+            student.macs,
+            tuple(prepared.moves.pool[action] for action in winner.actions),
+        ),
+        candidates=tuple(
+            _candidate(number, found, prepared) for number, found in enumerate(records, 1)
+        ),
+        winner=1 + records.index(winner),
+        layers=_layers(prepared, winner, shipped),
+        routers=tuple(_router(row) for row in shipped.ranking.rows),
+        router_name=shipped.ranking.winner.name,
+        threshold=shipped.threshold,
+        curves=_curves(shipped),
+        operating_point=(
+            float(appealed.mean()),
+            float(figures["test.pair_accuracy"].value or 0.0),
+        ),
+        confusion=_confusion(shipped.rows["test"], appealed),
+        figures=tuple(_figure(name, figures) for name in sorted(figures, key=_importance)),
+        warnings=(*shipped.manifest.warnings, shipped.ranking.note),
+    )
+
+
+#: what a reader looks for first
+_FIRST = ("pair_accuracy", "appeals", "student_accuracy", "teacher_accuracy", "acc_i")
+_NAMES = {
+    "pair_accuracy": "pair, accuracy",
+    "student_accuracy": "student alone, accuracy",
+    "teacher_accuracy": "teacher alone, accuracy",
+    "appeals": "inputs appealed",
+    "acc_i": "gap won back (AccI)",
+}
+
+
+def _importance(name: str) -> tuple[int, int]:
+    part, figure = name.split(".", 1)
+    rank = _FIRST.index(figure) if figure in _FIRST else len(_FIRST)
+    return ("test", "calibration", "validation").index(part), rank
+
+
+def _figure(name: str, figures: Mapping[str, Figure]) -> report.Figure:
+    figure = figures[name]
+    short = name.split(".", 1)[1]
+    shown = _NAMES.get(short, short.replace("_", " "))
+    return report.Figure(shown, figure.value, figure.part, figure.rows)
+
+
+def _candidate(number: int, found: Record, prepared: Prepared) -> report.CandidateRow:
+    spec = prepared.spec
+    kept = spec.max_kb is None or found.kb <= spec.max_kb
+    drop = prepared.teacher_accuracy - found.accuracy
+    return report.CandidateRow(
+        number=number,
+        accuracy=None if found.failed else found.accuracy,
+        kb=found.kb,
+        macs=found.macs,
+        reward=found.reward,
+        within_limits=kept and not found.failed and drop <= spec.max_drop,
+        seconds=found.seconds,
+        status="failed" if found.failed else "done",
+        reason=found.reason,
+    )
+
+
+def _layers(prepared: Prepared, winner: Record, shipped: Shipped) -> tuple[report.LayerRow, ...]:
+    after = {node.name: node for node in shipped.student.nodes}
+    rows = []
+    for layer, action in zip(prepared.space.layers, winner.actions, strict=True):
+        before = prepared.network[layer.node]
+        kept = after.get(layer.node)
+        choice = prepared.moves.mask(layer).sum() > 1
+        rows.append(
+            report.LayerRow(
+                name=layer.node,
+                kind=layer.kind,
+                before=describe(before),
+                after="" if kept is None else describe(kept),
+                coefficient=prepared.moves.pool[action] if choice else None,
+                kb_before=node_cost(prepared.network, before).kb,
+                kb_after=0.0 if kept is None else node_cost(shipped.student, kept).kb,
+            )
+        )
+    return tuple(rows)
+
+
+def _router(row: Any) -> report.RouterRow:
+    note = row.reason or ("cannot be told from the best" if row.tied else "")
+    return report.RouterRow(
+        row.name,
+        row.kind,
+        row.area,
+        row.area_low,
+        row.area_high,
+        row.auroc,
+        row.bytes / 1024,
+        row.microseconds,
+        note,
+    )
+
+
+def _curves(shipped: Shipped) -> dict[str, report.CurvePoints]:
+    """The winner, every score that needs no fitting, the oracle and chance, on the test part."""
+    rows = shipped.rows["test"]
+    scores: dict[str, NDArray[np.floating[Any]]] = {
+        name: score.score(rows.logits) for name, score in SCORES.items()
+    }
+    scores[shipped.ranking.winner.name] = rows.score
+    curves = {name: deferral_curve(s, rows.student, rows.teacher) for name, s in scores.items()}
+    curves["oracle"] = oracle_curve(rows.student, rows.teacher)
+    curves["random"] = random_curve(rows.student, rows.teacher)
+    return {name: (curve.rate.tolist(), curve.accuracy.tolist()) for name, curve in curves.items()}
+
+
+def _confusion(rows: PairRows, appealed: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    def count(right: int) -> tuple[int, int]:
+        chosen = rows.student == right
+        return int((chosen & ~appealed).sum()), int((chosen & appealed).sum())
+
+    return count(1), count(0)

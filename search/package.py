@@ -226,7 +226,7 @@ def _manifest(
         name=f"{prepared.teacher.name} on {prepared.data.name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         preprocess=prepared.teacher.manifest.preprocess,
-        class_names=prepared.data.class_names,
+        class_names=prepared.teacher.manifest.class_names,
         student=StudentInfo("student.onnx", spent.kb, spent.parameters, spent.macs),
         router=RouterInfo(
             "router.onnx", winner.name, "family" if winner.kind == "family" else "score"

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from search.record import CandidateRow, CurvePoints, LayerRow
 
@@ -93,6 +93,8 @@ def reward_plot(candidates: Sequence[CandidateRow], winner: int) -> str:
         axes.set_xlabel("candidate, in order of evaluation")
         axes.set_ylabel("reward (no unit)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len({row.number for row in candidates}) == 1:
+            axes.set_xlim(candidates[0].number - 1, candidates[0].number + 1)
         _legend(figure)
         said = f"Reward of {len(candidates)} candidates; the winner is number {winner}."
         return _svg(figure, "reward", said)
@@ -141,7 +143,7 @@ def layers_plot(layers: Sequence[LayerRow]) -> str:
     """KB of every layer in the teacher and in the student, top to bottom in execution order."""
     with _style("layers"):
         size = 9 if len(layers) <= 40 else 7
-        figure, axes = _axes(width=8.4, height=1.3 + len(layers) * (0.24 if size == 9 else 0.16))
+        figure, axes = _axes(width=9.5, height=1.3 + len(layers) * (0.24 if size == 9 else 0.16))
         place = np.arange(len(layers))
         # A log axis has no zero: removed layers end at the left edge, with a mark of their own.
         sizes = [kb for row in layers for kb in (row.kb_before, row.kb_after) if kb > 0]
@@ -149,7 +151,7 @@ def layers_plot(layers: Sequence[LayerRow]) -> str:
         before = [max(row.kb_before, edge) for row in layers]
         after = [max(row.kb_after, edge) for row in layers]
         axes.hlines(place, after, before, color=FAINT, lw=1.6, zorder=1)
-        axes.scatter(before, place, s=26, marker="o", facecolors="none", edgecolors=INK,
+        axes.scatter(before, place, s=52, marker="o", facecolors="none", edgecolors=INK,
                      label="teacher", zorder=2)  # fmt: skip
         stay = [i for i, row in enumerate(layers) if not row.removed]
         gone = [i for i, row in enumerate(layers) if row.removed]
@@ -195,12 +197,12 @@ def deferral_plot(
         axes.set_xlim(-0.01, 1.01)
         axes.set_xlabel(f"appealing rate on {part} (share of inputs sent to the teacher)")
         axes.set_ylabel(f"accuracy of the pair on {part}")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         _percent(axes)
         _legend(figure)
         said = (
             f"Accuracy of the pair against appealing rate for {len(curves)} curves; "
-            f"{router} works at {point[0]:.1%} appeals and {point[1]:.2%} accuracy."
+            f"{router} works at {point[0] * 100:.1f} % appeals and {point[1] * 100:.2f} % accuracy."
         )
         return _svg(figure, "deferral", said)
 
@@ -219,7 +221,7 @@ def confusion_plot(confusion: Sequence[Sequence[int]], part: str) -> str:
                                      alpha=0.08 + 0.3 * count / total))  # fmt: skip
             middle = (column + 0.485, row + 0.42)
             axes.annotate(f"{count:,}", middle, ha="center", va="center", fontsize=17)
-            axes.annotate(f"{words[row][column]} · {count / total:.1%}",
+            axes.annotate(f"{words[row][column]} · {count / total * 100:.1f} %",
                           (middle[0], row + 0.72), ha="center", va="center",
                           fontsize=9)  # fmt: skip
         axes.set(xlim=(0, 1.97), ylim=(1.96, 0))
@@ -240,7 +242,8 @@ def confusion_plot(confusion: Sequence[Sequence[int]], part: str) -> str:
 @contextmanager
 def _style(name: str) -> Iterator[None]:
     with mpl.rc_context():
-        mpl.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        settings: Any = {**_STYLE, "svg.hashsalt": name}
+        mpl.rcParams.update(settings)
         yield
 
 
@@ -283,20 +286,24 @@ def _thinned(curve: CurvePoints, most: int = 400) -> tuple[list[float], list[flo
 
 
 def _percent(axes: Axes) -> None:
+    """Accuracies in per cent, without room for more than 100, and never a flat axis."""
     low, high = axes.get_ylim()
+    if high - low < 0.004:
+        low, high = (low + high) / 2 - 0.002, (low + high) / 2 + 0.002
+    high = min(high, 1.0 + (high - low) / 50)
+    axes.set_ylim(low, high)
     decimals = 0 if high - low > 0.08 else 1 if high - low > 0.008 else 2
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals, symbol=" %"))
 
 
 def _plain_log(axes: Axes) -> None:
-    """1, 10, 100 in place of 10⁰, 10¹, 10²; where one decade is not filled, ticks between."""
+    """1, 10, 100 in place of 10⁰, 10¹, 10²; below two decades also 2 and 5 and their like."""
     low, high = axes.get_xlim()
-    plain = ScalarFormatter()
-    plain.set_scientific(False)
-    axes.xaxis.set_major_formatter(plain)
-    if axes.get_xscale() == "log" and high / low < 12:
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_minor_formatter(lambda value, position: "")
+    few = axes.get_xscale() == "log" and high / low < 100
+    if axes.get_xscale() == "log":
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.10g}")
 
 
 def _legend(figure: Figure) -> None:

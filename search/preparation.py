@@ -307,6 +307,6 @@ class _Asker:
 def digest(data: Dataset) -> str:
     """SHA-256 of images and labels."""
     content = hashlib.sha256(str((data.images.shape, data.train_rows)).encode())
-    content.update(np.ascontiguousarray(data.images))
-    content.update(np.ascontiguousarray(data.labels))
+    content.update(np.ascontiguousarray(data.images).data)
+    content.update(np.ascontiguousarray(data.labels).data)
     return content.hexdigest()

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 PARTS: dict[str, str] = {
     "distillation": "what candidates are trained on",
@@ -117,9 +121,15 @@ class RouterRow:
     microseconds: float
     note: str = ""
 
+    @property
+    def out(self) -> bool:
+        """Listed with its reason, but not in the race."""
+        return self.area != self.area
+
 
 # Appealing rates and the pair's accuracies at them; both ascend from rate 0 to rate 1.
-CurvePoints = tuple[Sequence[float], Sequence[float]]
+Points = Sequence[float] | NDArray[np.floating[Any]]
+CurvePoints = tuple[Points, Points]
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,8 @@ class RunRecord:
     by router, with "oracle" and "random" beside them. ``operating_point``: (appealing rate,
     accuracy of the pair). ``confusion``: ((right trusted, right appealed), (wrong trusted, wrong
     appealed)) rows. Curves, operating point and confusion are measured on ``pair_part``.
-    ``figures``: most important first; the first four are shown large.
+    ``figures``: most important first; the first four are shown large. One that stands among the
+    teacher's figures too is listed once.
     """
 
     title: str

@@ -54,7 +54,7 @@ class Reinforce:
         gradients = torch.autograd.grad(objective, list(self.policy.parameters()))
         with torch.no_grad():
             for parameter, gradient in zip(self.policy.parameters(), gradients, strict=True):
-                parameter += self.learning_rate * gradient
+                parameter.add_(self.learning_rate * gradient)
 
     def update_baseline(self, rewards: Sequence[float]) -> float:
         """Give b for this batch, an average of the rewards *before* it, then take these in.

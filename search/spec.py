@@ -141,12 +141,13 @@ def _explain(error: ValidationError) -> BadInput:
         return BadInput(
             f"the job lacks {name!r}", value=None, bound="a value", remedy=f"Give {option}."
         )
+    about = JobSpec.model_fields[name].description
     bound = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return BadInput(
         f"{name!r} of the job cannot be used",
         value=first["input"],
         bound=bound,
-        remedy=f"Mend {option}, or {name!r} in the YAML file. {JobSpec.model_fields[name].description}",
+        remedy=f"Mend {option}, or {name!r} in the YAML file. {about}",
     )
 
 

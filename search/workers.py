@@ -8,7 +8,6 @@ that fails by itself, by diverging say, is an evaluation with a reason.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
+from ray import ObjectRef
 from ray.exceptions import RayActorError, RayTaskError
 
 from edge.errors import BadInput
@@ -31,7 +31,7 @@ from envs.resolve import compress
 from envs.surgery import Inheritance
 from search.loop import Evaluation
 from search.space import Actions
-from teachers.distill import Diverged, EpochReport, Lesson, Recipe, distil
+from teachers.distill import Diverged, EpochReport, Lesson, Recipe, distil, distilling
 
 #: times that a candidate is tried again after its worker died
 RETRIES = 2
@@ -80,19 +80,22 @@ class Trained:
 class Worker:
     """Distils one candidate after the other, in a process of its own."""
 
-    def __init__(self, shared: Sequence[ray.ObjectRef], recipe: Recipe) -> None:
-        """``shared`` is the classroom's reference in a list: a bare one Ray would resolve itself,
-        and then it could not restart the actor."""
-        classroom: Classroom = ray.get(shared[0])
-        torch.set_num_threads(classroom.threads)
-        self.classroom, self.recipe = classroom, recipe
-        self.inheritance = classroom.inheritance()
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.room: Classroom | None = None
 
-    def evaluate(self, actions: Actions) -> Evaluation:
+    def _enter(self, classroom: Classroom) -> None:
+        """Once: the same classroom comes with every candidate, as a reference to shared memory,
+        because Ray could not restart an actor that was made with it."""
+        if self.room is None:
+            torch.set_num_threads(classroom.threads)
+            self.room, self.inheritance = classroom, classroom.inheritance()
+
+    def evaluate(self, room: Classroom, actions: Actions) -> Evaluation:
         """Accuracy of a candidate under the proxy recipe."""
         start, reason, accuracy = time.perf_counter(), "", 0.0
-        room = self.classroom
         try:
+            self._enter(room)
             student = compress(self.inheritance.spec, room.moves, actions)
             module = self.inheritance.student(student, room.seed)
             accuracy = distil(
@@ -120,53 +123,33 @@ def train_fully(
     inheritance = classroom.inheritance()
     student = compress(inheritance.spec, classroom.moves, actions)
     module = inheritance.student(student, classroom.seed)
-    # distil() calls back, Ray's generators yield: a thread would be the other way to join them
-    from queue import SimpleQueue
-    from threading import Thread
-
-    queue: SimpleQueue[EpochReport | Trained | BaseException] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            outcome = distil(
-                module,
-                classroom.tap,
-                classroom.lesson,
-                recipe,
-                seed=classroom.seed,
-                validation=classroom.validation,
-                metric=classroom.metric,
-                on_epoch=queue.put,
-            )
-            weights = {name: value.numpy() for name, value in module.state_dict().items()}
-            queue.put(Trained(outcome.accuracy, weights))
-        except BaseException as error:  # handed to the caller, who raises it
-            queue.put(error)
-
-    Thread(target=work, daemon=True).start()
-    while True:
-        item = queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        yield item
-        if isinstance(item, Trained):
-            return
+    outcome = yield from distilling(
+        module,
+        classroom.tap,
+        classroom.lesson,
+        recipe,
+        seed=classroom.seed,
+        validation=classroom.validation,
+        metric=classroom.metric,
+    )
+    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    yield Trained(outcome.accuracy, weights)
 
 
 class RayEvaluator:
     """A fixed crew of actors; implements :class:`search.loop.Evaluator`."""
 
     def __init__(
-        self, classroom: ray.ObjectRef, recipe: Recipe, workers: int, threads: int
+        self, classroom: ObjectRef[Classroom], recipe: Recipe, workers: int, threads: int
     ) -> None:
-        actor = ray.remote(
+        actor: Any = ray.remote(
             num_cpus=threads,
             max_restarts=-1,
             max_task_retries=RETRIES,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
         )(Worker)
-        self.shared = [classroom]
-        self.actors = [actor.remote(self.shared, recipe) for _ in range(workers)]
+        self.classroom = classroom
+        self.actors: list[Any] = [actor.remote(recipe) for _ in range(workers)]
 
     def evaluate(self, candidates: Sequence[Actions]) -> Iterator[Evaluation]:
         """One evaluation per candidate, in the order in which they finish."""
@@ -176,7 +159,7 @@ class RayEvaluator:
         while waiting or running:
             while waiting and idle:
                 actor, actions = idle.pop(), waiting.pop()
-                running[actor.evaluate.remote(actions)] = (actor, actions)
+                running[actor.evaluate.remote(self.classroom, actions)] = (actor, actions)
             (done,), _ = ray.wait(list(running), num_returns=1)
             actor, actions = running.pop(done)
             idle.append(actor)
@@ -199,10 +182,10 @@ class RayEvaluator:
 
 
 def train_on_ray(
-    classroom: ray.ObjectRef, recipe: Recipe, actions: Actions, threads: int
+    classroom: ObjectRef[Classroom], recipe: Recipe, actions: Actions, threads: int
 ) -> Iterator[EpochReport | Trained]:
     """:func:`train_fully` wherever Ray has ``threads`` processors free."""
-    task = ray.remote(num_cpus=threads, max_retries=RETRIES)(train_fully)
+    task: Any = ray.remote(num_cpus=threads, max_retries=RETRIES)(train_fully)
     generator = task.options(num_returns="streaming").remote(classroom, recipe, actions, threads)
     for reference in generator:
         yield ray.get(reference)
@@ -239,7 +222,8 @@ def cluster(address: str, workers: int, threads: int, data_bytes: int) -> Iterat
             "object_store_memory": max(128 << 20, 2 * data_bytes + (64 << 20)),
             "_temp_dir": scratch,
         }
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # what it says at every start (that it protects itself by a token) is no news
+        logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         try:
             ray.init(address=address, **options)

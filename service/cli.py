@@ -41,7 +41,7 @@ def demo(
     from search.demo import run_demo
     from service.progress import show
 
-    show(run_demo(out, seed), resume=None, as_json=as_json)
+    show(run_demo(out, seed), resume=str(out), as_json=as_json)
 
 
 @app.command()
@@ -78,7 +78,7 @@ def inspect(
 
     found = inspect_teacher(teacher, preset)
     if as_json:
-        print(json.dumps(found))
+        typer.echo(json.dumps(found))
     else:
         print_inspection(found)
 
@@ -97,7 +97,7 @@ def predict(
 
     found = predict_images(bundle, images, teacher)
     if as_json:
-        print(json.dumps(found))
+        typer.echo(json.dumps(found))
     else:
         print_predictions(found)
 
@@ -107,7 +107,7 @@ def config() -> None:
     """Print a job as commented YAML, with every default."""
     from search.spec import to_yaml
 
-    print(to_yaml(), end="")
+    typer.echo(to_yaml(), nl=False)
 
 
 def _need(extra: str, what: str) -> None:

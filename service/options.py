@@ -36,7 +36,7 @@ def takes_job(command: Callable[..., None]) -> Callable[..., None]:
 def _option(name: str) -> inspect.Parameter:
     info = JobSpec.model_fields[name]
     assert isinstance(info.json_schema_extra, dict)
-    kinds = [kind for kind in (get_args(info.annotation) or (info.annotation,))]
+    kinds = get_args(info.annotation) or (info.annotation,)
     flag = "--" + name.replace("_", "-")
     many = info.annotation is not None and "tuple" in str(info.annotation)
     kind: Any = str if many else next(k for k in kinds if k is not type(None))

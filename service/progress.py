@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -24,12 +25,12 @@ from search import events
 LOG_EVERY = 10.0
 
 
-def show(job: Iterator[events.Event], resume: str | None, as_json: bool) -> None:
+def show(job: Iterator[events.Event], resume: str, as_json: bool) -> None:
     """Run a job to its end.
 
     Args:
         job: its events.
-        resume: folder to name where Ctrl-C stops the job; None where it cannot go on.
+        resume: folder of the run, named where Ctrl-C stops the job.
         as_json: print the result on stdout.
 
     Raises:
@@ -37,8 +38,10 @@ def show(job: Iterator[events.Event], resume: str | None, as_json: bool) -> None
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     view = _Bars(console) if console.is_terminal else _Lines(console)
-    # SIGTERM ends a job as Ctrl-C does, so that a service manager loses nothing either
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM ends a job as Ctrl-C does, so that a service manager loses nothing either. A shell
+    # that starts a job in the background has it ignore SIGINT, and then `kill -INT` would be mute.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     result: Mapping[str, Any] | None = None
     try:
         with view:
@@ -53,15 +56,16 @@ def show(job: Iterator[events.Event], resume: str | None, as_json: bool) -> None
     assert result is not None
     _summary(console, result)
     if as_json:
-        print(json.dumps(result), flush=True)
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
 
 
-def _how_to_go_on(resume: str | None) -> str:
-    if resume is None:
-        return "Nothing that counts was lost; start it again."
+def _how_to_go_on(folder: str) -> str:
+    if not (Path(folder) / "job.yaml").exists():
+        return "Nothing had been done yet; start it again."
     return (
         "Every finished candidate is kept. Go on with: "
-        f"understudy search --resume --out {escape(resume)}"
+        f"understudy search --resume --out {escape(folder)}"
     )
 
 

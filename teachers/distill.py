@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from teachers import precision as precisions
 from teachers.losses import Total, build_loss, out_of_range
 from teachers.training import Diverged, Epoch, Rows, Schedule, Tap, predict, run_epochs, seeded
 
-__all__ = ["Diverged", "EpochReport", "Lesson", "Outcome", "Recipe", "distil"]
+__all__ = ["Diverged", "EpochReport", "Lesson", "Outcome", "Recipe", "distil", "distilling"]
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,45 @@ def distil(
     after every batch, and ends training there. The same seed and number of threads give the same
     weights to the bit. Raises Diverged where a loss or a validation logit is not finite.
     """
+    steps = distilling(
+        student,
+        tap,
+        lesson,
+        recipe,
+        seed=seed,
+        validation=validation,
+        metric=metric,
+        device=device,
+        every_epoch=on_epoch is not None,
+        should_stop=should_stop,
+    )
+    while True:
+        try:
+            report = next(steps)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        if on_epoch is not None:
+            on_epoch(report)
+
+
+def distilling(
+    student: nn.Module,
+    tap: str | None,
+    lesson: Lesson,
+    recipe: Recipe,
+    *,
+    seed: int,
+    validation: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None,
+    metric: str = "accuracy",
+    device: str = "cpu",
+    every_epoch: bool = True,
+    should_stop: Callable[[], bool] | None = None,
+) -> Generator[EpochReport, None, Outcome]:
+    """:func:`distil` an epoch at a time: yields its reports and returns its outcome.
+
+    ``every_epoch`` validates after each; else only where ``keep_best`` or the end asks for it.
+    """
     started = time.perf_counter()
     reports: list[EpochReport] = []
     best = _Best()
@@ -159,7 +198,7 @@ def distil(
             should_stop=should_stop or (lambda: False),
         )
         for epoch in epochs:
-            looked_at = on_epoch is not None or recipe.keep_best or epoch.last
+            looked_at = every_epoch or recipe.keep_best or epoch.last
             accuracy = examine(epoch) if looked_at else None
             if recipe.keep_best and accuracy is not None:
                 best.offer(accuracy, student)
@@ -168,8 +207,7 @@ def distil(
             )
             reports.append(report)
             seen, training_seconds = seen + epoch.rows, training_seconds + epoch.seconds
-            if on_epoch is not None:
-                on_epoch(report)
+            yield report
         best.restore(student)
     student.eval()
     final = best.accuracy if best.weights is not None else reports[-1].accuracy

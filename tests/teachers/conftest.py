@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,12 +19,21 @@ from teachers.zoo import build
 TRAIN = 1200
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Two threads on busy cores wait for each other: training digits then takes a minute."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +52,9 @@ def digits_teacher(digits: Dataset, grey8: Preprocess) -> nn.Module:
     torch.manual_seed(0)
     module = build("small_cnn", input_shape=(1, 8, 8), classes=10)
     rows = np.arange(TRAIN)
-    train_classifier(
-        module, digits.images[rows], digits.labels[rows], grey8, epochs=6, batch_size=64, seed=0
-    )
+    # Fixtures of a session are made before those of a test, so the limit is set here again.
+    with one_thread():
+        train_classifier(
+            module, digits.images[rows], digits.labels[rows], grey8, epochs=6, batch_size=64, seed=0
+        )
     return module

@@ -1,0 +1,192 @@
+"""The run as one HTML file that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from routers.calibrate import APPEAL_ALWAYS
+from search import plots
+from search.page import STYLE, TEMPLATE
+from search.record import PARTS, CandidateRow, Figure, RunRecord
+
+# More rows than anyone reads would only make the page slow on a phone.
+MOST_CANDIDATES = 200
+NONE = "–"
+
+_THRESHOLDS = {
+    "c0": ("C₀", "the reward's threshold of compression"),
+    "a0": ("A₀", "the reward's threshold of accuracy, on the validation part"),
+    "alpha": ("α", "weight of compression"),
+    "beta": ("β", "weight of accuracy"),
+    "max_kb": ("max KB", "largest student allowed"),
+    "max_drop": ("max drop", "largest loss of accuracy allowed against the teacher"),
+}
+
+
+def write_report(path: Path, record: RunRecord) -> None:
+    """Write ``record`` as a page to ``path``, at once or not at all."""
+    page = render(record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def render(record: RunRecord) -> str:
+    """The page of ``record``: the same record gives the same text."""
+    # Names of classes, paths and reasons are the user's text: all of it is escaped.
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(_FILTERS)
+    return environment.from_string(TEMPLATE).render(
+        run=record,
+        style=Markup(STYLE),
+        plots={name: Markup(svg) for name, svg in _plots(record).items()},
+        best=_best(record.candidates, record.winner),
+        sizes=_sizes(record),
+        thresholds=_thresholds(record),
+        meanings=PARTS,
+        figures=list(dict.fromkeys((*record.figures, *record.teacher.figures))),
+        rule=_rule(record.threshold),
+    )
+
+
+def _plots(record: RunRecord) -> dict[str, str]:
+    return {
+        "reward": plots.reward_plot(record.candidates, record.winner),
+        "front": plots.front_plot(
+            record.candidates,
+            record.winner,
+            max_kb=record.thresholds.get("max_kb"),
+            least_accuracy=record.thresholds.get("a0"),
+            teacher_accuracy=_teacher_accuracy(record),
+        ),
+        "layers": plots.layers_plot(record.layers),
+        "deferral": plots.deferral_plot(
+            record.curves, record.router_name, record.operating_point, record.pair_part
+        ),
+        "confusion": plots.confusion_plot(record.confusion, record.pair_part),
+    }
+
+
+def _teacher_accuracy(record: RunRecord) -> float | None:
+    """The teacher's share of right rows on the validation part, where it is among its figures."""
+    for figure in record.teacher.figures:
+        if figure.part == "validation" and figure.unit == "share":
+            return figure.value
+    return None
+
+
+def _best(candidates: Sequence[CandidateRow], winner: int) -> list[CandidateRow]:
+    """At most :data:`MOST_CANDIDATES`, by reward; the winner is always among them."""
+    ordered = sorted(candidates, key=lambda row: (row.number != winner, -row.reward, row.number))[
+        :MOST_CANDIDATES
+    ]
+    return sorted(ordered, key=lambda row: (-row.reward, row.number))
+
+
+def _sizes(record: RunRecord) -> list[tuple[str, float, float, str]]:
+    teacher, student = record.teacher, record.student
+    return [
+        ("KB", teacher.kb, student.kb, "kb"),
+        ("parameters", teacher.parameters, student.parameters, "count"),
+        ("MACs", teacher.macs, student.macs, "count"),
+    ]
+
+
+def _thresholds(record: RunRecord) -> list[tuple[str, str, str]]:
+    rows = []
+    for key, value in record.thresholds.items():
+        name, meaning = _THRESHOLDS.get(key, (key, ""))
+        text = "not set" if value is None else _number(value)
+        if value is not None and key in ("c0", "a0"):
+            text = _share(value)
+        elif value is not None and key == "max_drop":
+            text = f"{value * 100:.3g} points"
+        elif value is not None and key == "max_kb":
+            text = f"{_kb(value)} KB"
+        rows.append((name, meaning, text))
+    return rows
+
+
+def _rule(threshold: float) -> str:
+    if threshold >= APPEAL_ALWAYS:
+        return "and its threshold lets every input appeal"
+    return f"and an input appeals where its score is below {threshold:.6g}"
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+def _share(value: float | None) -> str:
+    """.9934 → 99.34 %."""
+    return NONE if value is None or _missing(value) else f"{value * 100:.2f} %"
+
+
+def _kb(value: float | None) -> str:
+    if value is None or _missing(value):
+        return NONE
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def _number(value: float | None) -> str:
+    """Four significant digits: 0.6125, 31.4, 1,202."""
+    if value is None or _missing(value):
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _figure(figure: Figure) -> str:
+    if figure.unit == "share":
+        return _share(figure.value)
+    text = _kb(figure.value) if figure.unit == "KB" else _number(figure.value)
+    return text if text == NONE or not figure.unit else f"{text} {figure.unit}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+
+
+def _share_of(before: float, after: float) -> str:
+    return NONE if before == 0 else f"{after / before * 100:.3g} %"
+
+
+def _format_as(value: float, text: str) -> str:
+    return _kb(value) if text == "kb" else _count(value)
+
+
+def _coefficients(actions: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in actions)
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "share": _share,
+    "kb": _kb,
+    "number": _number,
+    "count": _count,
+    "figure": _figure,
+    "times": _times,
+    "share_of": _share_of,
+    "format_as": _format_as,
+    "coefficients": _coefficients,
+}

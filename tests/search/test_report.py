@@ -1,0 +1,408 @@
+"""The report of invented runs: everything is there, nothing is fetched, nothing is executed."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routers.calibrate import APPEAL_ALWAYS
+from search import plots
+from search.record import (
+    PARTS,
+    CandidateRow,
+    Figure,
+    LayerRow,
+    RouterRow,
+    RunRecord,
+    StudentFacts,
+    TeacherFacts,
+)
+from search.report import MOST_CANDIDATES, render, write_report
+
+NAN = math.nan
+PLOTS = {"reward", "front", "layers", "deferral", "confusion"}
+
+
+def invented(candidates: int = 24, layers: int = 18, seed: int = 0) -> RunRecord:
+    """A run with every section filled."""
+    rng = np.random.default_rng(seed)
+    kb = np.exp(rng.uniform(np.log(150), np.log(6000), candidates))
+    accuracy = 0.995 - 0.05 * np.exp(-kb / 500) - rng.exponential(0.004, candidates)
+    rows = tuple(
+        CandidateRow(
+            number=i,
+            accuracy=None if i % 11 == 5 else float(accuracy[i]),
+            kb=float(kb[i]),
+            macs=int(kb[i] * 9e4),
+            reward=0.0 if i % 11 == 5 else float(np.exp(60 * (accuracy[i] - 0.985) - kb[i] / 4e3)),
+            within_limits=bool(kb[i] < 2200 and accuracy[i] > 0.984),
+            seconds=float(rng.uniform(20, 60)),
+            status="failed" if i % 11 == 5 else "done",
+            reason="the loss is no number after 31 steps" if i % 11 == 5 else "",
+        )
+        for i in range(candidates)
+    )
+    winner = max(rows, key=lambda row: (row.within_limits, row.reward))
+    stages = [f"layer{1 + i * 4 // layers}.{i // 2 % 2}.conv{1 + i % 2}" for i in range(layers)]
+    before = np.sort(rng.uniform(0.5, 9.0, layers) ** 3 + 4)
+    phi = rng.choice([0.0, 0.1, 0.2, 0.4, 0.6, 1.0], layers)
+    shapes = tuple(
+        LayerRow(
+            name=stages[i],
+            kind="convolution",
+            before="3×3, 64 → 128, /2",
+            after="" if phi[i] == 0 else f"3×3, 64 → {math.ceil(128 * phi[i])}, /2",
+            coefficient=None if i == layers - 1 else float(phi[i]),
+            kb_before=float(before[i]),
+            kb_after=float(before[i] * phi[i] ** 2),
+        )
+        for i in range(layers)
+    )
+    rate = np.linspace(0, 1, 2001)
+    oracle = np.minimum.reduce([0.9921 + rate, np.full(2001, 0.9986), 0.9986 - (rate - 0.998)])
+    lifted = 0.9921 + 0.0042 * rate
+    curves = {
+        "margin": (rate, lifted + 0.0030 * (1 - np.exp(-18 * rate)) * (1 - rate)),
+        "svm": (rate, lifted + 0.0024 * (1 - np.exp(-12 * rate)) * (1 - rate)),
+        "max_softmax": (rate, lifted + 0.0028 * (1 - np.exp(-15 * rate)) * (1 - rate)),
+        "oracle": (rate, oracle),
+        "random": (rate, lifted),
+    }
+    return RunRecord(
+        title="resnet18_mnist → student",
+        command="understudy search --teacher resnet18.safetensors --data mnist --max-kb 2200",
+        created="2026-11-20 14:05 UTC",
+        seed=seed,
+        parts={
+            "distillation": 45_000,
+            "router": 10_000,
+            "validation": 2_500,
+            "calibration": 2_500,
+            "test": 10_000,
+        },
+        thresholds={
+            "c0": 0.95,
+            "a0": 0.984,
+            "alpha": 20.0,
+            "beta": 15.0,
+            "max_kb": 2200.0,
+            "max_drop": None,
+        },
+        teacher=TeacherFacts(
+            name="resnet18_mnist",
+            kb=43_704.2,
+            parameters=11_172_810,
+            macs=457_000_000,
+            figures=(
+                Figure("teacher's accuracy", 0.9940, "validation", 2_500),
+                Figure("teacher's accuracy", 0.9963, "test", 10_000),
+            ),
+        ),
+        student=StudentFacts(
+            kb=winner.kb, parameters=180_223, macs=winner.macs, actions=tuple(phi.tolist())
+        ),
+        candidates=rows,
+        winner=winner.number,
+        layers=shapes,
+        routers=(
+            RouterRow("margin", "score", 0.9957, 0.9949, 0.9964, 0.961, 0.34, 4.5),
+            RouterRow("svm", "family", 0.9954, 0.9946, 0.9961, 0.944, 60.1, 13.8, "tied"),
+            RouterRow("et", "family", NAN, NAN, NAN, NAN, 0, NAN, "not fitted: 12 errors"),
+        ),
+        router_name="margin",
+        threshold=0.83123,
+        curves=curves,
+        operating_point=(0.05, 0.9946),
+        confusion=((9_471, 450), (29, 50)),
+        figures=(
+            Figure("student's accuracy", 0.9921, "test", 10_000),
+            Figure("pair's accuracy", 0.9946, "test", 10_000),
+            Figure("appeals", 0.05, "test", 10_000),
+            Figure("won back of the gap (AccI)", 0.595, "test", 10_000),
+            Figure("appeals", 0.0492, "calibration", 2_500),
+            Figure("time of one input", 0.41, "test", 200, "ms"),
+            Figure("student.onnx", 415.2, "test", 10_000, "KB"),
+        ),
+        warnings=("CIFAR-10 is the JPEG copy: compare with its own teacher only.",),
+    )
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about, and that tags close in the order they were opened."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[tuple[str, list[str]]] = []  # the tr's class, its cells
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append((dict(attrs).get("class") or "", []))
+        elif tag in ("td", "th"):
+            self.rows[-1][1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][1][-1] += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(render(invented()))
+
+
+def test_every_tag_is_closed_in_order(page: Page) -> None:
+    assert page.open == []
+    assert len(page.named("h1")) == 1
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: Page) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "img", "base", "form"}
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in {"src", "href", "xlink:href", "action", "srcset", "data"}:
+                assert (value or "").startswith("#")
+    text = render(invented())
+    assert "@import" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+
+
+def test_each_plot_is_there_once_with_words_for_those_who_do_not_see_it(page: Page) -> None:
+    drawn = [svg for svg in page.named("svg") if svg.get("class") == "plot"]
+    assert sorted(str(svg["data-plot"]) for svg in drawn) == sorted(PLOTS)
+    for svg in drawn:
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"] or "") > 30
+
+
+def test_ids_are_unique_and_those_referred_to_exist() -> None:
+    text = render(invented())
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    referred = set(re.findall(r'(?:url\(|href="|aria-labelledby=")#?([\w.-]+)', text))
+    assert referred <= set(ids)
+
+
+def test_every_figure_names_its_part_and_rows(page: Page) -> None:
+    rows = [cells for kind, cells in page.rows if kind == "figure"]
+    record = invented()
+    assert len(rows) == len(record.figures) + len(record.teacher.figures)
+    for name, value, part, count in rows:
+        assert name
+        assert value
+        assert part in PARTS
+        assert int(count.replace(",", "")) > 0
+    assert ["pair's accuracy", "99.46 %", "test", "10,000"] in rows
+    assert ["time of one input", "0.41 ms", "test", "200"] in rows
+
+
+def test_a_figure_that_the_teacher_repeats_is_listed_once() -> None:
+    record = invented()
+    page = Page(render(replace(record, figures=record.figures + record.teacher.figures)))
+    rows = [cells for kind, cells in page.rows if kind == "figure"]
+    assert len(rows) == len(record.figures) + len(record.teacher.figures)
+
+
+def test_a_figure_of_no_known_part_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="'train'; expected one of distillation, router"):
+        Figure("accuracy", 0.9, "train", 10)
+    with pytest.raises(ValueError, match="holdout"):
+        replace(invented(), pair_part="holdout")
+
+
+def test_the_winner_must_be_among_the_candidates() -> None:
+    with pytest.raises(ValueError, match="number 99"):
+        replace(invented(), winner=99)
+
+
+HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=y>&amp;"
+
+
+def test_text_of_the_user_is_escaped_everywhere() -> None:
+    record = invented()
+    row = replace(record.candidates[0], status="failed", accuracy=None, reason=HOSTILE)
+    hostile = replace(
+        record,
+        title=HOSTILE,
+        command=HOSTILE,
+        created=HOSTILE,
+        warnings=(f"class {HOSTILE} is empty",),
+        teacher=replace(record.teacher, name=HOSTILE),
+        candidates=(row, *record.candidates[1:]),
+        layers=(replace(record.layers[0], name=HOSTILE, kind=HOSTILE, before=HOSTILE),),
+        routers=(replace(record.routers[0], name=HOSTILE, note=HOSTILE),),
+        router_name=HOSTILE,
+        curves={HOSTILE: record.curves["margin"], "oracle": record.curves["oracle"]},
+        figures=(Figure(HOSTILE, 0.5, "test", 10, HOSTILE),),
+    )
+    text = render(hostile)
+    page = Page(text)
+    assert page.open == []
+    assert not page.named("script")
+    assert not page.named("img")
+    assert "alert('x')" in page.text  # shown, not run
+    assert page.text.count(HOSTILE) >= 8
+
+
+def test_the_file_is_written_at_once_and_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = tmp_path / "new" / "report.html", tmp_path / "second.html"
+    write_report(first, invented())
+    write_report(second, invented())
+    assert first.read_bytes() == second.read_bytes()
+    assert [path.name for path in first.parent.iterdir()] == ["report.html"]
+    assert b"\n<title>resnet18_mnist" in first.read_bytes()
+
+
+def test_one_candidate_no_fitted_router_and_a_teacher_no_better() -> None:
+    record = invented(candidates=1, layers=1)
+    sparse = replace(
+        record,
+        routers=record.routers[:1],
+        curves={"margin": ([0.0, 1.0], [0.97, 0.97])},
+        operating_point=(0.0, 0.97),
+        confusion=((0, 0), (0, 0)),
+        thresholds={"c0": None, "a0": None, "max_kb": None},
+        parts={"test": 10},
+        figures=(Figure("won back of the gap (AccI)", None, "test", 10),),
+        threshold=APPEAL_ALWAYS,
+        warnings=(),
+    )
+    page = Page(render(sparse))
+    assert len([svg for svg in page.named("svg") if svg.get("class") == "plot"]) == len(PLOTS)
+    assert ["won back of the gap (AccI)", "–", "test", "10"] in [cells for _, cells in page.rows]
+    assert "lets every input appeal" in page.text
+    assert "nan" not in page.text.lower().replace("finance", "")
+
+
+def test_a_run_whose_candidates_all_failed_still_has_its_plots() -> None:
+    record = invented()
+    failed = tuple(
+        replace(row, accuracy=None, reward=0.0, status="failed") for row in record.candidates
+    )
+    page = Page(render(replace(record, candidates=failed)))
+    assert page.text.count("failed") >= len(failed)
+
+
+def test_a_long_search_lists_the_best_and_always_the_winner() -> None:
+    record = invented(candidates=MOST_CANDIDATES + 50)
+    worst = min((r for r in record.candidates if r.accuracy), key=lambda row: row.reward).number
+    page = Page(render(replace(record, winner=worst)))
+    listed = [cells for kind, cells in page.rows if "★" in "".join(cells[:1])]
+    assert [cells[0] for cells in listed if cells[0] != "margin ★"] == [f"{worst} ★"]
+    assert f"{MOST_CANDIDATES} best of\n{MOST_CANDIDATES + 50} candidates" in page.text
+
+
+def height_and_width(svg: str) -> tuple[float, float]:
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert found
+    return float(found[2]), float(found[1])
+
+
+def test_a_hundred_layers_each_keep_a_line_of_their_own() -> None:
+    svg = plots.layers_plot(invented(layers=100).layers)
+    # 7-point names need lines of at least 9 points to stand clear of each other.
+    assert height_and_width(svg)[0] >= 100 * 9
+    places = sorted(
+        {float(y) for y in re.findall(r'text-anchor: end[^>]*y="([\d.]+)"[^>]*>layer', svg)}
+    )
+    assert len(places) == 100
+    assert min(np.diff(places)) >= 8
+
+
+def test_the_pareto_front_by_hand() -> None:
+    """In ascending KB: b (100, .90) leads; d (150, .90) is larger and no better; a (200, .95)
+    leads; e (200, .94) has the same size and less; c (300, .93) is beaten by a; f (400, .96)
+    leads; g repeats f, and the first is kept.
+    """
+    a, b, c, d = (200, 0.95), (100, 0.90), (300, 0.93), (150, 0.90)
+    e, f, g = (200, 0.94), (400, 0.96), (400, 0.96)
+    assert plots.pareto_front([a, b, c, d, e, f, g]) == [1, 0, 5]
+    assert plots.pareto_front([]) == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 9).map(float), st.integers(0, 9).map(float)), max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
+    def beats(p: tuple[float, float], q: tuple[float, float]) -> bool:
+        return p != q and p[0] <= q[0] and p[1] >= q[1]
+
+    front = plots.pareto_front(points)
+    assert len({points[i] for i in front}) == len(front)
+    expected = {q for q in points if not any(beats(p, q) for p in points)}
+    assert {points[i] for i in front} == expected
+
+
+def test_the_best_so_far_never_falls_and_the_winner_is_marked() -> None:
+    svg = plots.reward_plot(invented().candidates, invented().winner)
+    for words in ("best so far", "winner", "failed", "reward (no unit)"):
+        assert f">{words}</text>" in svg
+
+
+def test_no_axis_of_accuracy_goes_beyond_all_right() -> None:
+    # One candidate with every row right: the axis has room around it, but no tick above 100 %.
+    row = replace(invented().candidates[0], accuracy=1.0)
+    svg = plots.front_plot([row], 0, max_kb=None, least_accuracy=None, teacher_accuracy=None)
+    ticks = [float(tick) for tick in re.findall(r">([\d.]+) %</text>", svg)]
+    assert len(ticks) >= 2
+    assert max(ticks) == 100
+
+
+def test_limits_and_teacher_are_drawn_only_where_they_are_known() -> None:
+    record = invented()
+
+    def labels(max_kb: float | None, accuracy: float | None) -> set[str]:
+        svg = plots.front_plot(
+            record.candidates,
+            record.winner,
+            max_kb=max_kb,
+            least_accuracy=accuracy,
+            teacher_accuracy=accuracy,
+        )
+        words = {"most KB allowed", "least accuracy", "teacher"}
+        return {word for word in words if f">{word}</text>" in svg}
+
+    assert labels(2200, 0.99) == {"most KB allowed", "least accuracy", "teacher"}
+    assert labels(None, None) == set()
+
+
+def test_the_confusion_shows_counts_and_shares() -> None:
+    svg = plots.confusion_plot(((9_471, 450), (29, 50)), "test")
+    for words in ("9,471", "appealed in vain · 4.5 %", "missed · 0.3 %", "caught · 0.5 %"):
+        assert f">{words}</text>" in svg
+
+
+def test_colours_follow_the_theme_of_the_page() -> None:
+    text = render(invented())
+    for name, colour in plots.COLOURS.items():
+        assert f"--{name}:" in text
+        # Nowhere is a colour fixed: every use is a variable with that fallback.
+        bare = re.findall(rf"(?<!var\(--{name}, ){colour}(?!;)", text.split("</style>", 1)[1])
+        assert bare == []
