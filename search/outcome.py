@@ -112,7 +112,7 @@ def record_of(
             teacher.macs,
             tuple(
                 _figure(f"{part}.teacher_accuracy", figures)
-                for part in ("validation", "calibration", "test")
+                for part in ("validation", "calibration")
             ),
         ),
         student=report.StudentFacts(
@@ -135,8 +135,13 @@ def record_of(
             float(figures["test.pair_accuracy"].value or 0.0),
         ),
         confusion=_confusion(shipped.rows["test"], appealed),
-        figures=tuple(_figure(name, figures) for name in sorted(figures, key=_importance)),
-        warnings=(*shipped.manifest.warnings, shipped.ranking.note),
+        figures=tuple(
+            _figure(name, figures)
+            for name in sorted(figures, key=_importance)
+            if name not in ("validation.teacher_accuracy", "calibration.teacher_accuracy")
+        ),
+        warnings=shipped.manifest.warnings,
+        note=shipped.ranking.note,
     )
 
 

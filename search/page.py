@@ -203,6 +203,9 @@ layer that was removed.</figcaption></figure>
 <p>{{ run.router_name }} decides, {{ rule }}. On the {{ run.pair_part }} part,
 {{ run.operating_point[0] | share }} of the inputs appeal, and the pair is right on
 {{ run.operating_point[1] | share }}.</p>
+{% if run.note %}
+<p>{{ run.note }}</p>
+{% endif %}
 <div class="plots">
 <figure class="card">{{ plots.deferral }}
 <figcaption>The pair on the {{ run.pair_part }} part. The oracle sends helpful appeals first; a

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from edge.errors import BadInput
+from search.checks import check_inputs
 from search.events import Event, Finished, Note, Progress, Stage
 from search.ledger import Ledger, Record
 from search.loop import best, search, stopwatch
@@ -25,28 +26,8 @@ from search.run_folder import RunFolder, write_bytes
 from search.samplers import SAMPLERS
 from search.spec import JobSpec
 from search.workers import RayEvaluator, Trained, cluster, train_on_ray
-from teachers.datasets import check_dataset
-from teachers.formats import check_teacher
 
 Weights = dict[str, NDArray[Any]]
-
-
-def check(spec: JobSpec, resume: bool = False, own_folder: bool = True) -> None:
-    """Refuse a job that cannot work, within seconds and before anything is made.
-
-    Raises:
-        BadInput: says what to mend.
-    """
-    if own_folder:
-        RunFolder(spec.out).check(spec, resume)
-    manifest = check_teacher(spec.teacher)
-    check_names(spec)
-    preprocess = manifest.preprocess
-    if spec.resize:
-        from dataclasses import replace
-
-        preprocess = replace(preprocess, resize=True)
-    check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
 
 
 def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iterator[Event]:
@@ -65,7 +46,8 @@ def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iter
     """
     start = time.monotonic()
     folder = RunFolder(spec.out)
-    check(spec, resume, own_folder)
+    check_inputs(spec, resume, own_folder)
+    check_names(spec)
     if folder.result.exists():
         raise BadInput(
             "the run is finished",

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Generator, Iterable
+import os
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edge.errors import BadInput
 from envs.cost import cost
 from envs.layers import anatomy
-from envs.moves import PRESETS, Moves
+from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import REWARDS, Reward
 from envs.surgery import load
 from envs.trace import agrees, trace
 from routers.families import FAMILIES
 from routers.qbc import SAMPLING
+from search.checks import moves_of, unknown
 from search.events import Event, Note, Progress, Stage
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
@@ -36,10 +42,10 @@ from teachers.manifest import Teacher
 from teachers.metrics import METRICS
 from teachers.precision import PRECISIONS
 from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
-from teachers.training import predict
+from teachers.training import Prediction, predict
 
 #: rows of the teacher's forward pass between two signs of life
-CHUNK = 2048
+CHUNK = 512
 
 T = TypeVar("T")
 #: a step of the job that tells of itself and gives a value in the end
@@ -124,9 +130,7 @@ def check_names(spec: JobSpec) -> None:
         BadInput: names the field, and the members there are.
     """
     chosen: list[tuple[str, str, Iterable[str]]] = [
-        ("metric", spec.metric, METRICS),
         ("sampler", spec.sampler, SAMPLERS),
-        ("preset", spec.preset, PRESETS),
         ("reward", spec.reward, REWARDS),
         ("loss", spec.loss, LOSSES),
         ("precision", spec.precision, PRECISIONS),
@@ -135,20 +139,8 @@ def check_names(spec: JobSpec) -> None:
     ]
     for field, value, known in chosen:
         if value not in known:
-            raise BadInput(
-                f"unknown {field}",
-                value=value,
-                bound=", ".join(known),
-                remedy=f"Choose one of these for --{field}.",
-            )
-    moves_of(spec)
+            raise unknown(field, value, known)
     _recipe(spec, proxy=True)
-
-
-def moves_of(spec: JobSpec) -> Moves:
-    """The preset with the job's own pool and fields in place of its own."""
-    preset = PRESETS[spec.preset]
-    return Moves(spec.pool or preset.pool, spec.scaled or preset.scaled)
 
 
 def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
@@ -272,23 +264,46 @@ class _Asker:
         if path.exists():
             with np.load(path, allow_pickle=False) as stored:
                 return Answers(stored["logits"], stored["features"] if keep_features else None)
-        logits, features = [], []
-        for start in range(0, len(rows), CHUNK):
-            yield Progress(start, len(rows), f"teacher answers the {part} part")
-            prediction = predict(
-                self.teacher.module,
-                self.data.images[rows[start : start + CHUNK]],
-                self.teacher.manifest.preprocess,
-                tap=self.tap if keep_features else None,
-                precision="fp32" if exact else self.precision,
-            )
-            logits.append(prediction.logits)
-            if prediction.features is not None:
-                features.append(prediction.features)
+        predictions: list[Prediction] = []
+        for prediction in self._ask(rows, keep_features, "fp32" if exact else self.precision):
+            yield Progress(CHUNK * len(predictions), len(rows), f"teacher answers the {part} part")
+            predictions.append(prediction)
         yield Progress(len(rows), len(rows), f"teacher answers the {part} part")
+        logits = [prediction.logits for prediction in predictions]
+        features = [p.features for p in predictions if p.features is not None]
         answers = Answers(np.concatenate(logits), np.concatenate(features) if features else None)
         self._store(path, answers)
         return answers
+
+    def _ask(self, rows: NDArray[np.int64], features: bool, precision: str) -> Iterator[Prediction]:
+        """The teacher's answers to chunks of rows, in their order.
+
+        One thread per core works on a chunk of its own: one network shared by all cores stalls at
+        every layer as soon as another process wants one of them.
+        """
+        cores = len(os.sched_getaffinity(0))
+        idle: SimpleQueue[nn.Module] = SimpleQueue()
+        for _ in range(cores):
+            idle.put(copy.deepcopy(self.teacher.module))
+
+        def ask(start: int) -> Prediction:
+            module = idle.get()
+            try:
+                return predict(
+                    module,
+                    self.data.images[rows[start : start + CHUNK]],
+                    self.teacher.manifest.preprocess,
+                    tap=self.tap if features else None,
+                    precision=precision,
+                )
+            finally:
+                idle.put(module)
+
+        pool = ThreadPoolExecutor(cores, "teacher", torch.set_num_threads, (1,))
+        try:
+            yield from pool.map(ask, range(0, len(rows), CHUNK))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _store(self, path: Path, answers: Answers) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

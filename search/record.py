@@ -164,6 +164,7 @@ class RunRecord:
     confusion: tuple[tuple[int, int], tuple[int, int]]
     figures: tuple[Figure, ...]
     warnings: tuple[str, ...] = ()
+    note: str = ""
     pair_part: str = "test"
 
     def __post_init__(self) -> None:

@@ -57,10 +57,12 @@ def search(
     """Search a student and a router for a teacher, and pack them into a bundle."""
     _need("search", "A search")
     spec = job_values(job, resume, options)
-    from search.pipeline import check, run
+    from search.checks import check_inputs
+
+    check_inputs(spec, resume)  # at once: what follows takes seconds to import
+    from search.pipeline import run
     from service.progress import show
 
-    check(spec, resume)
     show(run(spec, resume=resume), resume=spec.out, as_json=as_json)
 
 

@@ -1,22 +1,25 @@
 """Random classifiers for the property tests: chains and residual networks of many shapes.
 
-Hypothesis draws every choice, so a failing network shrinks to a small one. Every piece is run as
-it is drawn, which gives the shape that the next piece has to fit.
+Hypothesis draws every choice, so a network that fails shrinks to a small one. Every piece is run
+as it is drawn, which gives the shape that the next piece has to fit.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from envs.netspec import Shape
+from envs.layers import anatomy
+from envs.moves import FIELDS, PRESETS, Moves
+from envs.netspec import NetSpec, Shape
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -55,18 +58,12 @@ class Residual(nn.Module):
         return JOINS[self.join](self.path(x), self.shortcut(x))
 
 
-def _in_place(x: Tensor, y: Tensor) -> Tensor:
-    x = x * 1 if not isinstance(x, torch.fx.Proxy) else x
-    x += y
-    return x
-
-
 JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "x + y": operator.add,
-    "x += y": _in_place,
     "torch.add": lambda x, y: torch.add(x, y),
-    "torch.add, keywords": lambda x, y: torch.add(input=x, other=y),
+    "torch.add by keyword": lambda x, y: torch.add(input=x, other=y),
     "x.add": lambda x, y: x.add(y),
+    "x += y": operator.iadd,
     "relu(y + x)": lambda x, y: F.relu(y + x),
 }
 
@@ -79,129 +76,244 @@ RELUS: list[Callable[[], nn.Module]] = [
 ]
 
 
-def shape_after(module: nn.Module, shape: Shape) -> Shape:
-    with torch.no_grad():
-        return tuple(module.eval()(torch.zeros(2, *shape)).shape[1:])
+class Pieces:
+    """A chain in the making, and the shape of what it writes."""
 
+    def __init__(self, draw: Draw, shape: Shape) -> None:
+        self.draw, self.shape = draw, shape
+        self.modules: list[nn.Module] = []
 
-def _maybe(draw: Draw, module: nn.Module) -> list[nn.Module]:
-    return [module] if draw(st.booleans()) else []
+    def add(self, *modules: nn.Module) -> None:
+        for module in modules:
+            with torch.no_grad():
+                self.shape = tuple(module.eval()(torch.zeros(2, *self.shape)).shape[1:])
+            self.modules.append(module)
 
+    def perhaps(self, module: nn.Module) -> None:
+        if self.draw(st.booleans()):
+            self.add(module)
 
-def _tail(draw: Draw, norm: nn.Module) -> list[nn.Module]:
-    """Batch norm and activation, in their usual order or the other way round."""
-    tail = _maybe(draw, norm) + _maybe(draw, draw(st.sampled_from(RELUS))())
-    return tail[::-1] if draw(st.integers(0, 4)) == 4 else tail
+    def relu(self) -> None:
+        self.perhaps(self.draw(st.sampled_from(RELUS))())
 
+    def norm(self) -> None:
+        kind = nn.BatchNorm2d if len(self.shape) == 3 else nn.BatchNorm1d
+        self.perhaps(kind(self.shape[0], affine=self.draw(st.booleans())))
 
-def _conv(draw: Draw, shape: Shape, outputs: int) -> list[nn.Module]:
-    """A convolution of any geometry that leaves at least one pixel."""
-    kernel, stride, padding, dilation = [], [], [], []
-    square = draw(st.booleans())
-    for axis, extent in enumerate(shape[1:]):
-        fits = [
-            (k, p, d)
-            for k in (3, 1, 2, 5, 7)
-            for p in range(4)
-            for d in (1, 2)
-            if d * (k - 1) < extent + 2 * p
+    def tail(self) -> None:
+        """Batch norm and activation in their usual order, or the other way round."""
+        first, second = (self.relu, self.norm) if self.number(0, 4) == 4 else (self.norm, self.relu)
+        first()
+        second()
+
+    def number(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+    def chain(self) -> nn.Sequential:
+        return nn.Sequential(*self.modules)
+
+    def conv(self) -> None:
+        """Any geometry that leaves at least one pixel; mostly the same on both axes."""
+        axes: list[tuple[int, int, int]] = []
+        for extent in self.shape[1:]:
+            fits = [
+                (kernel, padding, dilation)
+                for kernel in (3, 1, 2, 5, 7)
+                for padding in (1, 0, 2, 3)
+                for dilation in (1, 2)
+                if dilation * (kernel - 1) < extent + 2 * padding
+            ]
+            again = axes and axes[0] in fits and self.number(0, 2)
+            axes.append(axes[0] if again else self.draw(st.sampled_from(fits)))
+        (kernel, padding, dilation) = zip(*axes, strict=True)
+        stride = (self.number(1, 3), self.number(1, 3))
+        outputs, bias = self.number(1, 9), self.draw(st.booleans())
+        self.add(
+            nn.Conv2d(self.shape[0], outputs, kernel, stride, padding, dilation, bias=bias)
+        )
+        self.tail()
+
+    def pool(self) -> None:
+        kernel = self.number(1, min(3, *self.shape[1:]))
+        stride, padding = self.number(1, 3), self.number(0, kernel // 2)
+        ceil, include = self.draw(st.booleans()), self.draw(st.booleans())
+        options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil}
+        averaging = options | {"count_include_pad": include}
+        kinds: list[Callable[[], nn.Module]] = [
+            lambda: nn.MaxPool2d(**options),
+            lambda: nn.AvgPool2d(**averaging),
+            lambda: Call(lambda x: F.max_pool2d(x, **options)),
+            lambda: Call(lambda x: F.avg_pool2d(x, **averaging)),
+            lambda: Call(lambda x: F.max_pool2d(x, kernel, stride)),
+            lambda: nn.AdaptiveAvgPool2d((kernel, 2)),
         ]
-        if axis and square and (kernel[0], padding[0], dilation[0]) in fits:
-            choice = (kernel[0], padding[0], dilation[0])
-        else:
-            choice = draw(st.sampled_from(fits))
-        kernel.append(choice[0])
-        padding.append(choice[1])
-        dilation.append(choice[2])
-        stride.append(draw(st.integers(1, 3)))
-    conv = nn.Conv2d(
-        shape[0],
-        outputs,
-        (kernel[0], kernel[1]),
-        (stride[0], stride[1]),
-        (padding[0], padding[1]),
-        (dilation[0], dilation[1]),
-        bias=draw(st.booleans()),
-    )
-    return [conv, *_tail(draw, nn.BatchNorm2d(outputs, affine=draw(st.booleans())))]
+        self.add(self.draw(st.sampled_from(kinds))())
 
+    def residual(self, nested: bool = True) -> None:
+        """A path of a few convolutions, perhaps strided, and a shortcut of the same geometry."""
+        stride = self.number(1, 2)
+        outputs = self.number(1, 9) if self.draw(st.booleans()) else self.shape[0]
+        path = Pieces(self.draw, self.shape)
+        if self.number(0, 3) == 0:
+            path.tail()  # batch norm and activation before the first convolution
+        for remaining in reversed(range(self.number(1, 3))):
+            kernel, dilation = self.draw(st.sampled_from([3, 1, 5])), self.number(1, 2)
+            path.add(
+                nn.Conv2d(
+                    path.shape[0],
+                    self.number(1, 9) if remaining else outputs,
+                    kernel,
+                    stride,
+                    "same" if stride == 1 and self.draw(st.booleans()) else dilation * (kernel // 2),
+                    dilation,
+                    bias=self.draw(st.booleans()),
+                )
+            )
+            stride = 1
+            path.tail()
+            if nested and self.number(0, 3) == 0 and remaining:
+                path.residual(nested=False)
+        shortcut = self._shortcut(path.shape)
+        join = self.draw(st.sampled_from(list(JOINS)))
+        self.add(Residual(path.chain(), shortcut, join))
+        self.relu()
 
-def _pool(draw: Draw, shape: Shape) -> list[nn.Module]:
-    kernel = draw(st.integers(1, min(3, *shape[1:])))
-    padding, ceil = draw(st.integers(0, kernel // 2)), draw(st.booleans())
-    stride = draw(st.integers(1, 3))
-    kind = draw(st.sampled_from(["max", "average", "max call", "average call"]))
-    if kind == "max":
-        return [nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)]
-    if kind == "average":
-        include = draw(st.booleans())
-        return [nn.AvgPool2d(kernel, stride, padding, ceil, count_include_pad=include)]
-    if kind == "max call":
-        return [Call(lambda x: F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil))]
-    return [Call(lambda x: F.avg_pool2d(x, kernel, stride, padding, ceil_mode=ceil))]
+    def _shortcut(self, shape: Shape) -> nn.Sequential:
+        way = Pieces(self.draw, self.shape)
+        if shape == self.shape and self.number(0, 3):
+            way.perhaps(nn.Identity())
+            return way.chain()
+        # windows of this stride start where the path's do: sizes ⌈H / stride⌉ on both
+        stride = next(
+            stride
+            for stride in (1, 2, 4)
+            if all(-(-a // stride) == b for a, b in zip(self.shape[1:], shape[1:], strict=True))
+        )
+        if stride > 1 and self.draw(st.booleans()):
+            way.add(nn.AvgPool2d(stride, ceil_mode=True))
+            stride = 1
+        way.add(nn.Conv2d(self.shape[0], shape[0], 1, stride, bias=self.draw(st.booleans())))
+        way.norm()
+        return way.chain()
 
+    def body(self) -> None:
+        kinds = [self.conv, self.residual, self.residual, self.pool, self.tail, self.idle]
+        for kind in self.draw(st.lists(st.sampled_from(kinds), max_size=4)):
+            kind()
 
-def _residual(draw: Draw, shape: Shape, depth: int) -> list[nn.Module]:
-    """A block whose path keeps the size or strides, and a shortcut of the same geometry."""
-    stride = draw(st.integers(1, 2))
-    outputs = draw(st.integers(1, 9)) if draw(st.booleans()) else shape[0]
-    path: list[nn.Module] = []
-    width, inner = shape[0], draw(st.integers(1, 3))
-    for number in range(inner):
-        after = outputs if number == inner - 1 else draw(st.integers(1, 9))
-        kernel, dilation = draw(st.sampled_from([3, 1, 5])), draw(st.integers(1, 2))
-        path.append(
-            nn.Conv2d(
-                width,
-                after,
-                kernel,
-                stride if number == 0 else 1,
-                padding="same" if stride == 1 and draw(st.booleans()) else dilation * (kernel // 2),
-                dilation=dilation,
-                bias=draw(st.booleans()),
+    def idle(self) -> None:
+        self.add(self.draw(st.sampled_from([nn.Dropout2d(), nn.Identity(), nn.Dropout(0.3)])))
+
+    def flatten(self) -> None:
+        ways = [nn.Flatten(), Call(lambda x: torch.flatten(x, 1)), Call(lambda x: x.flatten(1))]
+        self.add(self.draw(st.sampled_from(ways)))
+
+    def head(self, classes: int) -> None:
+        ways = [self._mean_first, self._perceptron, self._grid, self._convolutional]
+        self.draw(st.sampled_from(ways))(classes)
+        if self.number(0, 9) == 9:
+            self.norm()
+
+    def _mean_first(self, classes: int) -> None:
+        self.add(
+            self.draw(
+                st.sampled_from(
+                    [nn.AdaptiveAvgPool2d(1), Call(lambda x: F.adaptive_avg_pool2d(x, (1, 1)))]
+                )
             )
         )
-        path += _tail(draw, nn.BatchNorm2d(after))
-        width = after
-        if depth and draw(st.integers(0, 3)) == 0:
-            path += _residual(draw, shape_after(nn.Sequential(*path), shape), 0)
-            width = shape_after(nn.Sequential(*path), shape)[0]
-    after_path = shape_after(nn.Sequential(*path), shape)
-    if after_path == shape and draw(st.integers(0, 3)):
-        shortcut: list[nn.Module] = _maybe(draw, nn.Identity())
-    else:
-        factor = shape_ratio(shape, after_path)
-        if factor > 1 and draw(st.booleans()):
-            shortcut = [nn.AvgPool2d(factor, ceil_mode=True), nn.Conv2d(shape[0], after_path[0], 1)]
-        else:
-            shortcut = [nn.Conv2d(shape[0], after_path[0], 1, factor, bias=draw(st.booleans()))]
-        shortcut += _maybe(draw, nn.BatchNorm2d(after_path[0]))
-    join = draw(st.sampled_from(list(JOINS)))
-    block = Residual(nn.Sequential(*path), nn.Sequential(*shortcut), join)
-    return [block, *_maybe(draw, nn.ReLU())]
+        self._perceptron(classes)
+
+    def _grid(self, classes: int) -> None:
+        self.add(nn.AdaptiveAvgPool2d((self.number(1, 3), self.number(1, 3))))
+        self._perceptron(classes)
+
+    def _perceptron(self, classes: int) -> None:
+        self.flatten()
+        self.tail()
+        if self.number(0, 5) == 5:
+            self._linear_residual()
+        for _ in range(self.number(0, 2)):
+            self.add(nn.Linear(self.shape[0], self.number(1, 12), bias=self.draw(st.booleans())))
+            self.tail()
+            self.perhaps(nn.Dropout())
+            if self.number(0, 3) == 3:
+                self._linear_residual()
+        self.add(nn.Linear(self.shape[0], classes, bias=self.draw(st.booleans())))
+
+    def _linear_residual(self) -> None:
+        path = Pieces(self.draw, self.shape)
+        if self.draw(st.booleans()):
+            path.add(nn.Linear(path.shape[0], self.number(1, 9)))
+            path.tail()
+        path.add(nn.Linear(path.shape[0], self.shape[0]))
+        self.add(Residual(path.chain(), nn.Sequential(), self.draw(st.sampled_from(list(JOINS)))))
+
+    def _convolutional(self, classes: int) -> None:
+        self.add(nn.Conv2d(self.shape[0], classes, 1), nn.AdaptiveAvgPool2d(1))
+        self.flatten()
 
 
-def shape_ratio(before: Shape, after: Shape) -> int:
-    """The stride that takes one size to the other, where windows start at every stride-th pixel."""
-    return next(s for s in range(1, 99) if all(-(-b // s) == a for b, a in zip(before[1:], after[1:], strict=True)))
+@st.composite
+def classifiers(draw: Draw) -> Classifier:
+    """Any network that the table of operators can say."""
+    sizes = [(8, 8), (5, 7), (1, 1), (12, 9), (3, 14)]
+    shape: Shape = (draw(st.sampled_from([1, 3])), *draw(st.sampled_from(sizes)))
+    classes, seed = draw(st.integers(2, 4)), draw(st.integers(0, 99))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pieces = Pieces(draw, shape)
+        pieces.body()
+        pieces.head(classes)
+        module = pieces.chain().eval()
+        _stir(module)
+    return Classifier(module, shape, classes)
 
 
-def _body(draw: Draw, shape: Shape) -> list[nn.Module]:
-    body: list[nn.Module] = []
-    for _ in range(draw(st.integers(0, 4))):
-        kind = draw(st.sampled_from(["conv", "residual", "residual", "pool", "nothing"]))
-        if kind == "conv":
-            body += _conv(draw, shape, draw(st.integers(1, 9)))
-        elif kind == "residual":
-            body += _residual(draw, shape, 1)
-        elif kind == "pool":
-            body += _pool(draw, shape)
-        else:
-            body.append(draw(st.sampled_from([nn.Dropout2d(), nn.Identity(), nn.Dropout(0.3)])))
-        shape = shape_after(nn.Sequential(*body[-9:]), shape) if False else shape
-        shape = _shape_of_body(body, shape)
-    return body
+def _stir(module: nn.Module) -> None:
+    """Batch norms as training leaves them: fresh ones are nearly the identity and hide mistakes."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+            if part.affine:
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
 
 
-def _shape_of_body(body: list[nn.Module], shape: Shape) -> Shape:
-    raise NotImplementedError
+#: both presets, and pools of one's own with every choice of scaled fields
+all_moves: st.SearchStrategy[Moves] = st.one_of(
+    st.sampled_from(list(PRESETS.values())),
+    st.builds(
+        lambda pool, scaled: Moves((*sorted(pool), 1.0), "".join(sorted(scaled))),
+        st.sets(st.sampled_from([0.0, 0.1, 0.35, 0.5, 0.75]), min_size=1),
+        st.sets(st.sampled_from(FIELDS), min_size=1),
+    ),
+)
+
+
+def extremes(spec: NetSpec, moves: Moves) -> list[list[int]]:
+    """Everything as small as it gets, one layer kept, and removed and kept in turns."""
+    masks = moves.masks(anatomy(spec).layers)
+    low, high = [int(np.argmax(mask)) for mask in masks], [moves.keep] * len(masks)
+    return [
+        low,
+        high,
+        [high[0], *low[1:]],
+        [*low[:-1], high[-1]],
+        [(low, high)[step % 2][step] for step in range(len(masks))],
+        [(high, low)[step % 2][step] for step in range(len(masks))],
+    ]
+
+
+@st.composite
+def legal_actions(draw: Draw, spec: NetSpec, moves: Moves) -> Sequence[int]:
+    masks = moves.masks(anatomy(spec).layers)
+    return draw(
+        st.one_of(
+            st.tuples(*(st.sampled_from(np.flatnonzero(mask).tolist()) for mask in masks)),
+            st.sampled_from(extremes(spec, moves)),
+        )
+    )

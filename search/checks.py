@@ -1,0 +1,63 @@
+"""What can be refused before torch and ray are loaded: paths, teacher, data, moves, folder.
+
+A job that cannot work should end in a second, not after the libraries and the data are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from edge.errors import BadInput
+from envs.moves import PRESETS, Moves
+from search.run_folder import RunFolder
+from search.spec import JobSpec
+from teachers.datasets import check_dataset
+from teachers.formats import check_teacher
+from teachers.metrics import METRICS
+
+
+def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -> None:
+    """Look at everything a job names, reading no more than is needed.
+
+    Args:
+        spec: the job.
+        resume: its folder has to hold the run; otherwise it must not exist.
+        own_folder: False where the caller has made the folder and answers for it.
+
+    Raises:
+        BadInput: says what to mend.
+    """
+    if own_folder:
+        RunFolder(spec.out).check(spec, resume)
+    moves_of(spec)
+    if spec.metric not in METRICS:
+        raise unknown("metric", spec.metric, METRICS)
+    manifest = check_teacher(spec.teacher)
+    preprocess = replace(manifest.preprocess, resize=spec.resize)
+    check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
+
+
+def moves_of(spec: JobSpec) -> Moves:
+    """The preset with the job's own pool and fields in place of its own.
+
+    Raises:
+        BadInput: no such preset, or a pool that cannot be used.
+    """
+    if spec.preset not in PRESETS:
+        raise unknown("preset", spec.preset, PRESETS)
+    preset = PRESETS[spec.preset]
+    return Moves(
+        preset.pool if spec.pool is None else spec.pool,
+        preset.scaled if spec.scaled is None else spec.scaled,
+    )
+
+
+def unknown(field: str, value: str, known: Iterable[str]) -> BadInput:
+    """The error for a name that an open set does not know."""
+    return BadInput(
+        f"unknown {field}",
+        value=value,
+        bound=", ".join(known),
+        remedy=f"Choose one of these for --{field}.",
+    )

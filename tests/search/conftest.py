@@ -1,0 +1,36 @@
+"""Instances small enough to work through by hand, and one thread for torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from envs.moves import Moves
+from envs.netspec import NetSpec
+from envs.reward import ThresholdReward
+from envs.toy import toy_spec
+from search.space import Space
+
+#: remove, halve, keep
+HALVES = Moves((0.0, 0.5, 1.0), "o")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def toy() -> NetSpec:
+    return toy_spec()
+
+
+@pytest.fixture(scope="session")
+def space(toy: NetSpec) -> Space:
+    """Every student of the toy network that removing and halving can give; no size limit."""
+    return Space(toy, HALVES, ThresholdReward())
