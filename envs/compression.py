@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from edge.errors import BadInput
 from envs.cost import cost
 from envs.layers import anatomy
 from envs.moves import Moves
@@ -41,7 +42,8 @@ class CompressionEnv(gym.Env[Observation, np.int64]):
     (:class:`envs.cost.Cost`), ``compression`` (C of Eq. 5) and, where known, ``accuracy``.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    # gymnasium declares it without ClassVar, and mypy holds a subclass to that
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,
@@ -83,9 +85,21 @@ class CompressionEnv(gym.Env[Observation, np.int64]):
         return self._states[0].copy(), self._info()
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, Info]:
-        """Decide on one layer."""
+        """Decide on one layer.
+
+        Raises:
+            RuntimeError: the episode is over.
+            BadInput: the action is no index into the pool.
+        """
         if len(self._taken) == len(self.layers):
             raise RuntimeError("the episode is over: call reset() first")
+        if not 0 <= int(action) < len(self.moves.pool):
+            raise BadInput(
+                "the action is outside the pool",
+                value=action,
+                bound=f"an index from 0 to {len(self.moves.pool) - 1}",
+                remedy=f"Choose a coefficient of {list(self.moves.pool)} by its index.",
+            )
         self._taken.append(self._nearest_legal(int(action)))
         info = self._info() | {"action": self._taken[-1]}
         done = len(self._taken) == len(self.layers)
@@ -100,7 +114,7 @@ class CompressionEnv(gym.Env[Observation, np.int64]):
                 value = self.reward(info["accuracy"], ratio)
         return self._states[len(self._taken)].copy(), value, done, False, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The layers before and after the actions so far, one line each."""
         if self.render_mode is None:
             return None

@@ -4,7 +4,8 @@ One step of an episode is one weight layer in execution order (Zhang, section IV
 the batch norm and activation that follow it and read nothing else: they go when it goes.
 
 Tensors that meet in an add must have the same channels, so the layers that write them form one
-*channel group*. The first writer's coefficient sets the width of the group.
+*channel group*. The first writer's coefficient sets the width of the group. Flattened maps belong
+to the group of the maps: every channel then has one feature per pixel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.netspec import INPUT, NetSpec, Node
+from edge.errors import BadInput
+from envs.netspec import INPUT, NetSpec, Node, Shape
 from envs.ops import OPS
 
 #: code of the layer type in the state, the paper's l
@@ -74,6 +76,10 @@ class Anatomy:
     width: Mapping[int, int]
     fixed: frozenset[int]
 
+    def pixels(self, name: str, shape: Shape) -> int:
+        """Numbers per channel of a vector: 1, or the pixels of the maps that were flattened."""
+        return shape[0] // self.width[self.group[name]] if len(shape) == 1 else 1
+
     def states(self) -> NDArray[np.float32]:
         """All states of an episode, shape (layers, 5)."""
         return np.array([layer.state for layer in self.layers], np.float32)
@@ -81,12 +87,13 @@ class Anatomy:
 
 @lru_cache(maxsize=256)
 def anatomy(spec: NetSpec) -> Anatomy:
-    """Layers and channel groups of a network; computed once per spec."""
+    """Layers and channel groups of a network; computed once per spec.
+
+    Raises:
+        BadInput: an add of flattened maps whose channels cannot be told apart.
+    """
     groups = _channel_groups(spec)
-    width: dict[int, int] = {groups[INPUT]: spec.input_shape[0]}
-    for node in spec.nodes:
-        if OPS[node.op].weighted:
-            width[groups[node.name]] = node.shape[0]
+    width = _widths(spec, groups)
     fixed = frozenset({groups[INPUT], groups[spec.output.name]})
     classifiers = _writers_of_logits(spec)
     layers: list[Layer] = []
@@ -113,6 +120,25 @@ def anatomy(spec: NetSpec) -> Anatomy:
         )
         written.add(group)
     return Anatomy(tuple(layers), groups, width, fixed)
+
+
+def _widths(spec: NetSpec, groups: Mapping[str, int]) -> dict[int, int]:
+    """Channels of every group: those of its maps, or the features where it has none."""
+    width = {groups[INPUT]: spec.input_shape[0]}
+    for node in spec.nodes:
+        if (
+            len(node.shape) == 3
+            and width.setdefault(groups[node.name], node.shape[0]) != node.shape[0]
+        ):
+            raise BadInput(
+                f"channels cannot be matched at {node.name!r}",
+                value=f"maps of {node.shape[0]} and of {width[groups[node.name]]} channels",
+                bound="adds of flattened maps that have the same channels",
+                remedy="Add the maps before they are flattened.",
+            )
+    for node in spec.nodes:
+        width.setdefault(groups[node.name], node.shape[0])
+    return width
 
 
 def _geometry(node: Node) -> tuple[int, int, int]:

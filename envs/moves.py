@@ -54,10 +54,10 @@ class Moves:
                 bound="two or more different coefficients in ascending order, the last one 1",
                 remedy="Mend `pool`.",
             )
-        if not self.scaled or set(self.scaled) - set(FIELDS):
+        if not self.scaled or sorted(self.scaled) != sorted(set(self.scaled) & set(FIELDS)):
             raise BadInput(
-                "unknown field of the layer's state",
-                value=self.scaled,
+                "the fields of the layer's state that are scaled cannot be used",
+                value=repr(self.scaled),
                 bound="some of the letters k (kernel), d (stride), p (padding), o (outputs)",
                 remedy="Mend `scaled`.",
             )
@@ -94,16 +94,20 @@ class Moves:
 
         It depends on the layer alone, never on earlier actions. The classifier keeps its
         outputs; every other layer can be removed, because joins and sizes are repaired. Where
-        the preset scales outputs alone and another layer sets the width, a coefficient between
-        0 and 1 would do nothing, so only "remove" and "keep" are left.
+        a coefficient between 0 and 1 would do nothing, because another layer sets the width and
+        there is nothing else to scale, only "remove" and "keep" are left.
         """
         legal = np.ones(len(self.pool), np.int8)
         if layer.classifier:
             legal[:] = 0
-        elif not layer.sets_width and self.scaled == "o":
+        elif not self._alters(layer):
             legal[:] = [coefficient == 0 for coefficient in self.pool]
         legal[self.keep] = 1
         return legal
+
+    def _alters(self, layer: Layer) -> bool:
+        width = layer.sets_width and "o" in self.scaled
+        return width or (layer.kind == "conv2d" and self.scaled != "o")
 
     def masks(self, layers: Sequence[Layer]) -> NDArray[np.int8]:
         """Masks of all layers, shape (layers, len(pool))."""

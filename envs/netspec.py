@@ -8,17 +8,23 @@ compress it (:mod:`envs.resolve`), and it is plain JSON, so a bundle can carry i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from edge import strict
 from edge.errors import BadInput
 
-INPUT = "input"
+#: stands for the image among the names of nodes; no module can be called so
+INPUT = "<image>"
 FORMAT = 1
 
 Shape = tuple[int, ...]
+
+# names end up in the code that torch.fx writes and runs, so they must not be able to say anything
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Node:
         inputs: names of the nodes that it reads, :data:`INPUT` for the image.
         attrs: what the operator needs beyond its inputs; JSON values only.
         shape: output of one sample: ``(C, H, W)`` or ``(F,)``.
+
+    Raises:
+        BadInput: a name that is too long or has characters other than A–Z, a–z, 0–9, _, - and
+            dots.
     """
 
     name: str
@@ -39,6 +49,15 @@ class Node:
     inputs: tuple[str, ...]
     attrs: Mapping[str, Any]
     shape: Shape
+
+    def __post_init__(self) -> None:
+        if len(self.name) > 200 or not _NAME.fullmatch(self.name):
+            raise BadInput(
+                "the name of a layer cannot be used",
+                value=repr(strict.shorten(self.name)),
+                bound="up to 200 letters, digits, _ and -, in parts with a dot between",
+                remedy="Rename the module.",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,37 +120,11 @@ class NetSpec:
         """Read a spec and check it as a whole; it may come from a stranger's bundle.
 
         Raises:
-            BadInput: not JSON, another format, an unknown operator, a node that reads what no
-                earlier node wrote, or a shape that the operators do not give.
+            BadInput: not what :meth:`to_json` writes, an unknown operator, a node that reads what
+                no earlier node wrote, or sizes that do not follow or are out of reason.
         """
-        from envs.ops import check_spec
+        from envs.check import check_spec, read_json
 
-        try:
-            data = json.loads(text)
-            if data["format"] != FORMAT:
-                raise BadInput(
-                    "the network description has another format",
-                    value=data["format"],
-                    bound=str(FORMAT),
-                    remedy="Read it with the version of understudy that wrote it.",
-                )
-            nodes = tuple(
-                Node(
-                    str(node["name"]),
-                    str(node["op"]),
-                    tuple(map(str, node["inputs"])),
-                    {str(key): value for key, value in node["attrs"].items()},
-                    tuple(map(int, node["shape"])),
-                )
-                for node in data["nodes"]
-            )
-            spec = cls(tuple(map(int, data["input_shape"])), nodes)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise BadInput(
-                "the network description cannot be read",
-                value=f"{type(error).__name__}: {error}",
-                bound="the JSON that understudy writes as netspec.json",
-                remedy="Write the bundle again.",
-            ) from None
+        spec = read_json(text)
         check_spec(spec)
         return spec

@@ -10,16 +10,48 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.errors import BadInput
-from envs.netspec import INPUT, NetSpec, Shape
+from envs.netspec import Shape
 
 Attrs = Mapping[str, Any]
+
+#: no map, kernel or number of channels is larger; a stranger's description must not fill memory
+LARGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Field:
+    """What an attribute may be, in words and as a test."""
+
+    bound: str
+    holds: Callable[[object], bool]
+
+
+def _whole(low: int) -> Callable[[object], bool]:
+    # type() and not isinstance: True is an int to Python, and must not be one here
+    return lambda value: type(value) is int and low <= value <= LARGEST
+
+
+def _both(low: int) -> Callable[[object], bool]:
+    return lambda value: (
+        isinstance(value, list | tuple) and len(value) == 2 and all(map(_whole(low), value))
+    )
+
+
+SIZE = Field(f"a whole number from 1 to {LARGEST}", _whole(1))
+PAIR = Field(f"two whole numbers from 1 to {LARGEST}", _both(1))
+PADDING = Field(f"two whole numbers from 0 to {LARGEST}", _both(0))
+SHARE = Field(
+    "a number from 0 to 1",
+    lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]
+)
+FLAG = Field("true or false", lambda value: type(value) is bool)
 
 
 class Op(ABC):
@@ -31,6 +63,10 @@ class Op(ABC):
     channelwise = True
     #: owned by the layer before it: removed with it
     tail = False
+    #: tensors that it reads
+    arity = 1
+    #: attribute → what it may be; all of them are always there
+    fields: Mapping[str, Field] = {}
 
     @abstractmethod
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
@@ -43,6 +79,11 @@ class Op(ABC):
     def buffers(self, attrs: Attrs) -> dict[str, tuple[Shape, int]]:
         """Untrained tensors of the state dict by name, each with the bytes of one element."""
         return {}
+
+    def tensors(self, attrs: Attrs) -> dict[str, Shape]:
+        """Parameters and buffers."""
+        untrained = {name: shape for name, (shape, _) in self.buffers(attrs).items()}
+        return self.parameters(attrs) | untrained
 
     def macs(self, attrs: Attrs, inputs: Sequence[Shape], output: Shape) -> int:
         """Multiply-accumulates of convolutions and linear layers; the rest count as 0."""
@@ -61,6 +102,12 @@ def _window(size: int, kernel: int, stride: int, padding: int, dilation: int = 1
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
+def _maps(shape: Shape, what: str) -> Shape:
+    if len(shape) != 3:
+        raise ValueError(f"{what} is given a vector of {shape[0]}")
+    return shape
+
+
 def _positive(shape: Shape, what: str) -> Shape:
     if min(shape) < 1:
         raise ValueError(f"{what} would give a map of {shape}")
@@ -72,9 +119,19 @@ class Conv2d(Op):
 
     weighted = True
     channelwise = False
+    fields: Mapping[str, Field] = {
+        "in": SIZE,
+        "out": SIZE,
+        "kernel": PAIR,
+        "stride": PAIR,
+        "padding": PADDING,
+        "dilation": PAIR,
+        "groups": Field("1", lambda value: type(value) is int and value == 1),
+        "bias": FLAG,
+    }
 
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
-        channels, height, width = inputs[0]
+        channels, height, width = _maps(inputs[0], "convolution")
         if channels != attrs["in"]:
             raise ValueError(f"convolution of {attrs['in']} channels is given {channels}")
         size = (
@@ -115,6 +172,7 @@ class Linear(Op):
 
     weighted = True
     channelwise = False
+    fields: Mapping[str, Field] = {"in": SIZE, "out": SIZE, "bias": FLAG}
 
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
         if inputs[0] != (attrs["in"],):
@@ -133,9 +191,17 @@ class Linear(Op):
 
 
 class BatchNorm(Op):
-    """Over channels of maps or over features. ``attrs``: features, eps, momentum, affine, dims."""
+    """Over channels of maps or over features. ``attrs``: features, eps, momentum, affine, dims
+    (of a map: 2, of a vector: 0)."""
 
     tail = True
+    fields: Mapping[str, Field] = {
+        "features": SIZE,
+        "eps": SHARE,
+        "momentum": SHARE,
+        "affine": FLAG,
+        "dims": Field("0 or 2", lambda value: type(value) is int and value in (0, 2)),
+    }
 
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
         if inputs[0][0] != attrs["features"] or len(inputs[0]) != attrs["dims"] + 1:
@@ -177,11 +243,16 @@ class Activation(Op):
 class Pool2d(Op):
     """``attrs``: kernel, stride, padding (pairs), ceil, and count_include_pad for averages."""
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor], averages: bool) -> None:
         self._function = function
+        self.fields = {"kernel": PAIR, "stride": PAIR, "padding": PADDING, "ceil": FLAG}
+        if averages:
+            self.fields = {**self.fields, "count_include_pad": FLAG}
 
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
-        channels, *extents = inputs[0]
+        channels, *extents = _maps(inputs[0], "pooling")
+        if any(2 * p > k for p, k in zip(attrs["padding"], attrs["kernel"], strict=True)):
+            raise ValueError(f"pooling of {attrs['kernel']} is padded by {attrs['padding']}")
         sizes = []
         for extent, kernel, stride, padding in zip(
             extents, attrs["kernel"], attrs["stride"], attrs["padding"], strict=True
@@ -201,7 +272,7 @@ class Pool2d(Op):
             "padding": tuple(attrs["padding"]),
             "ceil_mode": attrs["ceil"],
         }
-        if "count_include_pad" in attrs:
+        if "count_include_pad" in self.fields:
             options["count_include_pad"] = attrs["count_include_pad"]
         return self._function, options
 
@@ -209,8 +280,10 @@ class Pool2d(Op):
 class AdaptiveAvgPool2d(Op):
     """``attrs``: size (pair). 1×1 is the usual global average."""
 
+    fields: Mapping[str, Field] = {"size": PAIR}
+
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
-        return (inputs[0][0], *attrs["size"])
+        return (_maps(inputs[0], "pooling")[0], *attrs["size"])
 
     def function(self, attrs: Attrs) -> tuple[Callable[..., Tensor], dict[str, Any]]:
         if tuple(attrs["size"]) == (1, 1):
@@ -233,6 +306,8 @@ class Flatten(Op):
 class Add(Op):
     """Where two paths of one shape meet."""
 
+    arity = 2
+
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
         if any(shape != inputs[0] for shape in inputs):
             raise ValueError(f"add is given shapes {list(inputs)}")
@@ -243,14 +318,19 @@ class Add(Op):
 
 
 class Resize(Op):
-    """Repairs the size of a map without weights. ``attrs``: size (pair).
+    """Repairs the size of a map without weights. ``attrs``: source and size (pairs).
 
     Whole ratios are averaged; anything else takes the nearest pixel by an index that is fixed
     when the student is built, so that every runtime rounds alike.
     """
 
+    fields: Mapping[str, Field] = {"source": PAIR, "size": PAIR}
+
     def shape(self, attrs: Attrs, inputs: Sequence[Shape]) -> Shape:
-        return _positive((inputs[0][0], *attrs["size"]), "resize")
+        channels, *source = _maps(inputs[0], "resize")
+        if source != list(attrs["source"]):
+            raise ValueError(f"resize of maps of {attrs['source']} is given {inputs[0]}")
+        return (channels, *attrs["size"])
 
     def function(self, attrs: Attrs) -> tuple[Callable[..., Tensor], dict[str, Any]]:
         return resize, {"source": tuple(attrs["source"]), "size": tuple(attrs["size"])}
@@ -275,44 +355,10 @@ OPS: dict[str, Op] = {
     "linear": Linear(),
     "batch_norm": BatchNorm(),
     "relu": Activation(F.relu),
-    "max_pool2d": Pool2d(F.max_pool2d),
-    "avg_pool2d": Pool2d(F.avg_pool2d),
+    "max_pool2d": Pool2d(F.max_pool2d, averages=False),
+    "avg_pool2d": Pool2d(F.avg_pool2d, averages=True),
     "adaptive_avg_pool2d": AdaptiveAvgPool2d(),
     "flatten": Flatten(),
     "add": Add(),
     "resize": Resize(),
 }
-
-
-def check_spec(spec: NetSpec) -> None:
-    """Prove that a spec runs: known operators, order, unique names, shapes that follow.
-
-    Raises:
-        BadInput: names the node that breaks the rule.
-    """
-
-    def refuse(problem: str, value: object, bound: str) -> BadInput:
-        return BadInput(problem, value=value, bound=bound, remedy="Write the bundle again.")
-
-    if not spec.nodes:
-        raise refuse("the network description is empty", 0, "at least one operator")
-    shapes: dict[str, Shape] = {INPUT: spec.input_shape}
-    for node in spec.nodes:
-        if node.op not in OPS:
-            raise refuse(f"node {node.name!r} has an unknown operator", node.op, ", ".join(OPS))
-        missing = [name for name in node.inputs if name not in shapes]
-        if missing or not node.inputs or node.name in shapes:
-            raise refuse(
-                f"node {node.name!r} is out of place",
-                {"inputs": list(node.inputs)},
-                "a name of its own and inputs that earlier nodes write",
-            )
-        try:
-            inferred = OPS[node.op].shape(node.attrs, [shapes[name] for name in node.inputs])
-        except (ValueError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
-            raise refuse(f"node {node.name!r} does not fit", error, "shapes that fit") from None
-        if inferred != node.shape:
-            raise refuse(f"node {node.name!r} claims a wrong shape", node.shape, str(inferred))
-        shapes[node.name] = inferred
-    if len(spec.output.shape) != 1:
-        raise refuse("the network ends in a map", spec.output.shape, "one logit per class")

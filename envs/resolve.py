@@ -4,7 +4,8 @@ Every combination of legal actions gives a network that runs. Four repairs see t
 
 - a removed layer passes its input on, with the batch norm and activation that it owned;
 - two paths of different *size* at an add: the one off the teacher's size is resized;
-- two paths of different *width* at an add: the path with fewer layers gets a 1×1 projection;
+- two paths of different *width* at an add: a path that lost the layer which gave it the channels
+  of the sum gets a 1×1 projection;
 - maps of another size before a flatten are resized to the teacher's, so that the columns of the
   linear layer after it keep their meaning.
 
@@ -120,7 +121,9 @@ class _Compressor:
         settled = set(self.structure.fixed)
         for layer in self.structure.layers:
             if layer.group not in settled and layer.node not in self.removed:
-                widths[layer.group] = self.moves.outputs(layer.outputs, self.actions[layer.index])
+                widths[layer.group] = self.moves.outputs(
+                    widths[layer.group], self.actions[layer.index]
+                )
                 settled.add(layer.group)
         return widths
 
@@ -154,7 +157,8 @@ class _Compressor:
             attrs |= self._convolution(node, given)
         elif node.op == "linear":
             group = self.structure.group[node.name]
-            attrs |= {"in": given.shape[0], "out": self.width[group]}
+            pixels = self.structure.pixels(node.name, node.shape)
+            attrs |= {"in": given.shape[0], "out": self.width[group] * pixels}
         elif node.op == "batch_norm":
             attrs["features"] = given.shape[0]
         elif node.op in ("max_pool2d", "avg_pool2d"):
@@ -165,6 +169,8 @@ class _Compressor:
                     attrs["kernel"], given.shape[1:], attrs["padding"], strict=True
                 )
             ]
+        elif node.op == "resize":
+            attrs["source"] = list(given.shape[1:])
         elif node.op == "flatten":
             given = self._resized(node.name, given, self.teacher.shape_of(node.inputs[0]))
         return self._emit(node.name, node.op, [given], attrs, group)
@@ -217,16 +223,23 @@ class _Compressor:
         if source == size:
             return flow
         attrs = {"source": list(source), "size": list(size)}
-        return self._emit(f"{where}.resize", "resize", [flow], attrs, flow.group)
+        return self._emit(self._fresh(f"{where}.resize"), "resize", [flow], attrs, flow.group)
 
     def _projected(self, where: str, flow: Flow, target: Flow) -> Flow:
         width = target.shape[0]
         if flow.shape[0] == width:
             return replace(flow, group=target.group)
-        name = f"{where}.project"
+        name = self._fresh(f"{where}.project")
         if len(flow.shape) == 1:
             attrs: dict[str, Any] = {"in": flow.shape[0], "out": width, "bias": False}
             return self._emit(name, "linear", [flow], attrs, target.group)
         one = {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1]}
         attrs = {"in": flow.shape[0], "out": width, "groups": 1, "bias": False, **one}
         return self._emit(name, "conv2d", [flow], attrs, target.group)
+
+    def _fresh(self, name: str) -> str:
+        """A name for a repair; the teacher may be a student with repairs of its own."""
+        taken = {node.name for node in (*self.teacher.nodes, *self.nodes)}
+        while name in taken:
+            name += "_"
+        return name

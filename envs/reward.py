@@ -41,7 +41,8 @@ class Reward(ABC):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
-            _within(name, getattr(self, name), 0, 1000)
+            # both at their bound still give a reward that a float holds: e⁶⁰⁰ ≈ 10²⁶⁰
+            _within(name, getattr(self, name), 0, 300)
         for name in ("c0", "a0"):
             _within(name, getattr(self, name), 0, 1)
 

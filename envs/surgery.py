@@ -65,8 +65,12 @@ def load(spec: NetSpec, weights: Weights) -> fx.GraphModule:
     Raises:
         BadInput: weights that are missing, left over or of another shape.
     """
-    module = build(spec)
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    # from the description alone: a stranger's must not make us allocate what its file does not hold
+    expected = {
+        f"{node.name}.{tensor}": shape
+        for node in spec.nodes
+        for tensor, shape in OPS[node.op].tensors(node.attrs).items()
+    }
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if wrong:
@@ -77,6 +81,7 @@ def load(spec: NetSpec, weights: Weights) -> fx.GraphModule:
             bound=str(expected.get(name, "no such tensor")),
             remedy="Take both from the same bundle.",
         )
+    module = build(spec)
     module.load_state_dict(dict(weights))
     return module
 
@@ -105,6 +110,7 @@ class Inheritance:
         }
         for layer in structure.layers:
             importance = CRITERIA[criterion](weights[f"{layer.node}.weight"]).double()
+            importance = importance.reshape(len(scores[layer.group]), -1).sum(1)
             # writers differ in scale; none may outvote the others by its size alone
             scores[layer.group] += importance / importance.mean().clamp_min(1e-12)
         order = {
@@ -127,10 +133,7 @@ class Inheritance:
         state = module.state_dict()
         with torch.no_grad():
             for node in student.spec.nodes:
-                for tensor in (
-                    *OPS[node.op].parameters(node.attrs),
-                    *OPS[node.op].buffers(node.attrs),
-                ):
+                for tensor in OPS[node.op].tensors(node.attrs):
                     graft.fill(node, tensor, state[f"{node.name}.{tensor}"])
         return module
 
@@ -158,39 +161,36 @@ class _Graft:
         return self.teacher.order[wanted][: self.student.width[carried]].sort().values
 
     def fill(self, node: Node, tensor: str, target: Tensor) -> None:
+        """Write what the teacher's tensor has for the student's; the rest stays as it was drawn."""
         if node.name not in self.known:
             if tensor == "weight":
                 _identity(target)
             return
         original = self.teacher.spec[node.name]
-        source = self.teacher.weights[f"{node.name}.{tensor}"]
-        if source.dim() == 0:
-            target.copy_(source)
-            return
-        weighted = OPS[node.op].weighted
-        carried = self.student.reads.get(node.name, self.structure.group[node.name])
-        wanted = self.structure.group[original.inputs[0]]
-        columns = self.columns(wanted, carried)
-        if not weighted:
-            target[: len(columns)].copy_(source[columns])
-            return
-        rows = self.kept(self.structure.group[node.name])
-        if source.dim() == 1:
-            target.copy_(source[rows])
-        elif node.op == "conv2d":
-            part = _centre(source[rows][:, columns], target.shape[2:])
-            target[:, : part.shape[1]].copy_(part)
-        else:
-            self._linear(original, source[rows], columns, wanted, target)
+        part = self.teacher.weights[f"{node.name}.{tensor}"]
+        if OPS[node.op].weighted:
+            rows = self.kept(self.structure.group[node.name])
+            part = part[_spread(rows, self.structure.pixels(node.name, original.shape))]
+            if part.dim() > 1:
+                part = part[:, self.inputs(node, original)]
+            if part.dim() == 4:
+                part = _centre(part, target.shape[2:])
+        elif part.dim():
+            part = part[self.inputs(node, original)]
+        both = tuple(slice(min(sizes)) for sizes in zip(part.shape, target.shape, strict=True))
+        target[both].copy_(part[both])
 
-    def _linear(
-        self, original: Node, source: Tensor, columns: Tensor, wanted: int, target: Tensor
-    ) -> None:
-        """A linear layer may read flattened maps: every channel then has one column per pixel."""
-        channels = self.structure.width[wanted]
-        pixels = original.attrs["in"] // channels
-        part = source.reshape(len(source), channels, pixels)[:, columns].flatten(1)
-        target[:, : part.shape[1]].copy_(part)
+    def inputs(self, node: Node, original: Node) -> Tensor:
+        """Indices of the teacher's input features that an operator of the student reads."""
+        source = original.inputs[0]
+        columns = self.columns(self.structure.group[source], self.student.reads[node.name])
+        pixels = self.structure.pixels(source, self.teacher.spec.shape_of(source))
+        return _spread(columns, pixels)
+
+
+def _spread(channels: Tensor, pixels: int) -> Tensor:
+    """Channels of maps → features of the flattened maps, where every channel has its pixels."""
+    return (channels[:, None] * pixels + torch.arange(pixels)).flatten()
 
 
 def _centre(weight: Tensor, size: torch.Size) -> Tensor:

@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from edge import strict
 from edge.errors import BadInput
+from envs.check import usable
+from envs.layers import anatomy
 from envs.netspec import INPUT, NetSpec, Node, Shape
 from envs.ops import OPS
 
@@ -41,7 +44,7 @@ def trace(module: nn.Module, input_shape: Shape) -> NetSpec:
     except Exception as error:
         raise BadInput(
             "the teacher cannot be traced",
-            value=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            value=strict.shorten(f"{type(error).__name__}: {error}", 200),
             bound="a module whose forward torch.fx can trace (no branches on the data)",
             remedy="Take data-dependent control flow out of the forward method.",
         ) from None
@@ -64,6 +67,8 @@ class _Reader:
                 self._placeholder(node)
             elif node.op == "output":
                 return self._finish(node)
+            elif node.op == "get_attr":
+                raise _unknown(f"node {number} ({node.name})", f"the tensor {node.target}")
             else:
                 self._operator(node, number)
         raise AssertionError("an fx graph always ends in an output")
@@ -80,7 +85,7 @@ class _Reader:
             reader = MODULES.get(type(module))
             if reader is None:
                 raise _unknown(where, type(module).__name__)
-            inputs = [node.args[0]]
+            inputs = [_argument(node, 0, "input")]
             op, attrs = reader(module, where)
         else:
             reader_of_call = CALLS.get(node.target)
@@ -90,7 +95,18 @@ class _Reader:
             inputs, op, attrs = reader_of_call(node, where)
         if not all(isinstance(given, fx.Node) for given in inputs):
             raise _unsupported(node, f"{op} with a constant", "tensors of the network alone")
-        self._append(node, op, attrs, [self.names[given.name] for given in inputs], where)
+        names = [self.names[given.name] for given in inputs]
+        self._append(node, op, attrs, names, where)
+        if self._in_place(node):
+            # whoever reads the overwritten tensor from here on reads the result
+            for other, name in self.names.items():
+                if name == names[0]:
+                    self.names[other] = self.names[node.name]
+
+    def _in_place(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return bool(getattr(self.modules[str(node.target)], "inplace", False))
+        return node.target in IN_PLACE or bool(_argument(node, 1, "inplace") is True)
 
     def _append(
         self, node: fx.Node, op: str, attrs: dict[str, Any], inputs: list[str], where: str
@@ -101,6 +117,8 @@ class _Reader:
         entry = OPS[op]
         owns = bool(entry.parameters(attrs) or entry.buffers(attrs))
         name = str(node.target) if owns else node.name
+        if owns and not usable(name):
+            raise _unsupported(node, f"a layer called {name!r}", "a name that torch does not use")
         if name in self.shapes:
             raise _unsupported(node, f"{name!r} used twice", "every weight used once")
         try:
@@ -123,7 +141,10 @@ class _Reader:
         last = self.names[result.name]
         if last == INPUT or len(self.shapes[last]) != 1:
             raise _unsupported(node, f"a result of shape {self.shapes[last]}", "logits N×K")
-        return NetSpec(tuple(self.input_shape), _needed(self.nodes, last))
+        spec = NetSpec(tuple(self.input_shape), _needed(self.nodes, last))
+        if not anatomy(spec).layers:
+            raise _unsupported(node, "no layer with weights", "convolutions or linear layers")
+        return spec
 
 
 def _needed(nodes: list[Node], last: str) -> tuple[Node, ...]:
@@ -255,16 +276,16 @@ def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> A
 def _call_add(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
     if node.kwargs.get("alpha", 1) != 1:
         raise _unknown(where, "add with alpha")
-    return [node.args[0], _argument(node, 1, "other")], "add", {}
+    return [_argument(node, 0, "input"), _argument(node, 1, "other")], "add", {}
 
 
 def _call_relu(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
-    return [node.args[0]], "relu", {}
+    return [_argument(node, 0, "input")], "relu", {}
 
 
 def _call_flatten(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
     start, end = _argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1)
-    return [node.args[0]], *_flatten(start, end, where)
+    return [_argument(node, 0, "input")], *_flatten(start, end, where)
 
 
 def _call_max_pool(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
@@ -276,7 +297,7 @@ def _call_max_pool(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str,
         _argument(node, 3, "padding", 0),
         _argument(node, 5, "ceil_mode", False),
     )
-    return [node.args[0]], "max_pool2d", window
+    return [_argument(node, 0, "input")], "max_pool2d", window
 
 
 def _call_avg_pool(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
@@ -287,15 +308,19 @@ def _call_avg_pool(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str,
         _argument(node, 4, "ceil_mode", False),
     )
     include = _argument(node, 5, "count_include_pad", True)
-    return [node.args[0]], "avg_pool2d", window | {"count_include_pad": bool(include)}
+    return (
+        [_argument(node, 0, "input")],
+        "avg_pool2d",
+        window | {"count_include_pad": bool(include)},
+    )
 
 
 def _call_adaptive(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
-    return [node.args[0]], *_adaptive(_argument(node, 1, "output_size"), where)
+    return [_argument(node, 0, "input")], *_adaptive(_argument(node, 1, "output_size"), where)
 
 
 def _call_dropout(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
-    return [node.args[0]], IDENTITY, {}
+    return [_argument(node, 0, "input")], IDENTITY, {}
 
 
 CALLS: Mapping[Any, Call] = {
@@ -306,7 +331,9 @@ CALLS: Mapping[Any, Call] = {
     "add_": _call_add,
     F.relu: _call_relu,
     torch.relu: _call_relu,
+    torch.relu_: _call_relu,
     "relu": _call_relu,
+    "relu_": _call_relu,
     torch.flatten: _call_flatten,
     "flatten": _call_flatten,
     F.max_pool2d: _call_max_pool,
@@ -315,6 +342,9 @@ CALLS: Mapping[Any, Call] = {
     F.adaptive_avg_pool2d: _call_adaptive,
     F.dropout: _call_dropout,
 }
+
+#: they write their result over what they read, as does whatever is asked to by ``inplace``
+IN_PLACE = (operator.iadd, "add_", torch.relu_, "relu_")
 
 
 def _unknown(where: str, name: str) -> BadInput:

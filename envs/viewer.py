@@ -17,7 +17,11 @@ def describe(node: Node) -> str:
     if node.op == "linear":
         return f"linear, {attrs['in']} -> {attrs['out']}"
     (rows, columns), stride = attrs["kernel"], attrs["stride"]
-    step = f", /{stride[0]}" if max(stride) > 1 else ""
+    step = (
+        ""
+        if max(stride) == 1
+        else ", /" + "x".join(map(str, stride if stride[0] != stride[1] else stride[:1]))
+    )
     return f"{rows}x{columns}, {attrs['in']} -> {attrs['out']}{step}"
 
 
@@ -44,7 +48,7 @@ def draw(teacher: NetSpec, moves: Moves, actions: Sequence[int], decided: int | 
         lines.append(f"{layer.index:3d}  {layer.node:<26} {before:<24} x {mark:<5} {now}")
     known = {node.name for node in teacher.nodes}
     lines += [
-        f"  +  {node.name:<26} {'repair':<24}   {'':5} {node.op} -> {'x'.join(map(str, node.shape))}"
+        f"  +  {node.name:<26} {'repair':<24} {'':7} {node.op} -> {'x'.join(map(str, node.shape))}"
         for node in student.spec.nodes
         if node.name not in known
     ]

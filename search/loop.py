@@ -89,11 +89,10 @@ class _Search:
                 return
             proposals = self.sampler.propose(min(batch, self.budget - len(self.seen)))
             keys = [self._key(actions) for actions in proposals]
-            fresh = {
-                key: actions
-                for key, actions in zip(keys, proposals, strict=True)
-                if key not in self.seen
-            }
+            fresh: dict[str, Actions] = {}
+            for key, actions in zip(keys, proposals, strict=True):
+                if key not in self.seen:
+                    fresh.setdefault(key, actions)
             yield from self._settle(fresh)
             self.sampler.tell(proposals, [self.seen[key].reward for key in keys])
             repeats = 0 if fresh else repeats + len(proposals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from search.ledger import Record
 from search.package import PairRows, Shipped
 from search.preparation import Prepared
 from search.run_folder import RunFolder
+from search.spec import JobSpec, fields
 
 
 def result_of(
@@ -92,8 +94,7 @@ def record_of(
     figures = shipped.manifest.figures
     return report.RunRecord(
         title=shipped.manifest.name,
-        command=f"understudy search --teacher {spec.teacher} --data {spec.data} "
-        f"--budget {spec.budget} --seed {spec.seed} --out {spec.out}",
+        command=command_of(spec),
         created=now.isoformat(timespec="minutes"),
         seed=spec.seed,
         parts=prepared.parts.counts(),
@@ -143,6 +144,21 @@ def record_of(
         warnings=shipped.manifest.warnings,
         note=shipped.ranking.note,
     )
+
+
+def command_of(spec: JobSpec) -> str:
+    """The command line that does this job: what is not the default, and no more."""
+    words = ["understudy", "search"]
+    for _, name, _, default in fields():
+        value = getattr(spec, name)
+        if value == default:
+            continue
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return shlex.join(words)
 
 
 #: what a reader looks for first

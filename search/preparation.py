@@ -34,6 +34,7 @@ from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
 from search.workers import Classroom
+from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, load_dataset
 from teachers.distill import Lesson, Recipe
 from teachers.formats import load_teacher
@@ -133,6 +134,7 @@ def check_names(spec: JobSpec) -> None:
         ("sampler", spec.sampler, SAMPLERS),
         ("reward", spec.reward, REWARDS),
         ("loss", spec.loss, LOSSES),
+        ("augment", spec.augment, AUGMENTS),
         ("precision", spec.precision, PRECISIONS),
         ("sampling", spec.sampling, SAMPLING),
         *(("families", family, FAMILIES) for family in spec.families),
@@ -165,6 +167,7 @@ def _recipe(spec: JobSpec, proxy: bool) -> Recipe:
         loss=spec.loss,
         temperature=spec.temperature,
         precision=spec.precision,
+        augment="none" if proxy else spec.augment,
         keep_best=not proxy,
     )
 

@@ -6,6 +6,7 @@ breaks a hard limit: samplers draw again until a proposal keeps it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -118,6 +119,8 @@ class Space:
             raise BadInput(
                 "no student can be that small",
                 value=f"--max-kb {max_kb:g}",
-                bound=f"{least:.1f} KB or more (the teacher has {self.teacher_cost.kb:,.0f})",
-                remedy=f"Set --max-kb {least * 1.5:.0f} or more.",
+                # rounded up: what is named must itself be accepted
+                bound=f"{math.ceil(least * 10) / 10:.1f} KB or more "
+                f"(the teacher has {self.teacher_cost.kb:,.0f})",
+                remedy=f"Set --max-kb {math.ceil(least * 1.5)} or more.",
             )

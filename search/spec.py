@@ -91,6 +91,9 @@ class JobSpec(BaseModel):
     batch_size: int = _field("Distillation", "Rows per training step.", 128, ge=2, le=65_536)
     learning_rate: float = _field("Distillation", "Peak learning rate.", 3e-3, gt=0, le=1)
     temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
+    augment: str = _field(
+        "Distillation", "Change of the winner's images while it learns: shift or none.", "shift"
+    )
     precision: str = _field("Distillation", "auto, fp32 or bf16.", "auto")
 
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")

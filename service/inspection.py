@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from edge.errors import BadInput
@@ -13,6 +12,7 @@ from envs.layers import anatomy
 from envs.moves import PRESETS
 from envs.viewer import describe as describe_layer
 from search.preparation import describe
+from service.tables import print_table
 from teachers.formats import check_teacher, load_teacher
 
 
@@ -74,10 +74,9 @@ def print_inspection(found: dict[str, Any]) -> None:
         f"{found['kb']:,.1f} KB, {found['macs']:,} MACs",
         title_justify="left",
     )
-    for column in ("step", "name", "layer", "group"):
-        table.add_column(column, justify="right" if column in ("step", "group") else "left")
-    for column in ("KB", "KB %", "MACs %"):
-        table.add_column(column, justify="right")
+    for column in ("step", "name", "layer", "group", "KB", "KB %", "MACs %"):
+        words = column in ("name", "layer")
+        table.add_column(column, justify="left" if words else "right", no_wrap=words)
     table.add_column("coefficients")
     for layer in found["layers"]:
         table.add_row(
@@ -90,4 +89,4 @@ def print_inspection(found: dict[str, Any]) -> None:
             f"{layer['macs_share']:.1%}",
             " ".join(f"{coefficient:g}" for coefficient in layer["coefficients"]),
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)

@@ -40,12 +40,12 @@ def _option(name: str) -> inspect.Parameter:
     flag = "--" + name.replace("_", "-")
     many = info.annotation is not None and "tuple" in str(info.annotation)
     kind: Any = str if many else next(k for k in kinds if k is not type(None))
-    default = "" if info.is_required() or info.default is None else info.default
+    default: Any = False if info.is_required() or info.default is None else info.default
     option = typer.Option(
         *((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)),
         help=(info.description or "") + (" Comma-separated." if many else ""),
         rich_help_panel=str(info.json_schema_extra["group"]),
-        show_default=str(",".join(map(str, default)) if many and default else default),
+        show_default=False if default is False else str(",".join(default) if many else default),
     )
     return inspect.Parameter(
         name,

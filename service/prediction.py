@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from edge.bundle import load_bundle
 from edge.runtime import EdgeRuntime, OnnxTeacher
+from service.tables import print_table
 
 
 def predict_images(bundle: Path, images: Sequence[Path], teacher: Path | None) -> dict[str, Any]:
@@ -47,7 +47,8 @@ def print_predictions(found: dict[str, Any]) -> None:
     """The same as a table."""
     table = Table()
     for column in ("image", "class", "probability", "decision", "score", "answered by"):
-        table.add_column(column, justify="right" if column in ("probability", "score") else "left")
+        numeric = column in ("probability", "score")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in found["images"]:
         table.add_row(
             row["image"],
@@ -57,4 +58,4 @@ def print_predictions(found: dict[str, Any]) -> None:
             f"{row['decision']['score']:.4f}",
             row["answered_by"] + (" (appeal failed)" if row["appeal_failed"] else ""),
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)

@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from teachers import metrics
 from teachers import precision as precisions
+from teachers.augment import AUGMENTS
 from teachers.losses import Total, build_loss, out_of_range
 from teachers.training import Diverged, Epoch, Rows, Schedule, Tap, predict, run_epochs, seeded
 
@@ -33,6 +35,7 @@ class Recipe:
     The default suits a short proxy and a full training alike: the rate's rise and fall stretches
     over ``epochs``. ``kd_weight`` and ``ce_weight`` of None are those of the loss (see
     :mod:`teachers.losses`). ``precision`` is "auto", "fp32" or "bf16" (:mod:`teachers.precision`).
+    ``augment`` is one of :data:`teachers.augment.AUGMENTS`.
     ``keep_best`` keeps the weights of the best validation epoch, else those of the last.
     """
 
@@ -45,6 +48,7 @@ class Recipe:
     ce_weight: float | None = None
     temperature: float = 4.0
     precision: str = "auto"
+    augment: str = "none"
     keep_best: bool = False
 
     def __post_init__(self) -> None:
@@ -54,6 +58,13 @@ class Recipe:
         if not 0 < self.learning_rate < math.inf:
             raise out_of_range("learning_rate", self.learning_rate, "a number above 0")
         precisions.check(self.precision)
+        if self.augment not in AUGMENTS:
+            raise BadInput(
+                "unknown augmentation",
+                value=repr(self.augment),
+                bound=f"one of {', '.join(AUGMENTS)}",
+                remedy="Choose one of these.",
+            )
         self.build_loss()
 
     def schedule(self) -> Schedule:
@@ -195,6 +206,7 @@ def distilling(
             recipe.schedule(),
             seed=seed,
             device=device,
+            augment=AUGMENTS[recipe.augment],
             should_stop=should_stop or (lambda: False),
         )
         for epoch in epochs:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edge.preprocess import Preprocess
 from teachers import precision as precisions
+from teachers.augment import Augment, keep
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -146,14 +147,15 @@ def run_epochs(
     *,
     seed: int,
     device: str = "cpu",
+    augment: Augment = keep,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
     """Train ``module`` in place, epoch by epoch; the caller decides what to do between them.
 
     ``loss_of(x, rows)`` runs the module over a batch x (float32 N×C×H×W, the images at ``rows``)
-    and gives its scalar loss. The order of rows depends on ``seed`` alone. Where ``should_stop``
-    says so, the epoch ends after the current batch and is the last. Raises Diverged as soon as a
-    loss is not finite.
+    and gives its scalar loss. The order of rows and what ``augment`` draws depend on ``seed``
+    alone. Where ``should_stop`` says so, the epoch ends after the current batch and is the last.
+    Raises Diverged as soon as a loss is not finite.
     """
     parameters = list(module.parameters())
     optimiser = torch.optim.AdamW(
@@ -171,7 +173,8 @@ def run_epochs(
             rows = order[start:stop]
             for group in optimiser.param_groups:
                 group["lr"] = schedule.rate(step, steps)
-            loss = loss_of(to_tensor(preprocess.to_input(images[rows]), device), rows)
+            pixels = augment(images[rows], rng)
+            loss = loss_of(to_tensor(preprocess.to_input(pixels), device), rows)
             value = loss.item()
             if not math.isfinite(value):
                 raise Diverged("the loss", number)

@@ -128,9 +128,7 @@ class Pieces:
         (kernel, padding, dilation) = zip(*axes, strict=True)
         stride = (self.number(1, 3), self.number(1, 3))
         outputs, bias = self.number(1, 9), self.draw(st.booleans())
-        self.add(
-            nn.Conv2d(self.shape[0], outputs, kernel, stride, padding, dilation, bias=bias)
-        )
+        self.add(nn.Conv2d(self.shape[0], outputs, kernel, stride, padding, dilation, bias=bias))
         self.tail()
 
     def pool(self) -> None:
@@ -164,7 +162,9 @@ class Pieces:
                     self.number(1, 9) if remaining else outputs,
                     kernel,
                     stride,
-                    "same" if stride == 1 and self.draw(st.booleans()) else dilation * (kernel // 2),
+                    "same"
+                    if stride == 1 and self.draw(st.booleans())
+                    else dilation * (kernel // 2),
                     dilation,
                     bias=self.draw(st.booleans()),
                 )
@@ -186,7 +186,7 @@ class Pieces:
         # windows of this stride start where the path's do: sizes ⌈H / stride⌉ on both
         stride = next(
             stride
-            for stride in (1, 2, 4)
+            for stride in (1, 2, 4, 8, 16)
             if all(-(-a // stride) == b for a, b in zip(self.shape[1:], shape[1:], strict=True))
         )
         if stride > 1 and self.draw(st.booleans()):

@@ -106,9 +106,9 @@ def test_the_probability_learnt_from_is_the_one_drawn_from(space: Space) -> None
             made.masks[step].view(1, 1, -1),
             memory,
         )
-        total += float(log_pi[0, 0, action])
+        total += log_pi[0, 0, action].item()
         previous = action
-    assert float(made.log_probability([A])) == pytest.approx(total, abs=1e-5)
+    assert made.log_probability([A]).item() == pytest.approx(total, abs=1e-5)
 
 
 def test_the_policy_sees_the_action_before(space: Space) -> None:
@@ -142,7 +142,7 @@ def test_it_learns_what_pays(space: Space) -> None:
         log_pi, _ = made.policy(
             made.states[0].view(1, 1, -1), torch.tensor([[3]]), made.masks[0].view(1, 1, -1)
         )
-        return float(log_pi[0, 0, 1].exp())
+        return log_pi[0, 0, 1].exp().item()
 
     assert halves_the_stem() < 0.5
     for _ in range(40):

@@ -53,25 +53,22 @@ def test_smallest_is_the_smallest_of_all(toy: NetSpec, scaled: str) -> None:
     assert space.cost(space.smallest).bytes == min(sizes)
 
 
-def test_a_limit_that_nothing_keeps_names_what_could_be(toy: NetSpec, space: Space) -> None:
+@pytest.mark.parametrize("below", [0.999, 0.01])
+def test_a_limit_that_nothing_keeps_names_what_could_be(
+    toy: NetSpec, space: Space, below: float
+) -> None:
     least = space.cost(space.smallest).kb
     with pytest.raises(BadInput) as caught:
-        Space(toy, HALVES, ThresholdReward(), least - 0.01)
-    assert f"{least:.1f} KB or more" in caught.value.bound
-    assert "--max-kb" in caught.value.remedy
-    # and the remedy is one: the job is accepted with it
+        Space(toy, HALVES, ThresholdReward(), least * below)
+    named = float(caught.value.bound.split(" KB or more")[0])
     advised = float(caught.value.remedy.split("--max-kb ")[1].split()[0])
-    Space(toy, HALVES, ThresholdReward(), max(advised, least))
+    assert least <= named <= least + 0.1
+    # what the message names is itself accepted
+    Space(toy, HALVES, ThresholdReward(), named)
+    Space(toy, HALVES, ThresholdReward(), advised)
 
 
-def test_the_advice_for_a_tiny_network_is_itself_accepted(toy: NetSpec, space: Space) -> None:
-    with pytest.raises(BadInput) as caught:
-        Space(toy, HALVES, ThresholdReward(), 0.001)
-    advised = float(caught.value.remedy.split("--max-kb ")[1].split()[0])
-    assert advised >= space.cost(space.smallest).kb
-
-
-@FEW
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_shrinking_keeps_limit_and_law(resnet: Space, data: st.DataObject) -> None:
     actions = data.draw(legal(resnet))
