@@ -54,7 +54,7 @@ class Node:
         if len(self.name) > 200 or not _NAME.fullmatch(self.name):
             raise BadInput(
                 "the name of a layer cannot be used",
-                value=repr(strict.shorten(self.name)),
+                value=strict.shorten(self.name),
                 bound="up to 200 letters, digits, _ and -, in parts with a dot between",
                 remedy="Rename the module.",
             )

@@ -262,7 +262,7 @@ class Pool2d(Op):
             # torch drops a last window that would start in the padding on the right
             if attrs["ceil"] and (size - 1) * stride >= extent + padding:
                 size -= 1
-            sizes.append(size if span >= 0 else 0)
+            sizes.append(size)
         return _positive((channels, *sizes), "pooling")
 
     def function(self, attrs: Attrs) -> tuple[Callable[..., Tensor], dict[str, Any]]:

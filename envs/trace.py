@@ -301,6 +301,8 @@ def _call_max_pool(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str,
 
 
 def _call_avg_pool(node: fx.Node, where: str) -> tuple[list[Any], str, dict[str, Any]]:
+    if _argument(node, 6, "divisor_override") is not None:
+        raise _unknown(where, "avg_pool2d with divisor_override")
     window = _window(
         _argument(node, 1, "kernel_size"),
         _argument(node, 2, "stride"),

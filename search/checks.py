@@ -5,6 +5,8 @@ A job that cannot work should end in a second, not after the libraries and the d
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,6 +17,8 @@ from search.spec import JobSpec
 from teachers.datasets import check_dataset
 from teachers.formats import check_teacher
 from teachers.metrics import METRICS
+
+CONNECT_SECONDS = 3.0
 
 
 def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -> None:
@@ -31,11 +35,32 @@ def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -
     if own_folder:
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
+    _check_ray(spec.ray)
     if spec.metric not in METRICS:
         raise unknown("metric", spec.metric, METRICS)
     manifest = check_teacher(spec.teacher)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
     check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
+
+
+def _check_ray(address: str) -> None:
+    """Knock at a remote cluster; Ray itself would go on trying for half a minute."""
+    if address in ("local", "auto"):
+        return
+    place = re.fullmatch(r"ray://([^:/\s]+):(\d{1,5})", address)
+    reason = "no such form"
+    if place:
+        try:
+            socket.create_connection((place[1], int(place[2])), timeout=CONNECT_SECONDS).close()
+            return
+        except (OSError, OverflowError) as error:
+            reason = f"{error}"
+    raise BadInput(
+        "no Ray cluster answers",
+        value=f"--ray {address} ({reason})",
+        bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
+        remedy="Start one with `ray start --head`, or use --ray local.",
+    )
 
 
 def moves_of(spec: JobSpec) -> Moves:

@@ -59,6 +59,11 @@ class Record:
         return self.bytes / 1024
 
 
+def holds_candidates(path: Path) -> bool:
+    """Whether a journal has any finished candidate; it need not exist, nor be open to us."""
+    return path.exists() and b'"key"' in path.read_bytes()
+
+
 class Ledger:
     """The candidates of one job, in the order in which they finished.
 

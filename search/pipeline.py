@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 from edge.errors import BadInput
 from search.checks import check_inputs
 from search.events import Event, Finished, Note, Progress, Stage
-from search.ledger import Ledger, Record
+from search.ledger import Ledger, Record, holds_candidates
 from search.loop import best, search, stopwatch
 from search.outcome import record_of, result_of
 from search.package import ship
@@ -60,7 +60,8 @@ def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iter
         prepared = yield from prepare(spec, folder)
         yield from _work(prepared, folder, start)
     except BadInput:
-        if new:
+        # candidates that were paid for stay, whatever is refused after them, such as a full disk
+        if new and not holds_candidates(folder.ledger):
             folder.remove()
         raise
 

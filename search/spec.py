@@ -89,7 +89,7 @@ class JobSpec(BaseModel):
     proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
     final_epochs: int = _field("Distillation", "Epochs the winner trains for.", 12, ge=1, le=10_000)
     batch_size: int = _field("Distillation", "Rows per training step.", 128, ge=2, le=65_536)
-    learning_rate: float = _field("Distillation", "Peak learning rate.", 3e-3, gt=0, le=1)
+    learning_rate: float = _field("Distillation", "Peak learning rate.", 5e-3, gt=0, le=1)
     temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
     augment: str = _field(
         "Distillation", "Change of the winner's images while it learns: shift or none.", "shift"

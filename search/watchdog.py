@@ -22,12 +22,16 @@ from pathlib import Path
 
 #: seconds that clearing up may take
 PATIENCE = 20.0
+#: characters of a temporary folder that leave room for the names that Ray gives to its sockets
+LONGEST = 25
 
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
     """A new temporary folder that is gone afterwards, with every process that has files in it."""
-    folder = tempfile.mkdtemp(prefix="understudy-")
+    # Ray's sockets lie in it, and the path of a socket holds no more than about 100 characters
+    short = len(tempfile.gettempdir()) <= LONGEST
+    folder = tempfile.mkdtemp(prefix="understudy-", dir=None if short else "/tmp")
     # a session of its own, so that Ctrl-C in the terminal does not reach it
     with subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, folder, str(os.getpid())],

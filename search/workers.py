@@ -8,8 +8,8 @@ that fails by itself, by diverging say, is an evaluation with a reason.
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ from envs.resolve import compress
 from envs.surgery import Inheritance
 from search.loop import Evaluation
 from search.space import Actions
+from search.watchdog import scratch_folder
 from teachers.distill import Diverged, EpochReport, Lesson, Recipe, distil, distilling
 
 #: times that a candidate is tried again after its worker died
@@ -188,12 +189,16 @@ def train_on_ray(
     task: Any = ray.remote(num_cpus=threads, max_retries=RETRIES)(train_fully)
     generator = task.options(num_returns="streaming").remote(classroom, recipe, actions, threads)
     for reference in generator:
-        yield ray.get(reference)
+        try:
+            yield ray.get(reference)
+        except RayTaskError as error:
+            # Ray's own wrapper prints the worker's stack, which is for the log and not for a user
+            raise error.cause from None
 
 
 @contextmanager
 def cluster(address: str, workers: int, threads: int, data_bytes: int) -> Iterator[None]:
-    """A Ray to work on; whatever was started here is gone afterwards.
+    """A Ray to work on; whatever was started here is gone afterwards, even after a kill.
 
     Args:
         address: ``local`` starts one in this process; ``auto`` or ``ray://HOST:PORT`` joins one.
@@ -207,36 +212,45 @@ def cluster(address: str, workers: int, threads: int, data_bytes: int) -> Iterat
         # a caller who has connected already decides which cluster is used
         yield
         return
-    options: dict[str, Any] = {
+    quiet: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "configure_logging": False,
     }
-    scratch = None
-    if address == "local":
-        # Ray's sockets have to fit into 107 characters, so a run folder is no place for them
-        scratch = tempfile.mkdtemp(prefix="understudy-")
-        options |= {
+    if address != "local":
+        with _connected(address, quiet):
+            yield
+        return
+    # what it says at every start (that it protects itself by a token) is no news
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with scratch_folder() as scratch:
+        own = quiet | {
             "num_cpus": workers * threads,
             "include_dashboard": False,
             "object_store_memory": max(128 << 20, 2 * data_bytes + (64 << 20)),
             "_temp_dir": scratch,
         }
-        # what it says at every start (that it protects itself by a token) is no news
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        with _connected(address, own):
+            yield
+
+
+@contextmanager
+def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
+    ours = signal.getsignal(signal.SIGTERM)
     try:
-        try:
-            ray.init(address=address, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInput(
-                "no Ray cluster answers",
-                value=address,
-                bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
-                remedy=f"Start one with `ray start --head`, or use --ray local. "
-                f"({str(error).splitlines()[0]})",
-            ) from None
+        ray.init(address=address, **options)
+        if threading.current_thread() is threading.main_thread():
+            # Ray puts its own in place, which would end a job without a word on how to go on
+            signal.signal(signal.SIGTERM, ours)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            "no Ray cluster answers",
+            value=address,
+            bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
+            remedy="Start one with `ray start --head`, or use --ray local. "
+            f"({str(error).splitlines()[0]})",
+        ) from None
+    try:
         yield
     finally:
         ray.shutdown()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)

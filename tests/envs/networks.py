@@ -311,9 +311,10 @@ def extremes(spec: NetSpec, moves: Moves) -> list[list[int]]:
 @st.composite
 def legal_actions(draw: Draw, spec: NetSpec, moves: Moves) -> Sequence[int]:
     masks = moves.masks(anatomy(spec).layers)
-    return draw(
+    actions: Sequence[int] = draw(
         st.one_of(
             st.tuples(*(st.sampled_from(np.flatnonzero(mask).tolist()) for mask in masks)),
             st.sampled_from(extremes(spec, moves)),
         )
     )
+    return actions

@@ -181,7 +181,8 @@ def test_without_the_stem_the_image_takes_its_place(toy: NetSpec) -> None:
         "down": (1, 5, 2, 2, 6),
         "head": (2, 1, 1, 0, 2),
     }
-    # inner 1·4·9 + 4 = 40, outer 4·10·9 + 10 = 370, projection 10, down 10·6·25 + 6 = 1,506, head 14
+    # inner 1·4·9 + 4 = 40, outer 4·10·9 + 10 = 370, projection 10, down 10·6·25 + 6 = 1,506,
+    # head 14; no batch norm is left
     assert cost(student.spec) == Cost(
         1_940, 4 * 1_940, 36 * 64 + 360 * 64 + 10 * 64 + 1_500 * 16 + 12
     )

@@ -71,18 +71,19 @@ def digits_teacher() -> Path:
 
 
 def small_job(out: Path, **changes: Any) -> JobSpec:
-    """A job of seconds: four candidates, each taught for two epochs on 256 rows."""
+    """A job of seconds, whose agent learns fast enough for rewards to change its proposals."""
     values: dict[str, Any] = {
         "teacher": str(digits_teacher()),
         "data": "digits",
         "out": str(out),
         "max_kb": 90,
-        "budget": 4,
+        "budget": 8,
         "batch": 2,
         "workers": 2,
         "agent_units": 8,
-        "proxy_rows": 256,
-        "proxy_epochs": 2,
+        "agent_rate": 0.1,
+        "proxy_rows": 400,
+        "proxy_epochs": 4,
         "final_epochs": 8,
         "batch_size": 64,
         "appeals": 0.2,

@@ -1,0 +1,270 @@
+"""Every combination of legal actions on every network gives a student that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from edge.errors import BadInput
+from envs.cost import Cost, cost
+from envs.layers import anatomy
+from envs.moves import PRESETS, Moves
+from envs.netspec import NetSpec
+from envs.resolve import Student, compress
+from envs.surgery import Inheritance, build, load
+from envs.toy import toy_spec
+from envs.trace import agrees, trace
+from tests.envs.networks import Classifier, all_moves, classifiers, extremes, legal_actions
+
+
+def measured(module: nn.Module, images: Tensor) -> tuple[Cost, Tensor]:
+    """Cost of a module as it stands and runs, and its logits."""
+    macs = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal macs
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        # every number of the output is a product of one filter with as many inputs
+        macs += output[0].numel() * layer.weight[0].numel()
+
+    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        logits = module.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    return Cost(
+        sum(parameter.numel() for parameter in module.parameters()),
+        sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values()),
+        macs,
+    ), logits
+
+
+def prove(teacher: Classifier, inheritance: Inheritance, student: Student) -> nn.Module:
+    """Build a student, run it, and hold what it costs against what its description says."""
+    module = inheritance.student(student, seed=0)
+    found, logits = measured(module, teacher.images())
+    assert logits.shape == (3, teacher.classes)
+    assert torch.isfinite(logits).all()
+    assert cost(student.spec) == found
+    text = student.spec.to_json()
+    assert NetSpec.from_json(text).to_json() == text
+    return module
+
+
+@given(classifiers(), all_moves, st.data())
+@settings(max_examples=60)
+def test_any_network_with_any_legal_actions(
+    teacher: Classifier, moves: Moves, data: st.DataObject
+) -> None:
+    spec = trace(teacher.module, teacher.input_shape)
+    inheritance = Inheritance.of(spec, teacher.module.state_dict())
+    student = compress(spec, moves, data.draw(legal_actions(spec, moves), "actions"))
+    module = prove(teacher, inheritance, student)
+
+    # the student is a network like any other, so it can be a teacher in its turn
+    again = Inheritance.of(student.spec, module.state_dict())
+    prove(
+        teacher,
+        again,
+        compress(student.spec, moves, data.draw(legal_actions(student.spec, moves), "again")),
+    )
+
+
+@given(classifiers(), all_moves)
+@settings(max_examples=25)
+def test_the_extremes(teacher: Classifier, moves: Moves) -> None:
+    """All as small as it gets; the first or the last layer alone; every other layer."""
+    spec = trace(teacher.module, teacher.input_shape)
+    inheritance = Inheritance.of(spec, teacher.module.state_dict())
+    for actions in extremes(spec, moves):
+        prove(teacher, inheritance, compress(spec, moves, actions))
+
+
+@given(classifiers(), all_moves)
+@settings(max_examples=40)
+def test_keeping_everything_gives_the_teacher_back(teacher: Classifier, moves: Moves) -> None:
+    spec = trace(teacher.module, teacher.input_shape)
+    found, _ = measured(teacher.module, teacher.images())
+    assert cost(spec) == found
+    weights = teacher.module.state_dict()
+    assert agrees(teacher.module, load(spec, weights).eval(), teacher.images())
+
+    keep = [moves.keep] * len(anatomy(spec).layers)
+    student = compress(spec, moves, keep)
+    assert cost(student.spec) == cost(spec)
+    module = Inheritance.of(spec, weights).student(student, seed=0).eval()
+    assert agrees(teacher.module, module, teacher.images())
+
+
+# Repairs, one by one
+
+
+class Stage(nn.Module):
+    """Maps of 8×8 in; a strided block whose shortcut is a convolution; maps of 4×4 flattened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.path = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        self.shortcut = nn.Conv2d(4, 6, 1, stride=2)
+        self.flat = nn.Flatten()
+        self.head = nn.Linear(6 * 16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.head(self.flat(self.path(x) + self.shortcut(x)))  # type: ignore[no-any-return]
+
+
+KEEP, OUT = 1, 0
+TWO = Moves((0.0, 1.0), "o")
+
+
+def nodes(student: Student) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(node.name, node.op, node.shape) for node in student.spec.nodes]
+
+
+def staged(stem: int, path: int, shortcut: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    return nodes(compress(trace(Stage(), (1, 8, 8)), TWO, [stem, path, shortcut, KEEP]))
+
+
+def test_a_path_of_another_size_is_resized_and_one_of_another_width_projected() -> None:
+    assert staged(KEEP, KEEP, OUT) == [
+        ("stem", "conv2d", (4, 8, 8)),
+        ("path", "conv2d", (6, 4, 4)),
+        ("add.1.resize", "resize", (4, 4, 4)),  # 8×8 → 4×4 without weights
+        ("add.1.project", "conv2d", (6, 4, 4)),  # the stem's 4 channels → the group's 6
+        ("add", "add", (6, 4, 4)),
+        ("flat", "flatten", (96,)),
+        ("head", "linear", (2,)),
+    ]
+
+
+def test_it_does_not_matter_which_of_the_two_paths_is_gone() -> None:
+    assert staged(KEEP, OUT, KEEP)[2:4] == [
+        ("add.0.resize", "resize", (4, 4, 4)),
+        ("add.0.project", "conv2d", (6, 4, 4)),
+    ]
+
+
+def test_two_paths_that_lost_everything_are_one_and_the_same() -> None:
+    # the head keeps the meaning of its columns: its maps come back to the teacher's 4×4
+    assert staged(KEEP, OUT, OUT) == [
+        ("stem", "conv2d", (4, 8, 8)),
+        ("flat.resize", "resize", (4, 4, 4)),
+        ("flat", "flatten", (64,)),
+        ("head", "linear", (2,)),
+    ]
+
+
+def test_paths_of_a_size_of_their_own() -> None:
+    # stride ⌊2 · .6 + ½⌋ = 1 for both paths: 8×8 meets 8×8, and nothing needs repair at the add
+    paper = PRESETS["paper"]
+    keep, six = paper.keep, paper.pool.index(0.6)
+    spec = trace(Stage(), (1, 8, 8))
+    both = nodes(compress(spec, paper, [keep, six, six, keep]))
+    assert ("add", "add", (4, 8, 8)) in both  # ⌊6 · .6 + ½⌋ = 4 channels
+    assert [name for name, op, _ in both if op == "resize"] == ["flat.resize"]
+    # one of them at stride 1: 8×8 meets the teacher's 4×4, which wins
+    one = nodes(compress(spec, paper, [keep, six, keep, keep]))
+    assert ("add.0.resize", "resize", (4, 4, 4)) in one
+
+
+def test_the_first_writer_that_is_left_sets_the_width() -> None:
+    halves = Moves((0.0, 0.5, 1.0), "ko")
+    spec = trace(Stage(), (1, 8, 8))
+    widths = {
+        actions: compress(spec, halves, [2, *actions, 2]).spec["add"].shape[0]
+        for actions in [(2, 1), (1, 2), (0, 1), (1, 0)]
+    }
+    assert widths == {(2, 1): 6, (1, 2): 3, (0, 1): 3, (1, 0): 3}
+
+
+def test_maps_that_shrank_below_a_kernel_are_padded_until_one_window_fits() -> None:
+    # a 7×7 kernel on 4×4 maps has 2×2 windows with padding 2, and none with less
+    net = nn.Sequential(nn.Conv2d(1, 2, 7, padding=2), nn.Flatten(), nn.Linear(8, 2))
+    spec = trace(net, (1, 4, 4))
+    no_padding = Moves((0.0, 0.1, 1.0), "p")
+    conv = compress(spec, no_padding, [1, 2]).spec["0"]
+    assert conv.attrs["padding"] == [2, 2]  # where ⌊.1 · 2 + ½⌋ would be 0
+    assert conv.shape == (2, 2, 2)
+
+
+def test_a_pool_never_looks_beyond_its_map() -> None:
+    # 5×5 maps under a 5×5 kernel: 3×3 with padding 1, and 1×1 once that is scaled to 0
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 5, padding=1), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(2, 2)
+    )
+    spec = trace(net, (1, 5, 5))
+    assert spec["0"].shape == (2, 3, 3)
+    student = compress(spec, Moves((0.0, 0.1, 1.0), "p"), [1, 2])
+    assert student.spec["0"].shape == (2, 1, 1)
+    assert student.spec["_1"].attrs["kernel"] == [1, 1]
+    assert build(student.spec)(torch.zeros(2, 1, 5, 5)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        ([7, 7, 7, 7], "number of actions .* got 4; expected 5, one per weight layer"),
+        ([7] * 6, "number of actions .* got 6; expected 5"),
+        ([7, 7, 3, 7, 7], r"'outer' is not legal: got 3; expected one of \[0, 7\]"),
+        ([7, 7, 7, 7, 0], r"'head' is not legal: got 0; expected one of \[7\]"),
+        ([7, 7, 7, 8, 7], "'down' is not legal: got 8; expected one of .* Follow the action mask"),
+        ([-1, 7, 7, 7, 7], "'stem' is not legal: got -1"),
+    ],
+)
+def test_illegal_actions_are_refused(actions: Sequence[int], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        compress(toy_spec(), PRESETS["default"], actions)
+
+
+def _two_adds() -> nn.Module:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (nn.Conv2d(i, 3, 1) for i in (1, 3, 3))
+            self.flat, self.head = nn.Flatten(), nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            return self.head(self.flat(x + self.b(x) + self.c(x)))  # type: ignore[no-any-return]
+
+    return Net()
+
+
+def _twice_the_same() -> nn.Module:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.flat, self.head = nn.Conv2d(1, 3, 1), nn.Flatten(), nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            return self.head(self.flat(x + x))  # type: ignore[no-any-return]
+
+    return Net()
+
+
+@pytest.mark.parametrize(
+    ("make", "actions", "adds"),
+    [
+        (_two_adds, [KEEP, KEEP, KEEP, KEEP], 2),
+        (_two_adds, [KEEP, OUT, KEEP, KEEP], 1),
+        (_two_adds, [KEEP, OUT, OUT, KEEP], 0),
+        # x + x doubles x in the teacher, so it does in the student
+        (_twice_the_same, [KEEP, KEEP], 1),
+        (_twice_the_same, [OUT, KEEP], 1),
+    ],
+)
+def test_an_add_goes_where_nothing_is_left_to_add(
+    make: Callable[[], nn.Module], actions: list[int], adds: int
+) -> None:
+    student = compress(trace(make(), (1, 2, 2)), TWO, actions)
+    assert [node.op for node in student.spec.nodes].count("add") == adds
+    assert build(student.spec)(torch.zeros(2, 1, 2, 2)).shape == (2, 2)

@@ -1,0 +1,195 @@
+"""The whole path on real data: what ships is what was measured, and can be rebuilt alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from edge.bundle import load_bundle
+from edge.errors import BadInput
+from edge.runtime import EdgeRuntime, OnnxTeacher
+from envs.cost import cost
+from envs.netspec import NetSpec
+from envs.surgery import load
+from search import pipeline
+from search.events import CandidateDone, Event, Stage
+from search.ledger import Ledger
+from search.preparation import Prepared
+from search.record import PARTS
+from search.run_folder import RunFolder
+from teachers.datasets import load_dataset
+from teachers.splits import hold_out, parse_unseen
+from tests.search import jobs
+from tests.search.jobs import FinishedJob
+from tests.search.test_ledger import record
+
+
+@pytest.fixture(scope="module")
+def job() -> FinishedJob:
+    return jobs.finished_job()
+
+
+@pytest.fixture(scope="module")
+def test_rows(job: FinishedJob) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    data = load_dataset("digits", jobs.GREY8)
+    unseen = parse_unseen(f"last {jobs.UNSEEN}", data.train_rows)
+    held = hold_out(data.labels, data.train_rows, unseen=unseen, seed=job.spec.seed)
+    return data.images[held.test], data.labels[held.test]
+
+
+def test_the_stages_come_in_order(job: FinishedJob) -> None:
+    stages = [event.name for event in job.events if isinstance(event, Stage)]
+    assert stages == ["prepare", "search", "train", "package", "routers", "test"]
+    done = [event for event in job.events if isinstance(event, CandidateDone)]
+    assert [event.number for event in done] == list(range(1, job.spec.budget + 1))
+    assert not any(event.replayed or event.reason for event in done)
+
+
+def test_everything_is_in_its_place(job: FinishedJob) -> None:
+    for name in (
+        "bundle/manifest.json",
+        "bundle/student.onnx",
+        "bundle/router.onnx",
+        "bundle/student.safetensors",
+        "bundle/netspec.json",
+        "bundle/MODEL_CARD.md",
+        "cloud/teacher.onnx",
+        "report.html",
+        "result.json",
+        "ledger.journal",
+        "job.yaml",
+    ):
+        assert (job.out / name).is_file(), name
+    # nothing half-written
+    assert not [path for path in job.out.rglob("*") if ".part" in path.name]
+    assert json.loads((job.out / "result.json").read_text()) == job.result
+
+
+def test_the_student_keeps_the_limit_in_what_ships(job: FinishedJob) -> None:
+    weights = load_file(job.out / "bundle" / "student.safetensors")
+    kb = sum(value.nbytes for value in weights.values()) / 1024
+    spec = NetSpec.from_json((job.out / "bundle" / "netspec.json").read_text())
+    assert kb == cost(spec).kb == job.result["student"]["kb"]
+    assert job.spec.max_kb is not None
+    assert kb <= job.spec.max_kb < job.result["teacher"]["kb"] / 4
+
+
+def test_the_winner_is_the_candidate_of_highest_reward(job: FinishedJob) -> None:
+    done = [event for event in job.events if isinstance(event, CandidateDone)]
+    winner = max(done, key=lambda event: event.reward)
+    assert job.result["student"]["kb"] == winner.kb
+
+
+def test_the_figures_are_those_of_the_files_that_ship(
+    job: FinishedJob, test_rows: tuple[NDArray[np.uint8], NDArray[np.int64]]
+) -> None:
+    images, labels = test_rows
+    bundle = load_bundle(job.out / "bundle")
+    runtime = EdgeRuntime(bundle)
+    teacher = OnnxTeacher(job.out / "cloud" / "teacher.onnx", bundle.manifest.preprocess, 10)
+    answers = runtime.answer(images, teacher)
+    student = np.array([answer.decision.label for answer in answers]) == labels
+    pair = np.array([answer.label for answer in answers]) == labels
+    appealed = np.array([not answer.decision.trusted for answer in answers])
+    alone = teacher(bundle.manifest.preprocess.to_input(images)).argmax(1) == labels
+
+    assert job.result["student"]["accuracy"] == pytest.approx(student.mean(), abs=1e-12)
+    assert job.result["teacher"]["accuracy"] == pytest.approx(alone.mean(), abs=1e-12)
+    assert job.result["pair"]["accuracy"] == pytest.approx(pair.mean(), abs=1e-12)
+    assert job.result["pair"]["appeals"] == pytest.approx(appealed.mean(), abs=1e-12)
+    assert job.result["pair"]["threshold"] == bundle.manifest.threshold
+    assert job.result["rows"]["test"] == len(labels) == 360
+    # sane: it has learnt something, and appealing is worth it
+    assert student.mean() > 0.8
+    assert pair.mean() >= student.mean()
+
+
+def test_the_threshold_is_fixed_on_the_calibration_rows_that_ship(job: FinishedJob) -> None:
+    manifest = load_bundle(job.out / "bundle").manifest
+    scores = np.array(manifest.calibration.score)
+    assert len(scores) == job.result["rows"]["calibration"]
+    share = float((scores < manifest.threshold).mean())
+    assert share <= job.spec.appeals
+    assert share == pytest.approx(job.result["figures"]["calibration.appeals"]["value"], abs=1e-12)
+    # the largest such threshold: with any score above it the budget would be broken
+    higher = scores[scores >= manifest.threshold].min()
+    assert float((scores <= higher).mean()) > job.spec.appeals or share == 0
+
+
+def test_a_student_is_rebuilt_from_the_bundle_alone(
+    job: FinishedJob, test_rows: tuple[NDArray[np.uint8], NDArray[np.int64]]
+) -> None:
+    bundle = load_bundle(job.out / "bundle")
+    spec = NetSpec.from_json(bundle.read("netspec.json").decode())
+    weights = load_file(job.out / "bundle" / "student.safetensors")
+    module = load(spec, {name: torch.from_numpy(value) for name, value in weights.items()}).eval()
+    images = test_rows[0][:64]
+    with torch.no_grad():
+        rebuilt = module(torch.from_numpy(bundle.manifest.preprocess.to_input(images))).numpy()
+    np.testing.assert_allclose(rebuilt, EdgeRuntime(bundle).logits(images), atol=1e-4)
+
+
+def test_every_figure_names_its_part(job: FinishedJob) -> None:
+    manifest = load_bundle(job.out / "bundle").manifest
+    assert set(job.result["figures"]) == set(manifest.figures)
+    assert job.result["part"] == "test"
+    for name, figure in manifest.figures.items():
+        part, _, what = name.partition(".")
+        assert what
+        assert figure.part == part
+        assert part in PARTS
+        assert figure.rows == job.result["rows"][part]
+        assert job.result["figures"][name]["part"] == part
+    card = (job.out / "bundle" / "MODEL_CARD.md").read_text()
+    (head,) = [line for line in card.splitlines() if line.startswith("| figure |")]
+    columns = [cell.strip() for cell in head.strip("|").split("|")][1:]
+    assert columns == ["validation", "calibration", "test"]
+    row = next(line for line in card.splitlines() if line.startswith("| Student alone |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
+    assert cells == [f"{manifest.figures[f'{p}.student_accuracy'].value:.2%}" for p in columns]
+
+
+def test_the_report_is_one_page_with_the_figures(job: FinishedJob) -> None:
+    page = (job.out / "report.html").read_text()
+    assert page.count("<svg") >= 5
+    assert "http-equiv" not in page
+    assert "<script" not in page
+    for owner in ("student", "pair"):
+        assert f"{100 * job.result[owner]['accuracy']:.2f}" in page
+
+
+def test_a_finished_run_is_not_run_again(job: FinishedJob) -> None:
+    with pytest.raises(BadInput, match="the run is finished"):
+        next(pipeline.run(job.spec, resume=True))
+
+
+def test_what_was_paid_for_survives_a_later_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full when the bundle is written must not cost the whole search."""
+
+    def fails_late(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
+        layers = [layer.node for layer in prepared.space.layers]
+        with Ledger(folder.ledger, layers[:3], prepared.moves.pool) as ledger:
+            ledger.add(record(1))
+        yield Stage("package")
+        raise BadInput("disk full", value="0 bytes", bound="some", remedy="Make room.")
+
+    def fails_early(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
+        with Ledger(folder.ledger, ["one"], prepared.moves.pool):
+            yield Stage("search")
+            raise BadInput("no Ray", value="auto", bound="a cluster", remedy="Start one.")
+
+    for work, survives in ((fails_late, True), (fails_early, False)):
+        out = tmp_path / work.__name__
+        monkeypatch.setattr(pipeline, "_work", work)
+        with pytest.raises(BadInput, match="disk full|no Ray"):
+            list(pipeline.run(jobs.small_job(out)))
+        assert out.exists() is survives

@@ -1,0 +1,145 @@
+"""From a job to a search: five parts that share no row, thresholds from limits, the teacher once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import BadInput
+from envs.reward import PaperReward, ThresholdReward
+from search.events import Event, Note, Progress
+from search.preparation import Prepared, prepare, reward_of
+from search.record import PARTS
+from search.run_folder import RunFolder
+from search.spec import JobSpec
+from tests.search import jobs
+
+
+def prepared(spec: JobSpec) -> tuple[Prepared, list[Event]]:
+    told: list[Event] = []
+    steps = prepare(spec, RunFolder(spec.out))
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            found: Prepared = end.value
+            return found, told
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepared(jobs.small_job(tmp_path_factory.mktemp("prepare") / "run"))[0]
+
+
+def test_the_five_parts_share_no_row_and_cover_all(job: Prepared) -> None:
+    rows = {part: set(getattr(job.parts, part).tolist()) for part in PARTS}
+    assert list(rows) == ["distillation", "router", "validation", "calibration", "test"]
+    for one, other in combinations(rows, 2):
+        assert not rows[one] & rows[other], (one, other)
+    assert set().union(*rows.values()) == set(range(1797))
+
+
+def test_what_judges_the_pair_is_what_the_teacher_never_saw(job: Prepared) -> None:
+    # the teacher's JSON says "last 900 rows" of 1,797
+    assert job.parts.teacher_unseen
+    for part in ("validation", "calibration", "test"):
+        assert getattr(job.parts, part).min() >= 897
+    for part in ("distillation", "router"):
+        assert getattr(job.parts, part).max() < 897
+
+
+def test_workers_are_given_distillation_and_validation_rows_alone(job: Prepared) -> None:
+    room = job.classroom(proxy=False)
+    images, labels = job.rows("distillation")
+    np.testing.assert_array_equal(room.lesson.images, images)
+    np.testing.assert_array_equal(room.lesson.labels, labels)
+    np.testing.assert_array_equal(room.validation[0], job.rows("validation")[0])
+    proxy = job.classroom(proxy=True).lesson
+    assert len(proxy.labels) == 400
+    known = {image.tobytes() for image in images}
+    assert all(image.tobytes() in known for image in proxy.images)
+    # rows, labels and answers are cut alike
+    where = [next(i for i, x in enumerate(images) if (x == image).all()) for image in proxy.images]
+    np.testing.assert_array_equal(proxy.teacher_logits, room.lesson.teacher_logits[where])
+    np.testing.assert_array_equal(proxy.labels, labels[where])
+
+
+def test_thresholds_from_limits_worked_by_hand(tmp_path: Path) -> None:
+    job = jobs.small_job(tmp_path / "run")
+    limits = {"max_kb": 50.0, "max_drop": 0.02}
+    # a teacher of 400 KB at 97 %: C0 = 1 − 50/400 = .875, A0 = .97 − .02 = .95
+    reward = reward_of(job.model_copy(update=limits), teacher_kb=400, teacher_accuracy=0.97)
+    assert isinstance(reward, ThresholdReward)
+    assert (reward.c0, reward.a0) == (0.875, pytest.approx(0.95, abs=1e-12))
+    assert (reward.alpha, reward.beta, reward.rho) == (20, 15, 0.1)
+
+    # without a size limit C0 = .95; a drop of more than there is leaves 0
+    loose = job.model_copy(update={"max_kb": None, "max_drop": 1.0})
+    assert (reward_of(loose, 400, 0.97).c0, reward_of(loose, 400, 0.97).a0) == (0.95, 0.0)
+    # a limit above the teacher's size asks for nothing
+    assert reward_of(job.model_copy(update={"max_kb": 500.0}), 400, 0.97).c0 == 0.0
+    # what the job names itself stands
+    named = job.model_copy(update={"c0": 0.5, "a0": 0.6, "reward": "paper", "alpha": 1.0})
+    assert reward_of(named, 400, 0.97) == PaperReward(alpha=1.0, beta=15.0, c0=0.5, a0=0.6)
+
+
+def test_the_thresholds_are_told(tmp_path: Path) -> None:
+    found, told = prepared(jobs.small_job(tmp_path / "run"))
+    (note,) = [event.text for event in told if isinstance(event, Note)]
+    assert f"C0 {1 - 90 * 1024 / found.space.teacher_cost.bytes:.4f} (90 KB)" in note
+    assert f"A0 {found.teacher_accuracy - 0.01:.4f}" in note
+    assert f"on {len(found.parts.validation)} validation rows" in note
+
+
+def test_the_teacher_is_asked_once(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run")
+    first, told = prepared(spec)
+    again, then = prepared(spec)
+    assert any(isinstance(event, Progress) for event in told)
+    assert not any(isinstance(event, Progress) for event in then)
+    np.testing.assert_array_equal(again.lesson.teacher_logits, first.lesson.teacher_logits)
+    assert again.teacher_accuracy == first.teacher_accuracy
+
+
+def test_nobody_says_what_the_teacher_never_saw(tmp_path: Path) -> None:
+    found, told = prepared(jobs.small_job(tmp_path / "run", teacher_unseen="none"))
+    assert not found.parts.teacher_unseen
+    warnings = [event.text for event in told if isinstance(event, Note) and event.warning]
+    assert len(warnings) == 1
+    assert "--teacher-unseen" in warnings[0]
+
+
+def test_changed_inputs_are_noticed(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run")
+    folder = RunFolder(spec.out)
+    folder.create(spec, {"teacher": "1" * 64, "data": "2" * 64})
+    with pytest.raises(BadInput, match="the teacher changed since the run began"):
+        folder.create(spec, {"teacher": "3" * 64, "data": "2" * 64})
+
+
+def test_what_cannot_be_reached_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no student can be that small"):
+        prepared(jobs.small_job(tmp_path / "run", max_kb=0.01))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_under_its_own_terms(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run")
+    folder = RunFolder(spec.out)
+    folder.create(spec, {})
+    assert folder.stored_job() == spec
+    folder.check(spec.model_copy(update={"budget": 99, "workers": 1}), resume=True)
+    with pytest.raises(BadInput, match="--resume cannot change 'seed'") as caught:
+        folder.check(spec.model_copy(update={"seed": 7}), resume=True)
+    assert caught.value.value == 7
+    with pytest.raises(BadInput, match="the output folder exists"):
+        folder.check(spec, resume=False)
+
+
+def test_images_of_another_size_are_resized_on_request(tmp_path: Path) -> None:
+    found, _ = prepared(jobs.small_job(tmp_path / "run", resize=True))
+    assert found.teacher.manifest.preprocess == replace(jobs.GREY8, resize=True)

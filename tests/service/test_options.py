@@ -1,0 +1,122 @@
+"""A job is the same job from YAML, from Python and from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from search.spec import JobSpec, make_spec, to_yaml
+from service import cli
+
+# one value per field, none of them the default
+CHOSEN: dict[str, Any] = {
+    "teacher": "t.safetensors",
+    "data": "digits",
+    "out": "runs/x",
+    "seed": 3,
+    "max_kb": 12.5,
+    "max_drop": 0.25,
+    "budget": 7,
+    "minutes": 1.5,
+    "appeals": 0.3,
+    "metric": "balanced_accuracy",
+    "teacher_unseen": "last 50",
+    "resize": True,
+    "sampler": "random",
+    "preset": "paper",
+    "pool": (0.0, 0.5, 1.0),
+    "scaled": "ko",
+    "batch": 3,
+    "agent_rate": 0.01,
+    "agent_units": 9,
+    "baseline_decay": 0.5,
+    "reward": "paper",
+    "alpha": 2.0,
+    "beta": 3.0,
+    "c0": 0.5,
+    "a0": 0.6,
+    "rho": 0.2,
+    "loss": "similarity",
+    "proxy_rows": 100,
+    "proxy_epochs": 2,
+    "final_epochs": 4,
+    "batch_size": 32,
+    "learning_rate": 0.004,
+    "temperature": 2.0,
+    "augment": "none",
+    "precision": "fp32",
+    "sampling": "random",
+    "families": ("svm", "rf"),
+    "ray": "auto",
+    "workers": 2,
+    "threads": 2,
+}
+
+
+def option(name: str, value: Any) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if value is True:
+        return [flag]
+    if isinstance(value, tuple):
+        return [flag, ",".join(map(str, value))]
+    return [flag, str(value)]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[JobSpec]:
+    """The jobs that the command line would run; it stops before it does."""
+    jobs: list[JobSpec] = []
+    real = cli.job_values
+
+    def caught(*arguments: Any) -> JobSpec:
+        jobs.append(real(*arguments))
+        raise typer.Exit
+
+    monkeypatch.setattr(cli, "job_values", caught)
+    return jobs
+
+
+def run(*arguments: str) -> None:
+    done = CliRunner().invoke(cli.app, ["search", *arguments])
+    assert done.exit_code == 0, (done.output, done.exception)
+
+
+def test_the_list_above_is_complete_and_nowhere_the_default() -> None:
+    assert set(CHOSEN) == set(JobSpec.model_fields)
+    job = make_spec(CHOSEN)
+    for name, info in JobSpec.model_fields.items():
+        assert info.is_required() or getattr(job, name) != info.default, name
+
+
+def test_yaml_python_and_options_are_one(tmp_path: Path, asked: list[JobSpec]) -> None:
+    job = make_spec(CHOSEN)
+    run(*(text for name, value in CHOSEN.items() for text in option(name, value)))
+    path = tmp_path / "job.yaml"
+    path.write_text(to_yaml(job))
+    run(str(path))
+    assert asked == [job, job]
+
+
+def test_options_override_the_file(tmp_path: Path, asked: list[JobSpec]) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(to_yaml(make_spec(CHOSEN)))
+    run(str(path), "--budget", "99", "--no-resize")
+    assert asked == [make_spec(CHOSEN | {"budget": 99, "resize": False})]
+
+
+def test_options_not_given_are_the_defaults(asked: list[JobSpec]) -> None:
+    run("--teacher", "t", "--data", "d", "--out", "o")
+    assert asked == [make_spec({"teacher": "t", "data": "d", "out": "o"})]
+
+
+def test_resuming_takes_the_job_of_the_run(tmp_path: Path, asked: list[JobSpec]) -> None:
+    from search.run_folder import RunFolder
+
+    job = make_spec(CHOSEN | {"out": str(tmp_path / "run")})
+    RunFolder(job.out).create(job, {})
+    run("--resume", "--out", job.out, "--budget", "50")
+    assert asked == [job.model_copy(update={"budget": 50})]
