@@ -221,7 +221,14 @@ def describe(teacher: Teacher) -> NetSpec:
     shape = teacher.manifest.preprocess.input_shape
     network = trace(teacher.module, shape)
     images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
-    if not agrees(teacher.module, load(network, teacher.module.state_dict()).eval(), images):
+    # a teacher may hold weights that its logits do not depend on, such as an auxiliary head's
+    used = {node.name for node in network.nodes}
+    weights = {
+        name: tensor
+        for name, tensor in teacher.module.state_dict().items()
+        if name.rpartition(".")[0] in used
+    }
+    if not agrees(teacher.module, load(network, weights).eval(), images):
         raise BadInput(
             "the teacher's description does not give its logits",
             value=teacher.name,

@@ -70,8 +70,8 @@ class JobSpec(BaseModel):
     )
 
     reward: str = _field("Reward", "threshold (binds) or paper (Zhang's Eq. 7).", "threshold")
-    alpha: float = _field("Reward", "Weight of compression, Zhang's α.", 20.0, ge=0, le=1000)
-    beta: float = _field("Reward", "Weight of accuracy, Zhang's β.", 15.0, ge=0, le=1000)
+    alpha: float = _field("Reward", "Weight of compression, Zhang's α.", 20.0, ge=0, le=300)
+    beta: float = _field("Reward", "Weight of accuracy, Zhang's β.", 15.0, ge=0, le=300)
     c0: float | None = _field(
         "Reward", "Compression threshold; else from max_kb, else .95.", None, ge=0, le=1
     )

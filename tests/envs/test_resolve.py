@@ -19,7 +19,14 @@ from envs.resolve import Student, compress
 from envs.surgery import Inheritance, build, load
 from envs.toy import toy_spec
 from envs.trace import agrees, trace
-from tests.envs.networks import Classifier, all_moves, classifiers, extremes, legal_actions
+from tests.envs.networks import (
+    Classifier,
+    Residual,
+    all_moves,
+    classifiers,
+    extremes,
+    legal_actions,
+)
 
 
 def measured(module: nn.Module, images: Tensor) -> tuple[Cost, Tensor]:
@@ -108,9 +115,9 @@ def test_keeping_everything_gives_the_teacher_back(teacher: Classifier, moves: M
 class Stage(nn.Module):
     """Maps of 8×8 in; a strided block whose shortcut is a convolution; maps of 4×4 flattened."""
 
-    def __init__(self) -> None:
+    def __init__(self, stem_stride: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.stem = nn.Conv2d(1, 4, 3, stem_stride, padding=1)
         self.path = nn.Conv2d(4, 6, 3, stride=2, padding=1)
         self.shortcut = nn.Conv2d(4, 6, 1, stride=2)
         self.flat = nn.Flatten()
@@ -173,6 +180,30 @@ def test_paths_of_a_size_of_their_own() -> None:
     # one of them at stride 1: 8×8 meets the teacher's 4×4, which wins
     one = nodes(compress(spec, paper, [keep, six, keep, keep]))
     assert ("add.0.resize", "resize", (4, 4, 4)) in one
+
+
+def test_a_path_that_still_has_the_size_of_the_teacher_keeps_it() -> None:
+    # 8×8 → 6×6 → 8×8 and the image beside it; without the last layer 6×6 is brought to 8×8
+    path = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 1, 3, padding=2))
+    net = nn.Sequential(Residual(path, nn.Identity(), "x + y"), nn.Flatten(), nn.Linear(64, 2))
+    student = compress(trace(net, (1, 8, 8)), TWO, [KEEP, OUT, KEEP])
+    assert [shape for _, op, shape in nodes(student) if op == "resize"] == [(2, 8, 8)]
+
+
+def test_the_repairs_of_a_student_that_is_compressed_again() -> None:
+    # as above, but the stem halves 16×16 first; the shortcut goes, as above
+    once = compress(trace(Stage(stem_stride=2), (1, 16, 16)), TWO, [KEEP, KEEP, OUT, KEEP])
+    assert nodes(once)[2:4] == [
+        ("add.1.resize", "resize", (4, 4, 4)),
+        ("add.1.project", "conv2d", (6, 4, 4)),
+    ]
+    # the projection is a layer like any other now: it goes, and is repaired under a new name; the
+    # stem's stride goes from 2 to 1, so the old resize starts from 16×16
+    moves = Moves((0.0, 0.6, 1.0), "d")
+    twice = compress(once.spec, moves, [1, 2, 0, 2])
+    assert twice.spec["add.1.resize"].attrs == {"source": [16, 16], "size": [4, 4]}
+    assert "add.1.project" not in [name for name, _, _ in nodes(twice)]
+    assert "add.1.project_" in [name for name, _, _ in nodes(twice)]
 
 
 def test_the_first_writer_that_is_left_sets_the_width() -> None:

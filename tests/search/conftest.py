@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
 from envs.toy import toy_spec
 from search.space import Space
+from tests.search.jobs import one_thread
 
 #: remove, halve, keep
 HALVES = Moves((0.0, 0.5, 1.0), "o")
@@ -19,10 +19,8 @@ HALVES = Moves((0.0, 0.5, 1.0), "o")
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

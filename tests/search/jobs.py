@@ -9,7 +9,8 @@ import atexit
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,17 @@ def scratch() -> Path:
     return folder
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Two threads of torch that share their processors with anything else are slower than one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @cache
 def digits_teacher() -> Path:
     """A small CNN (437 KB) trained on the first 897 digits; about 94 % on the 900 others."""
@@ -61,9 +73,10 @@ def digits_teacher() -> Path:
     torch.manual_seed(0)
     module = zoo.build("small_cnn", input_shape=GREY8.input_shape, classes=10)
     seen = slice(0, data.train_rows - UNSEEN)
-    train_classifier(
-        module, data.images[seen], data.labels[seen], GREY8, epochs=8, batch_size=64, seed=0
-    )
+    with one_thread():
+        train_classifier(
+            module, data.images[seen], data.labels[seen], GREY8, epochs=8, batch_size=64, seed=0
+        )
     path = scratch() / "digits.safetensors"
     manifest = TeacherManifest("small_cnn", GREY8, data.class_names, unseen=f"last {UNSEEN} rows")
     save_teacher(module, manifest, path)

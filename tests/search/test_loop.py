@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from tests.search.conftest import HALVES
 BUDGET, BATCH = 10, 3
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """Stands in for whatever ends a process between two candidates."""
 
 
@@ -87,8 +88,8 @@ def play(
     names = [layer.node for layer in space.layers]
     events: list[Event] = []
     with Ledger(path, names, space.moves.pool) as ledger:
-        try:
-            for event in search(
+        with suppress(Stopped):
+            told = search(
                 space,
                 sampler or learner(space),
                 evaluator,
@@ -96,10 +97,10 @@ def play(
                 budget=budget,
                 batch=batch,
                 deadline=deadline,
-            ):
-                events.append(event)
-        except Stopped:
-            pass
+            )
+            # one by one: what was told before a stop counts
+            for event in told:
+                events.append(event)  # noqa: PERF402
         return events, list(ledger.records)
 
 

@@ -1,4 +1,4 @@
-"""From a job to a search: five parts that share no row, thresholds from limits, the teacher once."""
+"""From a job to a search: five disjoint parts, thresholds from limits, the teacher asked once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_thresholds_from_limits_worked_by_hand(tmp_path: Path) -> None:
     # a teacher of 400 KB at 97 %: C0 = 1 − 50/400 = .875, A0 = .97 − .02 = .95
     reward = reward_of(job.model_copy(update=limits), teacher_kb=400, teacher_accuracy=0.97)
     assert isinstance(reward, ThresholdReward)
-    assert (reward.c0, reward.a0) == (0.875, pytest.approx(0.95, abs=1e-12))
+    assert [reward.c0, reward.a0] == pytest.approx([0.875, 0.95], abs=1e-12)
     assert (reward.alpha, reward.beta, reward.rho) == (20, 15, 0.1)
 
     # without a size limit C0 = .95; a drop of more than there is leaves 0

@@ -22,7 +22,7 @@ B: Actions = (2, 1, 0, 0, 2)
 
 
 def agent(space: Space, **options: float) -> Reinforce:
-    return Reinforce(space, 0, units=4, **options)  # type: ignore[arg-type]
+    return Reinforce(space, 0, units=4, **options)
 
 
 def blank(space: Space, rate: float) -> Reinforce:
@@ -142,7 +142,7 @@ def test_it_learns_what_pays(space: Space) -> None:
         log_pi, _ = made.policy(
             made.states[0].view(1, 1, -1), torch.tensor([[3]]), made.masks[0].view(1, 1, -1)
         )
-        return log_pi[0, 0, 1].exp().item()
+        return float(log_pi[0, 0, 1].exp().item())
 
     assert halves_the_stem() < 0.5
     for _ in range(40):

@@ -28,8 +28,8 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "agent_rate": ([1e-9, 1], [0, 1.001]),
     "agent_units": ([1, 4096], [0, 4097]),
     "baseline_decay": ([0, 0.999], [-0.001, 1]),
-    "alpha": ([0, 1000], [-0.001, 1000.1]),
-    "beta": ([0, 1000], [-0.001, 1000.1]),
+    "alpha": ([0, 300], [-0.001, 300.1]),
+    "beta": ([0, 300], [-0.001, 300.1]),
     "c0": ([0, 1, None], [-0.001, 1.001]),
     "a0": ([0, 1, None], [-0.001, 1.001]),
     "rho": ([0, 1], [-0.001, 1.001]),
@@ -96,7 +96,7 @@ def test_an_unknown_key_suggests_the_nearest(typo: str, meant: str) -> None:
 
 def test_a_job_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        make_spec(LEAST).seed = 1  # type: ignore[misc]
+        make_spec(LEAST).seed = 1
 
 
 def test_the_yaml_of_the_defaults_is_the_defaults(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def no_dogs(workshop: Workshop) -> None:
 
 
 def not_a_number(workshop: Workshop) -> None:
-    workshop.module.get_submodule("conv3").weight.data[0] = float("nan")  # type: ignore[index]
+    with torch.no_grad():
+        workshop.module.get_parameter("conv3.weight")[0] = float("nan")
     save_teacher(workshop.module, workshop.manifest, workshop.teacher)
 
 
@@ -111,12 +112,16 @@ CASES = {
     "missing data": Case(
         lambda w: w.data.rename(w.folder / "elsewhere"), "images", "train.parquet", "Check the path"
     ),
-    "not a model": Case(text_for_weights, "44 bytes", "a safetensors file", "copy or export it again"),
+    "not a model": Case(
+        text_for_weights, "44 bytes", "a safetensors file", "copy or export it again"
+    ),
     "truncated file": Case(cut, "bytes", "header covers all of it", "copy or export it again"),
     "teacher's classes are not the data's": Case(
         third_class, "3 classes", "2 classes", "data that this teacher was trained for"
     ),
-    "teacher's classes are not its head's": Case(another_head, "2 outputs", "3, the classes", "Correct classes"),
+    "teacher's classes are not its head's": Case(
+        another_head, "2 outputs", "3, the classes", "Correct classes"
+    ),
     "image size mismatch": Case(larger_images, "12×12", "8×8", "set resize to true"),
     "empty class": Case(no_dogs, "0 training rows", "at least one row", "Add images"),
     "weights that are no numbers": Case(not_a_number, "576 NaN", "finite", "Train or export"),

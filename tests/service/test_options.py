@@ -70,7 +70,7 @@ def option(name: str, value: Any) -> list[str]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[JobSpec]:
     """The jobs that the command line would run; it stops before it does."""
     jobs: list[JobSpec] = []
-    real = cli.job_values
+    from service.options import job_values as real
 
     def caught(*arguments: Any) -> JobSpec:
         jobs.append(real(*arguments))
