@@ -76,6 +76,9 @@ def inspect(
 ) -> None:
     """Show a teacher's layers, what each costs, and what may be done with it."""
     _need("search", "Inspecting a teacher")
+    from teachers.formats import check_teacher
+
+    check_teacher(teacher)  # at once: what follows takes seconds to import
     from service.inspection import inspect_teacher, print_inspection
 
     found = inspect_teacher(teacher, preset)

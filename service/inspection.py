@@ -13,7 +13,7 @@ from envs.moves import PRESETS
 from envs.viewer import describe as describe_layer
 from search.preparation import describe
 from service.tables import print_table
-from teachers.formats import check_teacher, load_teacher
+from teachers.formats import load_teacher
 
 
 def inspect_teacher(path: str, preset: str) -> dict[str, Any]:
@@ -26,7 +26,6 @@ def inspect_teacher(path: str, preset: str) -> dict[str, Any]:
         raise BadInput(
             "unknown preset", value=preset, bound=", ".join(PRESETS), remedy="Choose one of these."
         )
-    check_teacher(path)
     teacher = load_teacher(path)
     network, moves = describe(teacher), PRESETS[preset]
     whole = cost(network)
