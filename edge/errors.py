@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class BadInput(ValueError):
     """Something the user gave cannot be used.
@@ -25,6 +27,19 @@ class BadInput(ValueError):
 
 def _rebuild(problem: str, value: object, bound: str, remedy: str) -> BadInput:
     return BadInput(problem, value=value, bound=bound, remedy=remedy)
+
+
+def check_member(
+    what: str, name: str, known: Collection[str], remedy: str = "Choose one of these."
+) -> None:
+    """BadInput where an open set (losses, families, presets, …) holds no member of that name."""
+    if name not in known:
+        raise BadInput(
+            f"unknown {what}",
+            value=repr(name),
+            bound=f"one of {', '.join(sorted(known))}",
+            remedy=remedy,
+        )
 
 
 class MissingExtra(RuntimeError):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from edge.errors import BadInput
+from edge.errors import check_member
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,5 @@ FEATURES: dict[str, Feature] = {
 
 def feature(name: str) -> Feature:
     """The registered feature ``name``; BadInput where there is none."""
-    if name not in FEATURES:
-        raise BadInput(
-            "unknown router feature",
-            value=repr(name),
-            bound=f"one of {', '.join(sorted(FEATURES))}",
-            remedy="Choose one of these.",
-        )
+    check_member("router feature", name, FEATURES)
     return FEATURES[name]

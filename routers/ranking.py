@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BadInput
+from edge.errors import BadInput, check_member
 from routers import export, metrics
 from routers.families import FAMILIES
 from routers.features import Feature, feature
@@ -151,13 +151,7 @@ def _check_names(
         ("sampling of router rows", [sampling], SAMPLING),
     ):
         for name in given:
-            if name not in known:
-                raise BadInput(
-                    f"unknown {what}",
-                    value=repr(name),
-                    bound=f"one of {', '.join(sorted(known))}",
-                    remedy="Choose among these.",
-                )
+            check_member(what, name, known)
     if not scores:
         raise BadInput(
             "no score in the ranking",

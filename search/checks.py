@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable
 from dataclasses import replace
 
-from edge.errors import BadInput
+from edge.errors import BadInput, check_member
 from envs.moves import PRESETS, Moves
 from search.run_folder import RunFolder
 from search.spec import JobSpec
@@ -36,8 +35,7 @@ def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
     _check_ray(spec.ray)
-    if spec.metric not in METRICS:
-        raise unknown("metric", spec.metric, METRICS)
+    check_member("metric", spec.metric, METRICS)
     manifest = check_teacher(spec.teacher)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
     check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
@@ -69,20 +67,9 @@ def moves_of(spec: JobSpec) -> Moves:
     Raises:
         BadInput: no such preset, or a pool that cannot be used.
     """
-    if spec.preset not in PRESETS:
-        raise unknown("preset", spec.preset, PRESETS)
+    check_member("preset", spec.preset, PRESETS)
     preset = PRESETS[spec.preset]
     return Moves(
         preset.pool if spec.pool is None else spec.pool,
         preset.scaled if spec.scaled is None else spec.scaled,
-    )
-
-
-def unknown(field: str, value: str, known: Iterable[str]) -> BadInput:
-    """The error for a name that an open set does not know."""
-    return BadInput(
-        f"unknown {field}",
-        value=value,
-        bound=", ".join(known),
-        remedy=f"Choose one of these for --{field}.",
     )

@@ -6,6 +6,7 @@ The test part is opened here and nowhere else, after every choice has been made.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,6 +121,8 @@ def ship(
         "netspec.json": student.to_json().encode(),
         "MODEL_CARD.md": model_card(manifest, ranking, prepared.parts.counts()).encode(),
     }
+    # left by a process that was stopped after this point, or by a run on a smaller budget
+    shutil.rmtree(folder.bundle, ignore_errors=True)
     written = write_bundle(folder.bundle, manifest, contents)
     return Shipped(written, student, ranking, threshold, rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from ray.exceptions import WorkerCrashedError
 from safetensors.numpy import load_file, save
 
 from edge.errors import BadInput
@@ -18,6 +19,7 @@ from search.checks import check_inputs
 from search.events import Event, Finished, Note, Progress, Stage
 from search.ledger import Ledger, Record, holds_candidates
 from search.loop import best, search, stopwatch
+from search.machine import cores
 from search.outcome import record_of, result_of
 from search.package import ship
 from search.preparation import Prepared, Telling, check_names, prepare
@@ -26,6 +28,7 @@ from search.run_folder import RunFolder, write_bytes
 from search.samplers import SAMPLERS
 from search.spec import JobSpec
 from search.workers import RayEvaluator, Trained, cluster, train_on_ray
+from teachers.distill import EpochReport
 
 Weights = dict[str, NDArray[Any]]
 
@@ -48,13 +51,7 @@ def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iter
     folder = RunFolder(spec.out)
     check_inputs(spec, resume, own_folder)
     check_names(spec)
-    if folder.result.exists():
-        raise BadInput(
-            "the run is finished",
-            value=str(folder.root),
-            bound="a run that was stopped",
-            remedy=f"Its report is {folder.report}. Start a new run in another folder.",
-        )
+    _refuse_finished(spec, folder)
     new = not folder.root.exists()
     try:
         prepared = yield from prepare(spec, folder)
@@ -66,10 +63,23 @@ def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iter
         raise
 
 
+def _refuse_finished(spec: JobSpec, folder: RunFolder) -> None:
+    """A finished run can go on only to more candidates."""
+    if folder.result.exists():
+        candidates = json.loads(folder.result.read_text())["candidates"]
+        if candidates >= spec.budget:
+            raise BadInput(
+                "the run is finished",
+                value=f"{folder.root}, {candidates} candidates",
+                bound=f"a run that was stopped, or --budget above {candidates}",
+                remedy=f"Read {folder.report}, raise --budget, or start a run in another folder.",
+            )
+
+
 def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
     spec = prepared.spec
     layers = [layer.node for layer in prepared.space.layers]
-    workers = spec.workers or max(1, (os.cpu_count() or 1) // spec.threads)
+    workers = spec.workers or max(1, cores() // spec.threads)
     with Ledger(folder.ledger, layers, prepared.moves.pool) as ledger:
         size = prepared.lesson.images.nbytes + prepared.lesson.teacher_logits.nbytes
         if prepared.lesson.teacher_features is not None:
@@ -78,8 +88,11 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             yield from _search(prepared, ledger, workers, start)
             winner = best(ledger.records)
             if winner is None:
-                raise RuntimeError(
-                    "every candidate failed; the last one: " + ledger.records[-1].reason
+                raise BadInput(
+                    "every candidate failed to train",
+                    value=ledger.records[-1].reason,
+                    bound="at least one student",
+                    remedy="Lower --learning-rate in a new run, or raise --max-kb.",
                 )
             weights = yield from _train(prepared, winner, folder, workers * spec.threads)
         student = prepared.space.student(winner.actions).spec
@@ -139,15 +152,36 @@ def _train(prepared: Prepared, winner: Record, folder: RunFolder, threads: int) 
         yield Stage("train", "the student was trained before the run stopped")
         return dict(load_file(path))
     yield Stage("train", f"the winner ({winner.kb:,.0f} KB) for {epochs} epochs")
-    classroom = ray.put(prepared.classroom(proxy=False))
-    for event in train_on_ray(classroom, prepared.recipe(False), winner.actions, threads):
-        if isinstance(event, Trained):
+    for event in _training(prepared, winner, threads):
+        if isinstance(event, Note):
+            yield event
+        elif isinstance(event, Trained):
             weights = {name: np.array(value) for name, value in event.weights.items()}
             write_bytes(path, save(weights))
             yield Note(f"student: {event.accuracy:.2%} on the validation part")
             return weights
-        text = f"loss {event.loss:.3f}"
-        if event.accuracy is not None:
-            text += f", {event.accuracy:.2%} on validation"
-        yield Progress(event.epoch, event.epochs, text)
+        else:
+            text = f"loss {event.loss:.3f}"
+            if event.accuracy is not None:
+                text += f", {event.accuracy:.2%} on validation"
+            yield Progress(event.epoch, event.epochs, text)
     raise RuntimeError("the winner's training ended without a student")
+
+
+def _training(
+    prepared: Prepared, winner: Record, threads: int
+) -> Iterator[EpochReport | Trained | Note]:
+    """The training on all processors; on one if that kills the process.
+
+    Kernels for several threads have had faults that end a process, and they depend on the shapes
+    of the student: better a slow end to a search than none.
+    """
+    classroom = ray.put(prepared.classroom(proxy=False))
+    recipe = prepared.recipe(proxy=False)
+    try:
+        yield from train_on_ray(classroom, recipe, winner.actions, threads)
+    except WorkerCrashedError:
+        if threads == 1:
+            raise
+        yield Note(f"training on {threads} threads crashed; it begins again on one", warning=True)
+        yield from train_on_ray(classroom, recipe, winner.actions, 1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge.errors import BadInput
+from edge.errors import BadInput, check_member
 from envs.cost import cost
 from envs.layers import anatomy
 from envs.moves import Moves
@@ -27,21 +26,20 @@ from envs.surgery import load
 from envs.trace import agrees, trace
 from routers.families import FAMILIES
 from routers.qbc import SAMPLING
-from search.checks import moves_of, unknown
+from search.checks import moves_of
 from search.events import Event, Note, Progress, Stage
+from search.machine import cores
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
 from search.workers import Classroom
-from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, load_dataset
 from teachers.distill import Lesson, Recipe
 from teachers.formats import load_teacher
 from teachers.losses import LOSSES
 from teachers.manifest import Teacher
 from teachers.metrics import METRICS
-from teachers.precision import PRECISIONS
 from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
 from teachers.training import Prediction, predict
 
@@ -130,19 +128,15 @@ def check_names(spec: JobSpec) -> None:
     Raises:
         BadInput: names the field, and the members there are.
     """
-    chosen: list[tuple[str, str, Iterable[str]]] = [
+    chosen: list[tuple[str, str, Collection[str]]] = [
         ("sampler", spec.sampler, SAMPLERS),
         ("reward", spec.reward, REWARDS),
-        ("loss", spec.loss, LOSSES),
-        ("augment", spec.augment, AUGMENTS),
-        ("precision", spec.precision, PRECISIONS),
         ("sampling", spec.sampling, SAMPLING),
-        *(("families", family, FAMILIES) for family in spec.families),
+        *(("family of routers", family, FAMILIES) for family in spec.families),
     ]
-    for field, value, known in chosen:
-        if value not in known:
-            raise unknown(field, value, known)
-    _recipe(spec, proxy=True)
+    for what, name, known in chosen:
+        check_member(what, name, known)
+    _recipe(spec, proxy=False)
 
 
 def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
@@ -291,9 +285,9 @@ class _Asker:
         One thread per core works on a chunk of its own: one network shared by all cores stalls at
         every layer as soon as another process wants one of them.
         """
-        cores = len(os.sched_getaffinity(0))
+        threads = cores()
         idle: SimpleQueue[nn.Module] = SimpleQueue()
-        for _ in range(cores):
+        for _ in range(threads):
             idle.put(copy.deepcopy(self.teacher.module))
 
         def ask(start: int) -> Prediction:
@@ -309,7 +303,7 @@ class _Asker:
             finally:
                 idle.put(module)
 
-        pool = ThreadPoolExecutor(cores, "teacher", torch.set_num_threads, (1,))
+        pool = ThreadPoolExecutor(threads, "teacher", torch.set_num_threads, (1,))
         try:
             yield from pool.map(ask, range(0, len(rows), CHUNK))
         finally:

@@ -185,7 +185,11 @@ class RayEvaluator:
 def train_on_ray(
     classroom: ObjectRef[Classroom], recipe: Recipe, actions: Actions, threads: int
 ) -> Iterator[EpochReport | Trained]:
-    """:func:`train_fully` wherever Ray has ``threads`` processors free."""
+    """:func:`train_fully` wherever Ray has ``threads`` processors free.
+
+    Raises:
+        WorkerCrashedError: its process died again and again.
+    """
     task: Any = ray.remote(num_cpus=threads, max_retries=RETRIES)(train_fully)
     generator = task.options(num_returns="streaming").remote(classroom, recipe, actions, threads)
     for reference in generator:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from edge.errors import BadInput
+from edge.errors import check_member
 from envs.cost import cost, node_cost
 from envs.layers import anatomy
 from envs.moves import PRESETS
@@ -22,10 +22,7 @@ def inspect_teacher(path: str, preset: str) -> dict[str, Any]:
     Raises:
         BadInput: the teacher cannot be used, or there is no such preset.
     """
-    if preset not in PRESETS:
-        raise BadInput(
-            "unknown preset", value=preset, bound=", ".join(PRESETS), remedy="Choose one of these."
-        )
+    check_member("preset", preset, PRESETS)
     teacher = load_teacher(path)
     network, moves = describe(teacher), PRESETS[preset]
     whole = cost(network)

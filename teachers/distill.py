@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge.errors import BadInput
+from edge.errors import check_member
 from edge.preprocess import Preprocess
 from teachers import metrics
 from teachers import precision as precisions
@@ -58,13 +58,7 @@ class Recipe:
         if not 0 < self.learning_rate < math.inf:
             raise out_of_range("learning_rate", self.learning_rate, "a number above 0")
         precisions.check(self.precision)
-        if self.augment not in AUGMENTS:
-            raise BadInput(
-                "unknown augmentation",
-                value=repr(self.augment),
-                bound=f"one of {', '.join(AUGMENTS)}",
-                remedy="Choose one of these.",
-            )
+        check_member("augmentation", self.augment, AUGMENTS)
         self.build_loss()
 
     def schedule(self) -> Schedule:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge.errors import BadInput
+from edge.errors import BadInput, check_member
 
 
 class KnowledgeLoss(Protocol):
@@ -156,13 +156,7 @@ def build_loss(
 
     BadInput for an unknown name, a negative weight or a temperature that is not above 0.
     """
-    if name not in LOSSES:
-        raise BadInput(
-            "unknown distillation loss",
-            value=repr(name),
-            bound=f"one of {', '.join(sorted(LOSSES))}",
-            remedy="Choose one of these.",
-        )
+    check_member("distillation loss", name, LOSSES)
     if not temperature > 0:
         raise out_of_range("temperature", temperature, "a number above 0")
     member = LOSSES[name]

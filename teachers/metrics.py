@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BadInput
+from edge.errors import check_member
 
 Metric = Callable[[NDArray[np.floating[Any]], NDArray[np.int64]], float]
 
@@ -37,13 +37,7 @@ METRICS: dict[str, Metric] = {
 
 def metric(name: str) -> Metric:
     """The registered metric ``name``; BadInput where there is none."""
-    if name not in METRICS:
-        raise BadInput(
-            "unknown metric",
-            value=repr(name),
-            bound=f"one of {', '.join(sorted(METRICS))}",
-            remedy="Choose one of these.",
-        )
+    check_member("metric", name, METRICS)
     return METRICS[name]
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from edge.errors import BadInput
+from edge.errors import check_member
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -47,13 +47,7 @@ def resolve(
 
 def check(precision: str) -> None:
     """BadInput unless ``precision`` is one of :data:`PRECISIONS`."""
-    if precision not in PRECISIONS:
-        raise BadInput(
-            "unknown precision",
-            value=repr(precision),
-            bound=f"one of {', '.join(PRECISIONS)}",
-            remedy="Choose one of these.",
-        )
+    check_member("precision", precision, PRECISIONS)
 
 
 def has_native_bf16(device: str = "cpu") -> bool:

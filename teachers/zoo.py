@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edge.errors import BadInput
+from edge.errors import check_member
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,13 +56,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def architecture(name: str) -> Architecture:
     """The registered architecture ``name``; BadInput where there is none."""
-    if name not in ARCHITECTURES:
-        raise BadInput(
-            "unknown architecture",
-            value=repr(name),
-            bound=f"one of {', '.join(sorted(ARCHITECTURES))}",
-            remedy="Name one of these as arch in the teacher's JSON.",
-        )
+    check_member(
+        "architecture", name, ARCHITECTURES, "Name one of these as arch in the teacher's JSON."
+    )
     return ARCHITECTURES[name]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import chain, pairwise
 
 import numpy as np
@@ -110,6 +112,47 @@ def test_batches_are_never_of_one_row(
     rows: int, batch: int, expected: list[tuple[int, int]]
 ) -> None:
     assert cut(rows, batch) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "multiple", "expected"),
+    [
+        # 75 rows on 2 threads: one row is left out, so that the threads share every batch evenly.
+        (75, 32, 2, [(0, 32), (32, 64), (64, 74)]),
+        # 4 threads cannot share 30 rows; they can share 28.
+        (64, 30, 4, [(0, 28), (28, 56), (56, 64)]),
+        # Too few rows to leave any out.
+        (7, 8, 4, [(0, 7)]),
+    ],
+)
+def test_batches_that_threads_can_share(
+    rows: int, batch: int, multiple: int, expected: list[tuple[int, int]]
+) -> None:
+    assert cut(rows, batch, multiple) == expected
+
+
+def test_narrow_strided_networks_train_on_two_threads() -> None:
+    # In a process of its own: without an even number of images in every batch this one crashes.
+    script = """
+import numpy as np, torch
+from torch import nn
+from edge.preprocess import Preprocess
+from teachers.training import train_classifier
+
+torch.set_num_threads(2)
+module = nn.Sequential(
+    nn.Conv2d(1, 12, 3, padding=1),
+    nn.Conv2d(12, 26, 1, stride=2, bias=False),
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
+    nn.Linear(26, 10),
+)
+images = np.random.default_rng(0).integers(0, 256, (128 + 75, 14, 14, 1), dtype=np.uint8)
+labels = np.arange(203) % 10
+look = Preprocess(1, 14, 14, (0.5,), (0.5,))
+train_classifier(module, images, labels, look, epochs=20, seed=0, precision="fp32")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(1, 8), (0, 8), (5, 1)])
