@@ -1,7 +1,8 @@
 """Fit every router, and rank them by what they do for the pair.
 
 The order is by area under the deferral curve on the validation part, measured on the scores that
-the ONNX file gives. Those that the data cannot tell from the best are *tied*, and of tied ones
+the ONNX file gives (with a teacher that is always right, where ours is not clearly better than its
+student). Those that the data cannot tell from the best are *tied*, and of tied ones
 the smallest wins: a learned router must earn its kilobytes.
 """
 
@@ -26,6 +27,13 @@ from routers.scores import SCORES
 Logits = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 Model = bytes  # a serialised onnx.ModelProto
+
+# With no gap to win back, the few rows where the teacher is wrong would decide the ranking, and a
+# router that appeals at random can come first: it puts off the harm.
+NO_GAP = (
+    "On the validation part the teacher is not clearly better than the student, so routers are "
+    "ranked by how early they find the student's errors, as if every appeal were answered right."
+)
 
 # Below this many errors a fitted router mostly learns noise.
 LEAST_COMPLEX_ROWS = 20
@@ -211,7 +219,8 @@ def _rank(
     entries: Sequence[_Entry], data: RouterData, M: int, unfit: str, resamples: int, seed: int
 ) -> Ranking:
     right = student_right(data.validation_logits, data.validation_labels)
-    teacher = data.validation_teacher_right
+    gap = teacher_is_ahead(right, data.validation_teacher_right)
+    teacher = data.validation_teacher_right if gap else np.ones_like(right)
     running = [(entry.row, entry.scores) for entry in entries if entry.scores is not None]
     out = [entry.row for entry in entries if entry.scores is None]
     if not running:
@@ -237,8 +246,19 @@ def _rank(
         error_rate=M / len(data.router_labels),
         oracle_area=metrics.area_under(metrics.oracle_curve(right, teacher)),
         random_area=metrics.area_under(metrics.random_curve(right, teacher)),
-        note=_note(winner, rows, unfit),
+        note=" ".join(filter(None, [_note(winner, rows, unfit), "" if gap else NO_GAP])),
     )
+
+
+def teacher_is_ahead(right: NDArray[np.int64], teacher: NDArray[Any]) -> bool:
+    """Whether the rows show a teacher better than its student, at 95 % confidence.
+
+    Of the rows where just one of the two is right (``right`` and ``teacher`` are N of 0 and 1), the
+    teacher's share has to lie above one half by 1.96 standard errors (McNemar's test).
+    """
+    won = int(np.sum((right == 0) & (teacher == 1)))
+    lost = int(np.sum((right == 1) & (teacher == 0)))
+    return won - lost > 1.96 * math.sqrt(won + lost)
 
 
 def _bootstrap(

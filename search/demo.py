@@ -35,7 +35,7 @@ SAMPLES = 12
 
 
 def demo_spec(out: Path, teacher: Path, seed: int, max_kb: float) -> JobSpec:
-    """The demo's job: a student of at most a tenth of the teacher's KB."""
+    """The demo's job: a student of at most a twentieth of the teacher's KB."""
     return make_spec(
         {
             "teacher": str(teacher),
@@ -69,7 +69,7 @@ def run_demo(out: str | Path, seed: int = 0) -> Iterator[Event]:
         yield Stage("teacher", f"a small CNN on all but the last {UNSEEN} of 1,797 digits")
         teacher = digits_teacher(out / "teacher" / "digits.safetensors", seed)
         kb = cost(describe(load_teacher(teacher))).kb
-        yield from run(demo_spec(out, teacher, seed, round(kb / 10, 1)), own_folder=False)
+        yield from run(demo_spec(out, teacher, seed, round(kb / 20, 1)), own_folder=False)
     finally:
         if not RunFolder(out).job.exists():
             # stopped before there was anything to resume

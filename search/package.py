@@ -204,11 +204,11 @@ def calibrate(rows: PairRows, budget: float) -> tuple[float, str]:
     threshold = threshold_for_appeals(rows.score, budget)
     appealed = appeals(rows.score, threshold)
     won = pair_accuracy(appealed, rows.student, rows.teacher) - float(rows.student.mean())
-    if won >= 0:
+    if won > 0 or not appealed.any():
         return threshold, ""
     return threshold_for_appeals(rows.score, 0.0), (
-        f"appealing {appealed.mean():.1%} of the calibration part would cost {-won:.2%} accuracy, "
-        "because the teacher is no better there: nothing is appealed"
+        f"appealing {appealed.mean():.1%} of the calibration part would win {won:+.2%} accuracy, "
+        "because the teacher is no better there: as it stands, nothing is appealed"
     )
 
 
