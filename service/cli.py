@@ -36,7 +36,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the main job on scikit-learn's digits, from teacher to bundle, in about two minutes."""
+    """Run the main job on scikit-learn's digits, from teacher to bundle, in about half a minute."""
     _need("search", "The demo")
     from search.demo import run_demo
     from service.progress import show

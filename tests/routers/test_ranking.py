@@ -14,7 +14,7 @@ from routers import export, metrics, ranking
 from routers.families import FAMILIES, ConvertedRouter
 from routers.features import FEATURES, Feature
 from routers.labels import student_right
-from routers.ranking import RouterData, fit_and_rank
+from routers.ranking import RouterData, fit_and_rank, teacher_is_ahead
 from routers.scores import SCORES
 from tests.routers.rows import Rows, crooked, student, teacher_right
 
@@ -122,13 +122,34 @@ def test_below_twenty_complex_rows_nothing_is_fitted() -> None:
 
 
 def test_a_teacher_no_better_than_the_student_is_still_ranked() -> None:
+    # The teacher is right exactly where the student is: no appeal gains anything. The routers are
+    # then ranked as if every appeal were answered right, so that random scores cannot win.
     validation = student(300, 5, seed=2)
     right = student_right(validation.logits, validation.labels)
     result = fit_and_rank(data(student(400, 5, seed=1), validation, right), families=[], seed=0)
-    # Every appeal gains nothing: all areas are the student's accuracy, all rows are tied.
-    assert {round(row.area, 9) for row in result.rows} == {round(float(right.mean()), 9)}
-    assert all(row.tied for row in result.rows)
-    assert result.winner.name == "max_softmax"  # the smallest file of the three
+    score = SCORES[result.winner.name].score(validation.logits)
+    perfect = metrics.deferral_curve(score, right, np.ones_like(right))
+    assert result.winner.area == pytest.approx(metrics.area_under(perfect), abs=1e-6)
+    assert result.winner.auroc > 0.6
+    assert "not clearly better" in result.note
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "ahead"),
+    [
+        # 1.96·√(won + lost): 18 against 10 differ by 8, less than 1.96·√28 = 10.4.
+        (18, 10, False),
+        # 30 against 10 differ by 20, more than 1.96·√40 = 12.4.
+        (30, 10, True),
+        (0, 0, False),
+        (10, 30, False),
+    ],
+)
+def test_a_teacher_is_ahead_only_where_the_rows_show_it(won: int, lost: int, ahead: bool) -> None:
+    both = 100
+    right = np.array([0] * won + [1] * lost + [1] * both)
+    teacher = np.array([1] * won + [0] * lost + [1] * both)
+    assert teacher_is_ahead(right, teacher) is ahead
 
 
 class _Liar:
