@@ -35,7 +35,7 @@ def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
     _check_ray(spec.ray)
-    check_member("metric", spec.metric, METRICS)
+    check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")
     manifest = check_teacher(spec.teacher)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
     check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
@@ -67,7 +67,7 @@ def moves_of(spec: JobSpec) -> Moves:
     Raises:
         BadInput: no such preset, or a pool that cannot be used.
     """
-    check_member("preset", spec.preset, PRESETS)
+    check_member("preset", spec.preset, PRESETS, "Choose one of these for --preset.")
     preset = PRESETS[spec.preset]
     return Moves(
         preset.pool if spec.pool is None else spec.pool,

@@ -34,12 +34,14 @@ from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
 from search.workers import Classroom
+from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, load_dataset
 from teachers.distill import Lesson, Recipe
 from teachers.formats import load_teacher
 from teachers.losses import LOSSES
 from teachers.manifest import Teacher
 from teachers.metrics import METRICS
+from teachers.precision import PRECISIONS
 from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
 from teachers.training import Prediction, predict
 
@@ -131,11 +133,14 @@ def check_names(spec: JobSpec) -> None:
     chosen: list[tuple[str, str, Collection[str]]] = [
         ("sampler", spec.sampler, SAMPLERS),
         ("reward", spec.reward, REWARDS),
+        ("loss", spec.loss, LOSSES),
+        ("augment", spec.augment, AUGMENTS),
+        ("precision", spec.precision, PRECISIONS),
         ("sampling", spec.sampling, SAMPLING),
-        *(("family of routers", family, FAMILIES) for family in spec.families),
+        *(("families", family, FAMILIES) for family in spec.families),
     ]
-    for what, name, known in chosen:
-        check_member(what, name, known)
+    for field, name, known in chosen:
+        check_member(field, name, known, f"Choose one of these for --{field}.")
     _recipe(spec, proxy=False)
 
 

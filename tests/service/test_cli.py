@@ -104,7 +104,7 @@ def test_inspect_refuses_what_it_cannot_read(understudy: Understudy, tmp_path: P
 
 
 def test_inspect_knows_its_presets() -> None:
-    with pytest.raises(BadInput, match="unknown preset: got odd; expected default, paper"):
+    with pytest.raises(BadInput, match="unknown preset: got 'odd'; expected one of default, paper"):
         inside("inspect", jobs.digits_teacher(), "--preset", "odd")
 
 
