@@ -115,9 +115,9 @@ class NoKnowledge:
 
 
 LOSSES: dict[str, type[SoftTargets] | type[Similarity] | type[NoKnowledge]] = {
-    "soft": SoftTargets,
-    "similarity": Similarity,
     "none": NoKnowledge,
+    "similarity": Similarity,
+    "soft": SoftTargets,
 }
 
 
