@@ -37,7 +37,7 @@ def check_member(
         raise BadInput(
             f"unknown {what}",
             value=repr(name),
-            bound=f"one of {', '.join(known)}",
+            bound=f"one of {', '.join(sorted(known))}",
             remedy=remedy,
         )
 

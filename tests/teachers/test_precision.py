@@ -63,5 +63,5 @@ def test_a_torch_without_probes_promises_nothing(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_precision_lists_the_known_ones() -> None:
-    with pytest.raises(BadInput, match="auto, fp32, bf16"):
+    with pytest.raises(BadInput, match="auto, bf16, fp32"):
         precision.resolve("fp16", _cnn(), (1, 8, 8))
