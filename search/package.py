@@ -140,6 +140,9 @@ class _Measure:
         self.teacher = OnnxTeacher(
             folder.cloud_teacher, self.preprocess, self.classes, threads=threads
         )
+        self._both: dict[
+            str, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+        ] = {}
 
     def logits(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The student's logits and the labels of a part."""
@@ -149,11 +152,18 @@ class _Measure:
         ]
         return np.concatenate(chunks), labels
 
+    def both(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """Logits of student and teacher, and the labels, of a part; run once and kept."""
+        if part not in self._both:
+            logits, labels = self.logits(part)
+            images, _ = self.prepared.rows(part)
+            teacher = np.concatenate([self.teacher(inputs) for inputs in self._inputs(images)])
+            self._both[part] = logits, teacher, labels
+        return self._both[part]
+
     def pair(self, part: str, router: Session) -> PairRows:
         """Everything about a part."""
-        logits, labels = self.logits(part)
-        images, _ = self.prepared.rows(part)
-        teacher = np.concatenate([self.teacher(inputs) for inputs in self._inputs(images)])
+        logits, teacher, labels = self.both(part)
         return PairRows(
             logits,
             labels,
@@ -172,14 +182,12 @@ class _Measure:
 
 def _rank(prepared: Prepared, measure: _Measure) -> Telling[Ranking]:
     router_logits, router_labels = measure.logits("router")
-    validation_logits, validation_labels = measure.logits("validation")
-    images, labels = prepared.rows("validation")
-    teacher = np.concatenate([measure.teacher(inputs) for inputs in measure._inputs(images)])
+    validation_logits, teacher, labels = measure.both("validation")
     data = RouterData(
         router_logits,
         router_labels,
         validation_logits,
-        validation_labels,
+        labels,
         student_right(teacher, labels),
     )
     told: list[Event] = []

@@ -190,8 +190,8 @@ def prepare(spec: JobSpec, folder: RunFolder) -> Telling[Prepared]:
     data = load_dataset(spec.data, preprocess, teacher.manifest.class_names)
     unseen = parse_unseen(spec.teacher_unseen or teacher.manifest.unseen, data.train_rows)
     held = hold_out(data.labels, data.train_rows, unseen=unseen, seed=spec.seed)
-    folder.create(spec, {"teacher": teacher.fingerprint, "data": digest(data)})
     asker = _Asker(teacher, data, folder.cache, anatomy(network).layers[-1].node, spec)
+    folder.create(spec, {"teacher": teacher.fingerprint, "data": asker.digest})
     outcome = yield from _ask(asker, held, spec)
     parts, lesson, accuracy = outcome
     if not parts.teacher_unseen:
