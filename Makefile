@@ -1,5 +1,6 @@
 # make demo   teacher in, student and router out, on a data set that installs with the project
 # make test   the whole test-suite
+# make test-long  the property tests with many more cases, for an hour or so
 # make lint   ruff, mypy --strict, the contract on imports
 # make format put the code in the form that lint asks for
 #
@@ -17,7 +18,7 @@ HAS_PIP    := $(VENV)/.made
 HAS_SEARCH := $(VENV)/.search
 HAS_DEV    := $(VENV)/.dev
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-long lint format clean
 
 # The command line refuses an existing folder, and a demo is meant to be repeated.
 demo: $(HAS_SEARCH)
@@ -26,6 +27,9 @@ demo: $(HAS_SEARCH)
 
 test: $(HAS_DEV)
 	$(BIN)/python -m pytest
+
+test-long: $(HAS_DEV)
+	$(BIN)/python -m pytest -m long
 
 lint: $(HAS_DEV)
 	$(BIN)/ruff check .

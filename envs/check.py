@@ -81,8 +81,9 @@ def check_spec(spec: NetSpec) -> None:
     Raises:
         BadInput: names the node that breaks the rule.
     """
-    if len(spec.input_shape) != 3 or not all(1 <= size <= LARGEST for size in spec.input_shape):
-        raise _refuse("the image has an impossible shape", spec.input_shape, "(C, H, W), each ≥ 1")
+    sizes = spec.input_shape
+    if len(sizes) not in (2, 3) or not all(1 <= size <= LARGEST for size in sizes):
+        raise _refuse("the input has an impossible shape", sizes, "(C, H, W) or (C, L), each ≥ 1")
     if not spec.nodes:
         raise _refuse("the network description is empty", 0, "at least one operator")
     shapes: dict[str, Shape] = {INPUT: spec.input_shape}
@@ -124,11 +125,12 @@ def _check_attributes(node: Node) -> None:
 def _check_place(node: Node, shapes: dict[str, Shape]) -> None:
     """Inputs stand before it, and its name is its own."""
     unknown = [name for name in node.inputs if name not in shapes]
-    if unknown or len(node.inputs) != OPS[node.op].arity:
+    arity = OPS[node.op].arity
+    if unknown or not node.inputs or len(node.inputs) != (arity or len(node.inputs)):
         raise _refuse(
             f"node {node.name!r} is out of place",
-            list(node.inputs),
-            f"{OPS[node.op].arity} that earlier nodes write",
+            strict.shorten(list(node.inputs)),
+            f"{arity or 'one or more'} that earlier nodes write",
         )
     if node.name in shapes:
         raise _refuse("a name stands twice", node.name, "a name of its own for every node")

@@ -68,11 +68,10 @@ class CompressionEnv(gym.Env[Observation, np.int64]):
         self.render_mode = render_mode
         self.layers = anatomy(teacher).layers
         self.masks = moves.masks(self.layers)
+        self.legal = nearest_legal(moves, self.masks)
         self.teacher_cost = cost(teacher)
-        self._states = np.vstack([anatomy(teacher).states(), np.zeros((1, 5), np.float32)])
-        self.observation_space = spaces.Box(
-            0.0, float(self._states.max()), shape=(5,), dtype=np.float32
-        )
+        self._states = states_of(teacher)
+        self.observation_space = observations(self._states)
         self.action_space = spaces.Discrete(len(moves.pool))
         self._taken: list[int] = []
 
@@ -100,7 +99,7 @@ class CompressionEnv(gym.Env[Observation, np.int64]):
                 bound=f"an index from 0 to {len(self.moves.pool) - 1}",
                 remedy=f"Choose a coefficient of {list(self.moves.pool)} by its index.",
             )
-        self._taken.append(self._nearest_legal(int(action)))
+        self._taken.append(int(self.legal[len(self._taken), int(action)]))
         info = self._info() | {"action": self._taken[-1]}
         done = len(self._taken) == len(self.layers)
         value = 0.0
@@ -125,7 +124,22 @@ class CompressionEnv(gym.Env[Observation, np.int64]):
         step = min(len(self._taken), len(self.layers) - 1)
         return {"action_mask": self.masks[step].copy()}
 
-    def _nearest_legal(self, action: int) -> int:
-        legal = np.flatnonzero(self.masks[len(self._taken)])
-        distance = np.abs(np.array(self.moves.pool)[legal] - self.moves.pool[action])
-        return int(legal[np.argmin(distance)])
+
+def states_of(teacher: NetSpec) -> Observation:
+    """States of an episode and the zeros after its end, shape (layers + 1, 5)."""
+    return np.vstack([anatomy(teacher).states(), np.zeros((1, 5), np.float32)])
+
+
+def observations(states: Observation) -> spaces.Space[Observation]:
+    """The space of one observation."""
+    highest = float(states.max())
+    space: spaces.Space[Any] = spaces.Box(0.0, highest, shape=(5,), dtype=np.float32)
+    return space
+
+
+def nearest_legal(moves: Moves, masks: NDArray[np.int8]) -> NDArray[np.int64]:
+    """(layer, action) → the legal action whose coefficient is nearest, ties down."""
+    pool = np.array(moves.pool)
+    distance = np.abs(pool[:, None] - pool)
+    nearest: NDArray[np.int64] = np.where(masks[:, None, :] == 1, distance, np.inf).argmin(axis=2)
+    return nearest

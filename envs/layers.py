@@ -1,11 +1,10 @@
 """The weight layers of a network, their state (l, k, d, p, o) and the channels they share.
 
 One step of an episode is one weight layer in execution order (Zhang, section IV-B). A layer owns
-the batch norm and activation that follow it and read nothing else: they go when it goes.
+the norms and activations that follow it and read nothing else: they go when it goes.
 
-Tensors that meet in an add must have the same channels, so the layers that write them form one
-*channel group*. The first writer's coefficient sets the width of the group. Flattened maps belong
-to the group of the maps: every channel then has one feature per pixel.
+Layers whose channels meet (:mod:`envs.channels`) write one *channel group*. The first writer's
+coefficient sets the width of the group.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BadInput
-from envs.netspec import INPUT, NetSpec, Node, Shape
+from envs.channels import Channels, channels
+from envs.netspec import INPUT, NetSpec, Node
 from envs.ops import OPS
 
 #: code of the layer type in the state, the paper's l
-TYPE_CODES = {"conv2d": 1, "linear": 2}
+TYPE_CODES = {"conv1d": 1, "conv2d": 1, "linear": 2}
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,14 @@ class Layer:
     Attributes:
         index: step of the episode.
         node: name of the operator.
-        kind: operator, ``conv2d`` or ``linear``.
+        kind: operator, ``conv1d``, ``conv2d`` or ``linear``.
         kernel, stride, padding: of the first spatial axis; 1, 1, 0 for a linear layer.
         outputs: channels or features written.
-        tail: names of the batch norm and activation that belong to it.
-        group: channel group that it writes.
+        tail: names of the norms and activations that belong to it.
+        groups: channel groups that it writes, most often one.
         sets_width: it is the first writer of a group whose width may change.
         classifier: it writes the logits.
+        sets: the groups whose width it sets.
     """
 
     index: int
@@ -49,9 +49,10 @@ class Layer:
     padding: int
     outputs: int
     tail: tuple[str, ...]
-    group: int
+    groups: tuple[int, ...]
     sets_width: bool
     classifier: bool
+    sets: tuple[int, ...] = ()
 
     @property
     def state(self) -> tuple[int, int, int, int, int]:
@@ -59,26 +60,21 @@ class Layer:
         return TYPE_CODES[self.kind], self.kernel, self.stride, self.padding, self.outputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Anatomy:
     """What the compression of a network has to know of its structure.
 
     Attributes:
         layers: weight layers in execution order.
-        group: node name (or the input) → channel group of what it writes. After a flatten the
-            group is that of the maps before it.
-        width: channel group → channels in the teacher.
+        channels: classes, groups and layouts of all channels.
         fixed: groups whose width may not change: the image's, the logits', and any that meets them.
+        depth: name of a node (or the input) → weight layers behind it, along the longest way.
     """
 
     layers: tuple[Layer, ...]
-    group: Mapping[str, int]
-    width: Mapping[int, int]
+    channels: Channels
     fixed: frozenset[int]
-
-    def pixels(self, name: str, shape: Shape) -> int:
-        """Numbers per channel of a vector: 1, or the pixels of the maps that were flattened."""
-        return shape[0] // self.width[self.group[name]] if len(shape) == 1 else 1
+    depth: Mapping[str, int]
 
     def states(self) -> NDArray[np.float32]:
         """All states of an episode, shape (layers, 5)."""
@@ -87,21 +83,16 @@ class Anatomy:
 
 @lru_cache(maxsize=256)
 def anatomy(spec: NetSpec) -> Anatomy:
-    """Layers and channel groups of a network; computed once per spec.
-
-    Raises:
-        BadInput: an add of flattened maps whose channels cannot be told apart.
-    """
-    groups = _channel_groups(spec)
-    width = _widths(spec, groups)
-    fixed = frozenset({groups[INPUT], groups[spec.output.name]})
+    """Layers and channel groups of a network; computed once per spec."""
+    found = channels(spec)
+    fixed = _groups(found, INPUT) | _groups(found, spec.output.name)
     classifiers = _writers_of_logits(spec)
     layers: list[Layer] = []
-    written: set[int] = set()
+    written = set(fixed)
     for node in spec.nodes:
         if not OPS[node.op].weighted:
             continue
-        group = groups[node.name]
+        groups = _groups(found, node.name)
         kernel, stride, padding = _geometry(node)
         layers.append(
             Layer(
@@ -113,32 +104,18 @@ def anatomy(spec: NetSpec) -> Anatomy:
                 padding=padding,
                 outputs=node.shape[0],
                 tail=_tail(spec, node),
-                group=group,
-                sets_width=group not in written and group not in fixed,
+                groups=tuple(sorted(groups)),
+                sets_width=not groups <= written,
                 classifier=node.name in classifiers,
+                sets=tuple(sorted(groups - written)),
             )
         )
-        written.add(group)
-    return Anatomy(tuple(layers), groups, width, fixed)
+        written |= groups
+    return Anatomy(tuple(layers), found, frozenset(fixed), _depths(spec))
 
 
-def _widths(spec: NetSpec, groups: Mapping[str, int]) -> dict[int, int]:
-    """Channels of every group: those of its maps, or the features where it has none."""
-    width = {groups[INPUT]: spec.input_shape[0]}
-    for node in spec.nodes:
-        if (
-            len(node.shape) == 3
-            and width.setdefault(groups[node.name], node.shape[0]) != node.shape[0]
-        ):
-            raise BadInput(
-                f"channels cannot be matched at {node.name!r}",
-                value=f"maps of {node.shape[0]} and of {width[groups[node.name]]} channels",
-                bound="adds of flattened maps that have the same channels",
-                remedy="Add the maps before they are flattened.",
-            )
-    for node in spec.nodes:
-        width.setdefault(groups[node.name], node.shape[0])
-    return width
+def _groups(found: Channels, name: str) -> set[int]:
+    return {group for group, _ in found.layout[name].groups}
 
 
 def _geometry(node: Node) -> tuple[int, int, int]:
@@ -148,7 +125,7 @@ def _geometry(node: Node) -> tuple[int, int, int]:
 
 
 def _tail(spec: NetSpec, node: Node) -> tuple[str, ...]:
-    """Batch norm and activation that read this layer and nothing else does."""
+    """Norms and activations that read this layer and nothing else does."""
     tail: list[str] = []
     name = node.name
     while len(readers := spec.consumers[name]) == 1 and OPS[spec[readers[0]].op].tail:
@@ -173,20 +150,9 @@ def _writers_of_logits(spec: NetSpec) -> set[str]:
     return found
 
 
-def _channel_groups(spec: NetSpec) -> dict[str, int]:
-    """Union-find over tensors: what meets in an add shares its channels."""
-    parent: dict[str, str] = {INPUT: INPUT}
-
-    def find(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+def _depths(spec: NetSpec) -> dict[str, int]:
+    depth = {INPUT: 0}
     for node in spec.nodes:
-        parent[node.name] = node.name
-        if not OPS[node.op].weighted:
-            for name in node.inputs:
-                parent[find(name)] = find(node.name)
-    numbers: dict[str, int] = {}
-    return {name: numbers.setdefault(find(name), len(numbers)) for name in parent}
+        behind = max(depth[name] for name in node.inputs)
+        depth[node.name] = behind + OPS[node.op].weighted
+    return depth

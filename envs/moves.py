@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class Moves:
     Attributes:
         pool: coefficients, ascending, within [0, 1]; 1 ("keep") is always among them.
         scaled: any of the letters k, d, p, o.
+        protect: patterns of layer names, such as ``fc`` or ``layer4.*``, that stay as they are;
+            no other layer may change the width of what they write.
 
     Raises:
         BadInput: a pool or a field that cannot be used.
@@ -37,6 +40,7 @@ class Moves:
 
     pool: tuple[float, ...]
     scaled: str
+    protect: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for coefficient in self.pool:
@@ -89,29 +93,55 @@ class Moves:
             return dilation * (new_k - 1) // 2
         return _scaled(p, self.pool[action]) if "p" in self.scaled else p
 
-    def mask(self, layer: Layer) -> NDArray[np.int8]:
-        """Legal actions of a layer, shape (len(pool),), 1 = legal.
+    def mask(self, layer: Layer, held: frozenset[int] = frozenset()) -> NDArray[np.int8]:
+        """Legal actions of a layer, shape (len(pool),), 1 = legal; ``held`` as of :meth:`held`.
 
-        It depends on the layer alone, never on earlier actions. The classifier keeps its
-        outputs; every other layer can be removed, because joins and sizes are repaired. Where
-        a coefficient between 0 and 1 would do nothing, because another layer sets the width and
+        It depends on the network alone, never on earlier actions. A layer that writes the logits
+        stays, for without it there is no way from the image to them, and so does a protected
+        one; every other layer can be removed, because joins and sizes are repaired. Where a
+        coefficient between 0 and 1 would do nothing, because another layer sets the width and
         there is nothing else to scale, only "remove" and "keep" are left.
         """
         legal = np.ones(len(self.pool), np.int8)
-        if layer.classifier:
+        if layer.classifier or self.protects(layer.node):
             legal[:] = 0
-        elif not self._alters(layer):
+        elif not self._alters(layer, held):
             legal[:] = [coefficient == 0 for coefficient in self.pool]
         legal[self.keep] = 1
         return legal
 
-    def _alters(self, layer: Layer) -> bool:
-        width = layer.sets_width and "o" in self.scaled
-        return width or (layer.kind == "conv2d" and self.scaled != "o")
+    def protects(self, name: str) -> bool:
+        """Whether a layer of this name is protected."""
+        return any(fnmatchcase(name, pattern) for pattern in self.protect)
+
+    def held(self, layers: Sequence[Layer]) -> frozenset[int]:
+        """Channel groups that protected layers write, and that keep their width."""
+        return frozenset(
+            group for layer in layers if self.protects(layer.node) for group in layer.groups
+        )
+
+    def _alters(self, layer: Layer, held: frozenset[int]) -> bool:
+        free = layer.sets_width and not (layer.sets and held.issuperset(layer.sets))
+        width = free and "o" in self.scaled
+        return width or (layer.kind != "linear" and self.scaled != "o")
+
+    def check_protected(self, layers: Sequence[Layer]) -> None:
+        """BadInput where a pattern means no layer at all, which is most likely a slip."""
+        for pattern in self.protect:
+            if not any(fnmatchcase(layer.node, pattern) for layer in layers):
+                names = [layer.node for layer in layers]
+                shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+                raise BadInput(
+                    "a pattern of `protect` matches no layer",
+                    value=repr(pattern),
+                    bound=f"names of layers, with * and ?; there are {shown}",
+                    remedy="See `understudy inspect` for all of them.",
+                )
 
     def masks(self, layers: Sequence[Layer]) -> NDArray[np.int8]:
         """Masks of all layers, shape (layers, len(pool))."""
-        return np.stack([self.mask(layer) for layer in layers])
+        held = self.held(layers)
+        return np.stack([self.mask(layer, held) for layer in layers])
 
     def removes(self, action: int) -> bool:
         """Whether an action takes the layer away."""

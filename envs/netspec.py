@@ -19,7 +19,7 @@ from edge.errors import BadInput
 
 #: stands for the image among the names of nodes; no module can be called so
 INPUT = "<image>"
-FORMAT = 1
+FORMAT = 2
 
 Shape = tuple[int, ...]
 
@@ -37,7 +37,7 @@ class Node:
         op: key of the operator table :data:`envs.ops.OPS`.
         inputs: names of the nodes that it reads, :data:`INPUT` for the image.
         attrs: what the operator needs beyond its inputs; JSON values only.
-        shape: output of one sample: ``(C, H, W)`` or ``(F,)``.
+        shape: output of one sample: ``(C, H, W)``, ``(C, L)`` or ``(F,)``.
 
     Raises:
         BadInput: a name that is too long or has characters other than A–Z, a–z, 0–9, _, - and

@@ -1,62 +1,54 @@
-"""Netspec + actions → the student's netspec, in plain arithmetic.
-
-Every combination of legal actions gives a network that runs. Four repairs see to it:
-
-- a removed layer passes its input on, with the batch norm and activation that it owned;
-- two paths of different *size* at an add: the one off the teacher's size is resized;
-- two paths of different *width* at an add: a path that lost the layer which gave it the channels
-  of the sum gets a 1×1 projection;
-- maps of another size before a flatten are resized to the teacher's, so that the columns of the
-  linear layer after it keep their meaning.
-
-A path that lost all its layers is the other path's own input, and the add goes away with it.
-"""
+"""One student's netspec, read from the plan of :mod:`envs.plan`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import BadInput
-from envs.layers import Anatomy, Layer, anatomy
+from envs.channels import Channels, Layout
+from envs.flow import Step, at
+from envs.layers import Layer, anatomy
 from envs.moves import Moves
-from envs.netspec import INPUT, NetSpec, Node, Shape
+from envs.netspec import INPUT, NetSpec, Node
 from envs.ops import OPS
+from envs.ops.base import Ids
+from envs.ops.channels import spread
+from envs.plan import Plan, plan
 
 
-@dataclass(frozen=True)
-class Flow:
-    """A tensor of the student that stands for one of the teacher.
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """Which of the teacher's channels a tensor of the student stands for.
 
     Attributes:
-        name: node of the student that writes it.
-        shape: of one sample.
-        group: channel group whose channels it carries (a removed layer hands on its input's).
-        depth: weight layers behind it, along the longest way.
+        classes: one per channel of the student. Of every group the first classes count as kept;
+            which ones they are in truth is decided by the weights (:mod:`envs.surgery`).
+        whole: the classes of the teacher's tensor before anything was dropped.
     """
 
-    name: str
-    shape: Shape
-    group: int
-    depth: int
+    classes: Ids
+    whole: Ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Student:
     """A compressed network, described and not yet built.
 
     Attributes:
         spec: the student's operators.
         actions: one index into the pool per weight layer of the teacher.
-        reads: node of the student with weights → channel group whose channels it reads.
-        width: channel group → channels that the student keeps of it.
+        reads: node of the student with weights → channels that it reads.
+        widths: channel group → classes that the student keeps of it.
     """
 
     spec: NetSpec
     actions: tuple[int, ...]
-    reads: Mapping[str, int]
-    width: Mapping[int, int]
+    reads: Mapping[str, Carried] = field(repr=False)
+    widths: NDArray[np.int64] = field(repr=False)
 
 
 def check_actions(layers: Sequence[Layer], moves: Moves, actions: Sequence[int]) -> tuple[int, ...]:
@@ -73,8 +65,8 @@ def check_actions(layers: Sequence[Layer], moves: Moves, actions: Sequence[int])
             remedy="Give one index into the pool for every layer.",
         )
     checked = tuple(int(action) for action in actions)
-    for layer, action in zip(layers, checked, strict=True):
-        legal = [index for index, ok in enumerate(moves.mask(layer)) if ok]
+    for layer, mask, action in zip(layers, moves.masks(layers), checked, strict=True):
+        legal = np.flatnonzero(mask).tolist()
         if action not in legal:
             raise BadInput(
                 f"the action for layer {layer.node!r} is not legal",
@@ -92,154 +84,86 @@ def compress(spec: NetSpec, moves: Moves, actions: Sequence[int]) -> Student:
         BadInput: the actions are not legal.
     """
     structure = anatomy(spec)
-    return _Compressor(
-        spec, structure, moves, check_actions(structure.layers, moves, actions)
-    ).run()
+    checked = check_actions(structure.layers, moves, actions)
+    planned = plan(spec, moves, np.array([checked]))
+    return _Reading(spec, structure.channels, planned, 0).student(checked)
 
 
-class _Compressor:
-    """Walks the teacher's operators once and writes the student's."""
+class _Reading:
+    """Reads one candidate's network from the plan of a batch."""
 
-    def __init__(
-        self, spec: NetSpec, structure: Anatomy, moves: Moves, actions: tuple[int, ...]
-    ) -> None:
-        self.teacher, self.structure, self.moves, self.actions = spec, structure, moves, actions
-        self.layer = {layer.node: layer for layer in structure.layers}
-        self.removed: set[str] = set()
-        for layer in structure.layers:
-            if moves.removes(actions[layer.index]):
-                self.removed.update((layer.node, *layer.tail))
-        self.width = self._widths()
-        image = Flow(INPUT, spec.input_shape, structure.group[INPUT], 0)
-        self.flows: dict[str, Flow] = {INPUT: image}
+    def __init__(self, spec: NetSpec, channels: Channels, planned: Plan, candidate: int) -> None:
+        self.teacher, self.channels, self.plan, self.candidate = spec, channels, planned, candidate
+        self.widths = planned.widths[:, candidate]
+        self.names: dict[int, str] = {-1: INPUT}
         self.nodes: list[Node] = []
-        self.reads: dict[str, int] = {}
+        self.carried: dict[int, Carried] = {}
+        self.reads: dict[str, Carried] = {}
 
-    def _widths(self) -> dict[int, int]:
-        """The first writer that is left sets the width of its group."""
-        widths = dict(self.structure.width)
-        settled = set(self.structure.fixed)
-        for layer in self.structure.layers:
-            if layer.group not in settled and layer.node not in self.removed:
-                widths[layer.group] = self.moves.outputs(
-                    widths[layer.group], self.actions[layer.index]
-                )
-                settled.add(layer.group)
-        return widths
+    def student(self, actions: tuple[int, ...]) -> Student:
+        for number, step in enumerate(self.plan.steps):
+            if at(step.live, self.candidate):
+                self._read(number, step)
+        spec = NetSpec(self.teacher.input_shape, tuple(self.nodes))
+        last = self.names[at(self.plan.output.source, self.candidate)]
+        assert spec.output.name == last, "the last operator writes the logits"
+        return Student(spec, actions, self.reads, self.widths)
 
-    def run(self) -> Student:
-        for node in self.teacher.nodes:
-            inputs = [self.flows[name] for name in node.inputs]
-            if node.name in self.removed:
-                self.flows[node.name] = inputs[0]
-            elif node.op == "add":
-                self.flows[node.name] = self._join(node, inputs)
-            else:
-                self.flows[node.name] = self._single(node, inputs[0])
-        kept = NetSpec(self.teacher.input_shape, tuple(self.nodes))
-        return Student(kept, self.actions, self.reads, self.width)
-
-    def _emit(
-        self, name: str, op: str, inputs: Sequence[Flow], attrs: Mapping[str, Any], group: int
-    ) -> Flow:
-        shape = OPS[op].shape(attrs, [flow.shape for flow in inputs])
-        self.nodes.append(Node(name, op, tuple(flow.name for flow in inputs), attrs, shape))
-        if OPS[op].parameters(attrs) or OPS[op].buffers(attrs):
-            self.reads[name] = inputs[0].group
-        depth = max(flow.depth for flow in inputs) + OPS[op].weighted
-        return Flow(name, shape, group, depth)
-
-    def _single(self, node: Node, given: Flow) -> Flow:
-        group = given.group
-        attrs = dict(node.attrs)
-        if node.op == "conv2d":
-            group = self.structure.group[node.name]
-            attrs |= self._convolution(node, given)
-        elif node.op == "linear":
-            group = self.structure.group[node.name]
-            pixels = self.structure.pixels(node.name, node.shape)
-            attrs |= {"in": given.shape[0], "out": self.width[group] * pixels}
-        elif node.op == "batch_norm":
-            attrs["features"] = given.shape[0]
-        elif node.op in ("max_pool2d", "avg_pool2d"):
-            # a map can be smaller than the teacher's where `paper` scales padding
-            attrs["kernel"] = [
-                min(kernel, extent + 2 * padding)
-                for kernel, extent, padding in zip(
-                    attrs["kernel"], given.shape[1:], attrs["padding"], strict=True
-                )
-            ]
-        elif node.op == "resize":
-            attrs["source"] = list(given.shape[1:])
-        elif node.op == "flatten":
-            given = self._resized(node.name, given, self.teacher.shape_of(node.inputs[0]))
-        return self._emit(node.name, node.op, [given], attrs, group)
-
-    def _convolution(self, node: Node, given: Flow) -> dict[str, Any]:
-        action = self.actions[self.layer[node.name].index]
-        geometry: dict[str, Any] = {"kernel": [], "stride": [], "padding": []}
-        for axis, extent in enumerate(given.shape[1:]):
-            k, d, p, dilation = (
-                node.attrs[key][axis] for key in ("kernel", "stride", "padding", "dilation")
-            )
-            kernel = self.moves.kernel(k, action)
-            padding = self.moves.padding(p, k, kernel, dilation, action)
-            # a map that shrank below the kernel is padded until one window fits
-            short = dilation * (kernel - 1) + 1 - extent - 2 * padding
-            geometry["kernel"].append(kernel)
-            geometry["stride"].append(self.moves.stride(d, action))
-            geometry["padding"].append(padding + max(0, -(-short // 2)))
-        width = self.width[self.structure.group[node.name]]
-        return geometry | {"in": given.shape[0], "out": width}
-
-    def _join(self, node: Node, inputs: list[Flow]) -> Flow:
-        """An add, with its paths brought to one shape."""
-        if len({flow.name for flow in inputs}) == 1 and len(set(node.inputs)) > 1:
-            return inputs[0]
-        target = self._target(node, inputs)
-        size = self._size(node, inputs)
-        paths = []
-        for number, flow in enumerate(inputs):
-            where = f"{node.name}.{number}"
-            if len(flow.shape) == 3:
-                flow = self._resized(where, flow, (flow.shape[0], *size))
-            paths.append(self._projected(where, flow, target))
-        return self._emit(node.name, "add", paths, node.attrs, target.group)
-
-    def _target(self, node: Node, inputs: list[Flow]) -> Flow:
-        """The path whose channels the sum carries: the teacher's group, else the longest."""
-        own = [flow for flow in inputs if flow.group == self.structure.group[node.name]]
-        return max(own or inputs, key=lambda flow: flow.depth)
-
-    def _size(self, node: Node, inputs: list[Flow]) -> Shape:
-        """The teacher's size where a path still has it, else the smallest there is."""
-        sizes = [flow.shape[1:] for flow in inputs]
-        return (
-            node.shape[1:] if node.shape[1:] in sizes else tuple(map(min, zip(*sizes, strict=True)))
+    def _read(self, number: int, step: Step) -> None:
+        inputs = [flow for flow, mask in step.inputs if at(mask, self.candidate)]
+        op, attrs = step.op, {key: at(value, self.candidate) for key, value in step.attrs.items()}
+        if step.between is not None:
+            read, written = step.between
+            if len(self._kept(read)) < len(read.classes) or (
+                len(self._kept(written)) < len(written.classes)
+            ):
+                op, attrs = self._restricted(step, read, written)
+        if step.mixture is not None:
+            self._mix(step)
+        node = Node(
+            step.name,
+            op,
+            tuple(self.names[at(flow.source, self.candidate)] for flow in inputs),
+            attrs,
+            tuple(at(step.shape, self.candidate)),
         )
+        self.nodes.append(node)
+        self.names[number] = step.name
+        if OPS[op].tensors(attrs):
+            self.reads[step.name] = self._carried(at(inputs[0].origin, self.candidate))
 
-    def _resized(self, where: str, flow: Flow, shape: Shape) -> Flow:
-        source, size = flow.shape[1:], shape[1:]
-        if source == size:
-            return flow
-        attrs = {"source": list(source), "size": list(size)}
-        return self._emit(self._fresh(f"{where}.resize"), "resize", [flow], attrs, flow.group)
+    def _restricted(
+        self, step: Step, read: Layout, written: Layout
+    ) -> tuple[str, dict[str, object]]:
+        op, attrs = OPS[step.op].restrict(
+            step.attrs,
+            self.channels.kept(read, self.widths),
+            self.channels.kept(written, self.widths),
+        )
+        return op, dict(attrs)
 
-    def _projected(self, where: str, flow: Flow, target: Flow) -> Flow:
-        width = target.shape[0]
-        if flow.shape[0] == width:
-            return replace(flow, group=target.group)
-        name = self._fresh(f"{where}.project")
-        if len(flow.shape) == 1:
-            attrs: dict[str, Any] = {"in": flow.shape[0], "out": width, "bias": False}
-            return self._emit(name, "linear", [flow], attrs, target.group)
-        one = {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1]}
-        attrs = {"in": flow.shape[0], "out": width, "groups": 1, "bias": False, **one}
-        return self._emit(name, "conv2d", [flow], attrs, target.group)
+    def _kept(self, layout: Layout) -> Ids:
+        return self._carried(layout.number).classes
 
-    def _fresh(self, name: str) -> str:
-        """A name for a repair; the teacher may be a student with repairs of its own."""
-        taken = {node.name for node in (*self.teacher.nodes, *self.nodes)}
-        while name in taken:
-            name += "_"
-        return name
+    def _carried(self, origin: int) -> Carried:
+        """What a flow of this origin holds: the teacher's own channels, or a mixture."""
+        if origin not in self.carried:
+            layout = self.channels.layouts[origin]
+            kept = self.channels.kept(layout, self.widths)
+            self.carried[origin] = Carried(layout.classes[kept], layout.classes)
+        return self.carried[origin]
+
+    def _mix(self, step: Step) -> None:
+        mixture = step.mixture
+        assert mixture is not None
+        parts = [
+            self._carried(at(origin, self.candidate))
+            for origin, mask in mixture.parts
+            if at(mask, self.candidate)
+        ]
+        classes = np.concatenate([part.classes for part in parts])
+        whole = np.concatenate([part.whole for part in parts])
+        self.carried[mixture.number] = Carried(
+            spread(classes, mixture.pixels, mixture.last),
+            spread(whole, mixture.pixels, mixture.last),
+        )

@@ -14,8 +14,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import BadInput
+
+Values = NDArray[np.float64]
+Margin = TypeVar("Margin", float, Values)
 
 
 def compression(student_bytes: int, teacher_bytes: int) -> float:
@@ -55,16 +62,23 @@ class Reward(ABC):
         """
         return math.exp(self.log(accuracy, compressed))
 
+    def many(self, accuracies: Values, compressed: Values) -> Values:
+        """R of many candidates, each argument of shape (batch,)."""
+        return np.exp(self.log(accuracies, compressed))
+
     @abstractmethod
-    def log(self, accuracy: float, compressed: float) -> float:
-        """The exponent of the reward; it orders candidates as the reward does."""
+    def log(self, accuracy: Margin, compressed: Margin) -> Margin:
+        """The exponent of the reward; it orders candidates as the reward does.
+
+        Numbers, or arrays of one shape.
+        """
 
 
 @dataclass(frozen=True)
 class PaperReward(Reward):
     """Zhang, Eq. 6 and 7 as printed: R = e^{α(C − C0)} · e^{β(A − A0)}."""
 
-    def log(self, accuracy: float, compressed: float) -> float:
+    def log(self, accuracy: Margin, compressed: Margin) -> Margin:
         return self.alpha * (compressed - self.c0) + self.beta * (accuracy - self.a0)
 
 
@@ -82,13 +96,16 @@ class ThresholdReward(Reward):
         super().__post_init__()
         _within("rho", self.rho, 0, 1)
 
-    def log(self, accuracy: float, compressed: float) -> float:
+    def log(self, accuracy: Margin, compressed: Margin) -> Margin:
         return self.alpha * self._bent(compressed - self.c0) + self.beta * self._bent(
             accuracy - self.a0
         )
 
-    def _bent(self, margin: float) -> float:
-        return margin if margin < 0 else self.rho * margin
+    def _bent(self, margin: Margin) -> Margin:
+        # ρ ≤ 1, so below 0 the first is the smaller one, above it the second
+        if isinstance(margin, np.ndarray):
+            return np.minimum(margin, self.rho * margin)
+        return min(margin, self.rho * margin)
 
 
 REWARDS: dict[str, Callable[..., Reward]] = {"threshold": ThresholdReward, "paper": PaperReward}

@@ -7,30 +7,23 @@ group; of a kernel it keeps the centre.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from edge.errors import BadInput
+from edge.errors import BadInput, check_member
+from envs.channels import Layout
+from envs.criteria import CRITERIA, Weights
 from envs.layers import Anatomy, anatomy
 from envs.netspec import INPUT, NetSpec, Node
 from envs.ops import OPS
-from envs.resolve import Student
-
-Weights = Mapping[str, Tensor]
-
-#: importance of the filters of one layer: weight (out, in, …) → score (out,)
-Criterion = Callable[[Tensor], Tensor]
-
-
-def l1_norm(weight: Tensor) -> Tensor:
-    """Sum of magnitudes of every filter."""
-    return weight.flatten(1).abs().sum(1)
-
-
-CRITERIA: dict[str, Criterion] = {"l1": l1_norm}
+from envs.ops.base import Ids
+from envs.ops.weighted import depthwise
+from envs.resolve import Carried, Student
 
 
 def build(spec: NetSpec) -> fx.GraphModule:
@@ -59,6 +52,14 @@ def _attach(root: nn.Module, path: str, module: nn.Module) -> None:
     root.add_module(last, module)
 
 
+def _unfilled(spec: NetSpec) -> fx.GraphModule:
+    """As :func:`build`, with memory for the weights and nothing in it: drawing them takes time."""
+    with torch.device("meta"):
+        module = build(spec)
+    module.to_empty(device="cpu")
+    return module
+
+
 def load(spec: NetSpec, weights: Weights) -> fx.GraphModule:
     """Rebuild a network from its description and its weights, and nothing else.
 
@@ -81,60 +82,64 @@ def load(spec: NetSpec, weights: Weights) -> fx.GraphModule:
             bound=str(expected.get(name, "no such tensor")),
             remedy="Take both from the same bundle.",
         )
-    module = build(spec)
+    module = _unfilled(spec)
     module.load_state_dict(dict(weights))
     return module
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inheritance:
     """The teacher's side of every surgery: its weights and the order of importance.
 
     Attributes:
         spec: the teacher's description.
         weights: its state dict.
-        order: channel group → channels, most important first.
+        scores: importance of every channel class, shape (classes,).
+        order: channel group → its classes, most important first.
     """
 
     spec: NetSpec
     weights: Weights
-    order: Mapping[int, Tensor]
+    scores: NDArray[np.float64]
+    order: tuple[Ids, ...]
 
     @classmethod
     def of(cls, spec: NetSpec, weights: Weights, criterion: str = "l1") -> Inheritance:
-        """Rank the channels of every group over all its writers."""
+        """Rank the channels of every group over all its writers.
+
+        Raises:
+            BadInput: no such criterion.
+        """
+        check_member("criterion", criterion, CRITERIA)
         structure = anatomy(spec)
-        scores = {
-            group: torch.zeros(width, dtype=torch.float64)
-            for group, width in structure.width.items()
-        }
+        channels = structure.channels
+        scores = np.zeros(len(channels.group))
         for layer in structure.layers:
-            importance = CRITERIA[criterion](weights[f"{layer.node}.weight"]).double()
-            importance = importance.reshape(len(scores[layer.group]), -1).sum(1)
+            importance = CRITERIA[criterion](spec, layer, weights).double().numpy()
+            written = channels.layout[layer.node].classes
+            votes = np.bincount(written, weights=importance, minlength=len(scores))
             # writers differ in scale; none may outvote the others by its size alone
-            scores[layer.group] += importance / importance.mean().clamp_min(1e-12)
-        order = {
-            group: torch.argsort(score, descending=True, stable=True)
-            for group, score in scores.items()
-        }
-        return cls(spec, weights, order)
+            scores += votes / max(votes[written].mean(), 1e-12)
+        order = tuple(
+            members[np.argsort(-scores[members], kind="stable")] for members in channels.members
+        )
+        return cls(spec, weights, scores, order)
 
     def student(self, student: Student, seed: int) -> fx.GraphModule:
         """Build a student with the teacher's weights.
 
         Args:
             student: what :func:`envs.resolve.compress` gave.
-            seed: of the few weights that no teacher's layer has (projections and their like).
+            seed: of the few weights that no teacher's layer has (channels behind a removed layer
+                that are more than the teacher's).
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = build(student.spec)
+        module = _unfilled(student.spec)
         graft = _Graft(self, anatomy(self.spec), student)
-        state = module.state_dict()
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
             for node in student.spec.nodes:
-                for tensor in OPS[node.op].tensors(node.attrs):
-                    graft.fill(node, tensor, state[f"{node.name}.{tensor}"])
+                if OPS[node.op].tensors(node.attrs):
+                    graft.fill(node, module.get_submodule(node.name))
         return module
 
 
@@ -142,61 +147,98 @@ class _Graft:
     """Copies the kept part of the teacher's tensors into a student's, in place."""
 
     def __init__(self, teacher: Inheritance, structure: Anatomy, student: Student) -> None:
-        self.teacher, self.structure, self.student = teacher, structure, student
+        self.teacher, self.channels, self.student = teacher, structure.channels, student
         self.known = {node.name for node in teacher.spec.nodes}
+        # the first classes of a group stand for the most important ones, in their own order
+        self.true = np.arange(len(self.channels.group))
+        for members, order, width in zip(
+            self.channels.members, teacher.order, student.widths, strict=True
+        ):
+            self.true[members[:width]] = np.sort(order[:width])
 
-    def kept(self, group: int) -> Tensor:
-        """Channels of a group that the student keeps, ascending."""
-        return self.teacher.order[group][: self.student.width[group]].sort().values
-
-    def columns(self, wanted: int, carried: int) -> Tensor:
-        """Which of the teacher's input channels a layer keeps.
-
-        A layer behind a removed one reads another group than the teacher's did (``wanted``). In
-        groups of equal size a removed layer counts as the identity, channel i to channel i;
-        otherwise the most important channels stand in.
-        """
-        if self.structure.width[wanted] == self.structure.width[carried]:
-            return self.kept(carried)
-        return self.teacher.order[wanted][: self.student.width[carried]].sort().values
-
-    def fill(self, node: Node, tensor: str, target: Tensor) -> None:
-        """Write what the teacher's tensor has for the student's; the rest stays as it was drawn."""
+    def fill(self, node: Node, module: nn.Module) -> None:
+        """Write what the teacher has for a node of the student; the rest is drawn."""
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         if node.name not in self.known:
-            if tensor == "weight":
-                _identity(target)
+            _identity(tensors["weight"])
             return
         original = self.teacher.spec[node.name]
-        part = self.teacher.weights[f"{node.name}.{tensor}"]
-        if OPS[node.op].weighted:
-            rows = self.kept(self.structure.group[node.name])
-            part = part[_spread(rows, self.structure.pixels(node.name, original.shape))]
-            if part.dim() > 1:
-                part = part[:, self.inputs(node, original)]
-            if part.dim() == 4:
-                part = _centre(part, target.shape[2:])
-        elif part.dim():
-            part = part[self.inputs(node, original)]
-        both = tuple(slice(min(sizes)) for sizes in zip(part.shape, target.shape, strict=True))
-        target[both].copy_(part[both])
+        parts = {name: self.teacher.weights[f"{node.name}.{name}"] for name in tensors}
+        read = self.places(original, self.student.reads[node.name])
+        if OPS[node.op].weighted and not depthwise(original.attrs):
+            _fill_layer(node, original, parts, tensors, self.written(original), read, module)
+            return
+        if (read < 0).any():
+            module.reset_parameters()  # type: ignore[operator]
+        kept = torch.from_numpy(np.flatnonzero(read >= 0))
+        rows = torch.from_numpy(read[read >= 0])
+        for name, target in tensors.items():
+            part = parts[name]
+            if part.numel() == 1 and target.numel() == 1:
+                target.copy_(part.reshape(target.shape))
+            else:
+                target[kept] = _centre(part[rows], target.shape[2:])
 
-    def inputs(self, node: Node, original: Node) -> Tensor:
-        """Indices of the teacher's input features that an operator of the student reads."""
-        source = original.inputs[0]
-        columns = self.columns(self.structure.group[source], self.student.reads[node.name])
-        pixels = self.structure.pixels(source, self.teacher.spec.shape_of(source))
-        return _spread(columns, pixels)
+    def written(self, original: Node) -> Ids:
+        """Output channels that a layer keeps."""
+        layout = self.channels.layout[original.name]
+        kept = layout.classes[self.channels.kept(layout, self.student.widths)]
+        return layout.places(self.true[kept])
+
+    def places(self, original: Node, carried: Carried) -> Ids:
+        """Which of the teacher's input channels stand for those that the student's node reads.
+
+        A layer behind a removed one reads other channels than the teacher's did. Where both have
+        equally many, a removed layer counts as the identity, channel i to channel i; otherwise
+        the most important channels stand in. −1 where the teacher has none left.
+        """
+        layout = self.channels.layout[original.inputs[0]]
+        true = self.true[carried.classes]
+        places = layout.places(true)
+        lost = places < 0
+        if not lost.any():
+            return places
+        if lost.all() and len(carried.whole) == len(layout.classes):
+            return Layout(-1, carried.whole, ()).places(true)
+        free = np.setdiff1d(np.arange(len(layout.classes)), places[~lost])
+        worth = self.teacher.scores[layout.classes[free]]
+        spare = np.sort(free[np.argsort(-worth, kind="stable")][: int(lost.sum())])
+        places[np.flatnonzero(lost)[: len(spare)]] = spare
+        return places
 
 
-def _spread(channels: Tensor, pixels: int) -> Tensor:
-    """Channels of maps → features of the flattened maps, where every channel has its pixels."""
-    return (channels[:, None] * pixels + torch.arange(pixels)).flatten()
+def _fill_layer(
+    node: Node,
+    original: Node,
+    parts: Weights,
+    tensors: Mapping[str, Tensor],
+    rows: Ids,
+    columns: Ids,
+    module: nn.Module,
+) -> None:
+    """A convolution or a linear layer: rows are outputs, columns inputs."""
+    groups = node.attrs.get("groups", 1)
+    chosen = torch.from_numpy(rows)
+    if "bias" in tensors:
+        tensors["bias"].copy_(parts["bias"][chosen])
+    if (columns < 0).any():
+        module.reset_parameters()  # type: ignore[operator]
+    target = tensors["weight"]
+    # every group has inputs of its own; the teacher's tensor holds each group's from 0 on
+    size = original.attrs["in"] // original.attrs.get("groups", 1)
+    for wrote, read, part in zip(
+        target.chunk(groups), np.split(columns, groups), chosen.chunk(groups), strict=True
+    ):
+        kept = torch.from_numpy(np.flatnonzero(read >= 0))
+        weight = parts["weight"][part][:, torch.from_numpy(read[read >= 0] % size)]
+        wrote[:, kept] = _centre(weight, target.shape[2:])
 
 
 def _centre(weight: Tensor, size: torch.Size) -> Tensor:
     """Centre crop of a kernel whose sides keep their parity."""
-    top, left = ((old - new) // 2 for old, new in zip(weight.shape[2:], size, strict=True))
-    return weight[:, :, top : top + size[0], left : left + size[1]]
+    for axis, new in enumerate(size, 2):
+        weight = weight.narrow(axis, (weight.shape[axis] - new) // 2, new)
+    return weight
 
 
 def _identity(weight: Tensor) -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from envs.compression import CompressionEnv
@@ -20,6 +22,7 @@ from envs.netspec import NetSpec
 from envs.resolve import Student
 from envs.reward import Reward, ThresholdReward
 from envs.trace import trace
+from envs.vector import CompressionVectorEnv
 
 
 class ToyNet(nn.Module):
@@ -57,6 +60,13 @@ def pretend_accuracy(student: Student) -> float:
     return 0.5 + 0.5 * sum(student.actions) / (highest * len(student.actions))
 
 
+def pretend_accuracies(actions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """:func:`pretend_accuracy` of many students, from their actions, shape (batch, layers)."""
+    highest = actions.max(axis=1)
+    found: NDArray[np.float64] = 0.5 + 0.5 * actions.sum(axis=1) / (highest * actions.shape[1])
+    return found
+
+
 def make_toy_env(
     preset: str | Moves = "default", reward: Reward | None = None, **options: Any
 ) -> CompressionEnv:
@@ -64,3 +74,17 @@ def make_toy_env(
     moves = PRESETS[preset] if isinstance(preset, str) else preset
     options.setdefault("accuracy", pretend_accuracy)
     return CompressionEnv(toy_spec(), moves, reward or ThresholdReward(), **options)
+
+
+def make_toy_vector_env(
+    num_envs: int = 1,
+    preset: str | Moves = "default",
+    reward: Reward | None = None,
+    **options: Any,
+) -> CompressionVectorEnv:
+    """Entry point of ``understudy/Compression-v0`` for ``gymnasium.make_vec``."""
+    moves = PRESETS[preset] if isinstance(preset, str) else preset
+    options.setdefault("accuracies", pretend_accuracies)
+    return CompressionVectorEnv(
+        toy_spec(), moves, reward or ThresholdReward(), num_envs=num_envs, **options
+    )

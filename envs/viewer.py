@@ -8,21 +8,24 @@ from envs.cost import cost
 from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec, Node
+from envs.ops.weighted import depthwise
 from envs.resolve import compress
 
 
 def describe(node: Node) -> str:
     """A weight layer in a few characters, such as ``3x3, 64 -> 128, /2``."""
     attrs = node.attrs
+    ways = f"{attrs['in']} -> {attrs['out']}"
     if node.op == "linear":
-        return f"linear, {attrs['in']} -> {attrs['out']}"
-    (rows, columns), stride = attrs["kernel"], attrs["stride"]
-    step = (
-        ""
-        if max(stride) == 1
-        else ", /" + "x".join(map(str, stride if stride[0] != stride[1] else stride[:1]))
-    )
-    return f"{rows}x{columns}, {attrs['in']} -> {attrs['out']}{step}"
+        return f"linear, {ways}"
+    words = ["x".join(map(str, attrs["kernel"])), ways]
+    for sign, key in (("/", "stride"), ("dilated ", "dilation")):
+        if max(attrs[key]) > 1:
+            same = len(set(attrs[key])) == 1
+            words.append(sign + "x".join(map(str, attrs[key][:1] if same else attrs[key])))
+    if attrs["groups"] > 1:
+        words.append("depthwise" if depthwise(attrs) else f"{attrs['groups']} groups")
+    return ", ".join(words)
 
 
 def draw(teacher: NetSpec, moves: Moves, actions: Sequence[int], decided: int | None = None) -> str:
@@ -36,22 +39,23 @@ def draw(teacher: NetSpec, moves: Moves, actions: Sequence[int], decided: int | 
     """
     student = compress(teacher, moves, actions)
     after = {node.name: node for node in student.spec.nodes}
-    lines = []
+    known = {node.name for node in teacher.nodes}
+    rows = []
     for layer, action in zip(anatomy(teacher).layers, actions, strict=True):
-        before = describe(teacher[layer.node])
         if decided is not None and layer.index >= decided:
             mark, now = "?", "..."
         elif layer.node in after:
             mark, now = f"{moves.pool[action]:g}", describe(after[layer.node])
         else:
             mark, now = "0", "removed"
-        lines.append(f"{layer.index:3d}  {layer.node:<26} {before:<24} x {mark:<5} {now}")
-    known = {node.name for node in teacher.nodes}
-    lines += [
-        f"  +  {node.name:<26} {'repair':<24} {'':7} {node.op} -> {'x'.join(map(str, node.shape))}"
+        rows.append((str(layer.index), layer.node, describe(teacher[layer.node]), f"x {mark}", now))
+    rows += [
+        ("+", node.name, "repair", "", f"{node.op} -> {'x'.join(map(str, node.shape))}")
         for node in student.spec.nodes
         if node.name not in known
     ]
+    names, before = (max(len(row[column]) for row in rows) for column in (1, 2))
+    lines = [f"{a:>3}  {b:<{names}}  {c:<{before}}  {d:<6}  {e}" for a, b, c, d, e in rows]
     whole, part = cost(teacher), cost(student.spec)
     lines.append(
         f"     {whole.kb:,.1f} KB, {whole.macs:,} MACs  ->  {part.kb:,.1f} KB, {part.macs:,} MACs"

@@ -20,13 +20,16 @@ from teachers.metrics import METRICS
 CONNECT_SECONDS = 3.0
 
 
-def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -> None:
+def check_inputs(
+    spec: JobSpec, resume: bool = False, own_folder: bool = True, trusted: bool = False
+) -> None:
     """Look at everything a job names, reading no more than is needed.
 
     Args:
         spec: the job.
         resume: its folder has to hold the run; otherwise it must not exist.
         own_folder: False where the caller has made the folder and answers for it.
+        trusted: whether the teacher may be a Python function.
 
     Raises:
         BadInput: says what to mend.
@@ -36,7 +39,7 @@ def check_inputs(spec: JobSpec, resume: bool = False, own_folder: bool = True) -
     moves_of(spec)
     _check_ray(spec.ray)
     check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")
-    manifest = check_teacher(spec.teacher)
+    manifest = check_teacher(spec.teacher, trusted=trusted)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
     check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
 
@@ -72,4 +75,5 @@ def moves_of(spec: JobSpec) -> Moves:
     return Moves(
         preset.pool if spec.pool is None else spec.pool,
         preset.scaled if spec.scaled is None else spec.scaled,
+        spec.protect,
     )

@@ -20,11 +20,11 @@ from edge.preprocess import Preprocess
 from envs.cost import cost
 from search.events import Event, Stage
 from search.pipeline import run
-from search.preparation import describe
 from search.run_folder import RunFolder
 from search.spec import JobSpec, make_spec
 from teachers import zoo
 from teachers.datasets import Dataset, load_dataset
+from teachers.description import understand
 from teachers.formats import load_teacher, save_teacher
 from teachers.manifest import TeacherManifest
 from teachers.training import train_classifier
@@ -68,7 +68,7 @@ def run_demo(out: str | Path, seed: int = 0) -> Iterator[Event]:
     try:
         yield Stage("teacher", f"a small CNN on all but the last {UNSEEN} of 1,797 digits")
         teacher = digits_teacher(out / "teacher" / "digits.safetensors", seed)
-        kb = cost(describe(load_teacher(teacher))).kb
+        kb = cost(understand(load_teacher(teacher)).network).kb
         yield from run(demo_spec(out, teacher, seed, round(kb / 20, 1)), own_folder=False)
     finally:
         if not RunFolder(out).job.exists():

@@ -208,7 +208,7 @@ def _layers(prepared: Prepared, winner: Record, shipped: Shipped) -> tuple[repor
     for layer, action in zip(prepared.space.layers, winner.actions, strict=True):
         before = prepared.network[layer.node]
         kept = after.get(layer.node)
-        choice = prepared.moves.mask(layer).sum() > 1
+        choice = prepared.space.masks[layer.index].sum() > 1
         rows.append(
             report.LayerRow(
                 name=layer.node,

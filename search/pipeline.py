@@ -33,7 +33,9 @@ from teachers.distill import EpochReport
 Weights = dict[str, NDArray[Any]]
 
 
-def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iterator[Event]:
+def run(
+    spec: JobSpec, *, resume: bool = False, own_folder: bool = True, trusted: bool = False
+) -> Iterator[Event]:
     """Do a job and tell of it; the last event is :class:`search.events.Finished`.
 
     Closing the iterator, or an interrupt inside it, stops Ray and leaves a run that ``resume``
@@ -43,18 +45,20 @@ def run(spec: JobSpec, *, resume: bool = False, own_folder: bool = True) -> Iter
         spec: the job.
         resume: go on with the run in ``spec.out``.
         own_folder: False where the caller has made ``spec.out`` and answers for it.
+        trusted: whether ``spec.teacher`` may name a Python function, which is then run. Never
+            for a job that comes from somebody else.
 
     Raises:
         BadInput: the job cannot be done; nothing stays behind.
     """
     start = time.monotonic()
     folder = RunFolder(spec.out)
-    check_inputs(spec, resume, own_folder)
+    check_inputs(spec, resume, own_folder, trusted)
     check_names(spec)
     _refuse_finished(spec, folder)
     new = not folder.root.exists()
     try:
-        prepared = yield from prepare(spec, folder)
+        prepared = yield from prepare(spec, folder, trusted)
         yield from _work(prepared, folder, start)
     except BadInput:
         # candidates that were paid for stay, whatever is refused after them, such as a full disk

@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge.errors import BadInput, check_member
+from edge.errors import check_member
 from envs.cost import cost
+from envs.criteria import CRITERIA
 from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import REWARDS, Reward
-from envs.surgery import load
-from envs.trace import agrees, trace
 from routers.families import FAMILIES
 from routers.qbc import SAMPLING
 from search.checks import moves_of
@@ -36,6 +35,7 @@ from search.spec import JobSpec
 from search.workers import Classroom
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, load_dataset
+from teachers.description import understand
 from teachers.distill import Lesson, Recipe
 from teachers.formats import load_teacher
 from teachers.losses import LOSSES
@@ -117,6 +117,7 @@ class Prepared:
             metric=self.spec.metric,
             seed=self.spec.seed,
             threads=self.spec.threads,
+            criterion=self.spec.criterion,
         )
 
     def recipe(self, proxy: bool) -> Recipe:
@@ -137,6 +138,7 @@ def check_names(spec: JobSpec) -> None:
         ("augment", spec.augment, AUGMENTS),
         ("precision", spec.precision, PRECISIONS),
         ("sampling", spec.sampling, SAMPLING),
+        ("criterion", spec.criterion, CRITERIA),
         *(("families", family, FAMILIES) for family in spec.families),
     ]
     for field, name, known in chosen:
@@ -171,19 +173,22 @@ def _recipe(spec: JobSpec, proxy: bool) -> Recipe:
     )
 
 
-def prepare(spec: JobSpec, folder: RunFolder) -> Telling[Prepared]:
+def prepare(spec: JobSpec, folder: RunFolder, trusted: bool = False) -> Telling[Prepared]:
     """Load, split and ask the teacher; the folder is made once nothing can be refused any more.
 
     Raises:
-        BadInput: the teacher cannot be traced, does not fit the data, or no candidate keeps the
+        BadInput: the teacher cannot be described, does not fit the data, or no candidate keeps the
             size limit.
     """
     yield Stage("prepare", f"teacher {Path(spec.teacher).name}, data {spec.data}")
-    teacher = load_teacher(spec.teacher)
+    described = understand(load_teacher(spec.teacher, trusted=trusted))
+    teacher, network = described.teacher, described.network
+    for note in described.notes:
+        yield Note(note)
     preprocess = replace(teacher.manifest.preprocess, resize=spec.resize)
     teacher = replace(teacher, manifest=replace(teacher.manifest, preprocess=preprocess))
-    network = describe(teacher)
     moves = moves_of(spec)
+    moves.check_protected(anatomy(network).layers)
     # any reward will do to see whether the limit can be kept; the real one needs the teacher's
     # accuracy, which takes time
     Space(network, moves, REWARDS[spec.reward](), spec.max_kb)
@@ -213,28 +218,6 @@ NEVER_SAID = (
     "nobody says which rows the teacher never saw, so figures of the pair may be too rosy: "
     "name them with --teacher-unseen, or as `unseen` in the teacher's JSON"
 )
-
-
-def describe(teacher: Teacher) -> NetSpec:
-    """The teacher as a netspec, proved on a batch to give the teacher's logits."""
-    shape = teacher.manifest.preprocess.input_shape
-    network = trace(teacher.module, shape)
-    images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
-    # a teacher may hold weights that its logits do not depend on, such as an auxiliary head's
-    used = {node.name for node in network.nodes}
-    weights = {
-        name: tensor
-        for name, tensor in teacher.module.state_dict().items()
-        if name.rpartition(".")[0] in used
-    }
-    if not agrees(teacher.module, load(network, weights).eval(), images):
-        raise BadInput(
-            "the teacher's description does not give its logits",
-            value=teacher.name,
-            bound="logits within 1e-4",
-            remedy="Please report this network: it uses an operator in a way we misread.",
-        )
-    return network
 
 
 def _ask(asker: _Asker, held: HeldOut, spec: JobSpec) -> Telling[tuple[Parts, Lesson, float]]:

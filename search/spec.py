@@ -27,7 +27,9 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    teacher: str = _field("Job", "The teacher: a .safetensors file with its .json beside it.")
+    teacher: str = _field(
+        "Job", "A .safetensors or .onnx file with its .json beside it."
+    )
     data: str = _field("Job", "'digits', a folder with train.parquet, or a folder of images.")
     out: str = _field("Job", "Folder for the results; it must not exist yet.")
     seed: int = _field("Job", "Seed of everything that is drawn.", 0, ge=0, lt=2**31)
@@ -57,6 +59,12 @@ class JobSpec(BaseModel):
     )
     scaled: str | None = _field(
         "Search", "Fields of (k, d, p, o) that a coefficient scales; replaces the preset's.", None
+    )
+    protect: tuple[str, ...] = _field(
+        "Search", "Layers that stay as they are, by name or pattern such as layer4.*.", ()
+    )
+    criterion: str = _field(
+        "Search", "Channels that a student keeps: l1, l2, bn_scale or random.", "l1"
     )
     batch: int = _field(
         "Search", "Candidates per update of the agent, Zhang's N.", 4, ge=1, le=4096

@@ -52,6 +52,7 @@ class Classroom:
         metric: name of it.
         seed: of every candidate's training.
         threads: of torch in one worker.
+        criterion: which channels of the teacher a student keeps.
     """
 
     teacher: str
@@ -63,11 +64,12 @@ class Classroom:
     metric: str
     seed: int
     threads: int
+    criterion: str = "l1"
 
     def inheritance(self) -> Inheritance:
         """The teacher's side of every surgery."""
         weights = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
-        return Inheritance.of(NetSpec.from_json(self.teacher), weights)
+        return Inheritance.of(NetSpec.from_json(self.teacher), weights, self.criterion)
 
 
 @dataclass(frozen=True)

@@ -57,31 +57,40 @@ def search(
     """Search a student and a router for a teacher, and pack them into a bundle."""
     _need("search", "A search")
     spec = job_values(job, resume, options)
+    _own_code(spec.teacher)
     from search.checks import check_inputs
 
-    check_inputs(spec, resume)  # at once: what follows takes seconds to import
+    check_inputs(spec, resume, trusted=True)  # at once: what follows takes seconds to import
     from search.pipeline import run
     from service.progress import show
 
-    show(run(spec, resume=resume), resume=spec.out, as_json=as_json)
+    # the command line is its user's own: a teacher may be a function of theirs
+    show(run(spec, resume=resume, trusted=True), resume=spec.out, as_json=as_json)
 
 
 @app.command()
 def inspect(
-    teacher: Annotated[str, typer.Argument(help="A .safetensors teacher.")],
+    teacher: Annotated[
+        str, typer.Argument(help="A .safetensors or .onnx file, or package.module:function.")
+    ],
     preset: Annotated[str, typer.Option(help="Pool and scaled fields: default or paper.")] = (
         "default"
     ),
+    protect: Annotated[
+        str, typer.Option(help="Layers that stay, by name or pattern. Comma-separated.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show a teacher's layers, what each costs, and what may be done with it."""
     _need("search", "Inspecting a teacher")
+    _own_code(teacher)
     from teachers.formats import check_teacher
 
-    check_teacher(teacher)  # at once: what follows takes seconds to import
+    check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
     from service.inspection import inspect_teacher, print_inspection
 
-    found = inspect_teacher(teacher, preset)
+    patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]
+    found = inspect_teacher(teacher, preset, patterns, trusted=True)
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -113,6 +122,14 @@ def config() -> None:
     from search.spec import to_yaml
 
     typer.echo(to_yaml(), nl=False)
+
+
+def _own_code(teacher: str) -> None:
+    """A teacher of the user's own may stand in the folder that they are in, as for `python -m`."""
+    from teachers.factory import is_factory
+
+    if is_factory(teacher) and not Path(teacher).exists():
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def _need(extra: str, what: str) -> None:

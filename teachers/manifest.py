@@ -78,8 +78,11 @@ def manifest_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def read_manifest(weights: Path) -> TeacherManifest:
-    """Read the JSON beside ``weights``; BadInput where it is missing, not JSON or not valid."""
+def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
+    """Read the JSON beside ``weights``; BadInput where it is missing, not JSON or not valid.
+
+    ``arch`` is taken where the JSON names none: a format that holds the network needs no name.
+    """
     path = manifest_path(weights)
     try:
         text = path.read_bytes()
@@ -95,6 +98,8 @@ def read_manifest(weights: Path) -> TeacherManifest:
     data = strict.loads(text, f"teacher's manifest {path}", REMEDY)
     if not isinstance(data, dict):
         raise _bad(path, "is not an object", type(data).__name__, "one JSON object")
+    if arch is not None:
+        data.setdefault("arch", arch)
     return parse_manifest(data, path)
 
 

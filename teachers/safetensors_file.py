@@ -46,18 +46,21 @@ def load(path: Path) -> Teacher:
 
     manifest, weights, fingerprint = _read(path)
     shapes = {name: array.shape for name, array in weights.items()}
-    with torch.random.fork_rng(devices=[]):
-        # Initial weights are overwritten; the caller's random state must not move.
+    # On the meta device a network has shapes and no numbers: nothing is drawn or allocated for
+    # weights that do not fit, and the tensors of the file become those of the module.
+    with torch.device("meta"):
         module = build(
             manifest.arch,
             input_shape=manifest.preprocess.input_shape,
             classes=manifest.classes,
             shapes=shapes,
         )
-    _check_keys(path, module, shapes)
-    module.load_state_dict(
-        {name: torch.from_numpy(array) for name, array in weights.items()}, strict=False
-    )
+    expected = module.state_dict()
+    _check_keys(path, {name: tuple(tensor.shape) for name, tensor in expected.items()}, shapes)
+    state = {name: torch.from_numpy(array) for name, array in weights.items()}
+    counters = [name for name in expected if name.endswith(OPTIONAL)]
+    state |= {name: torch.zeros((), dtype=torch.int64) for name in counters}
+    module.load_state_dict(state, assign=True)
     return Teacher(manifest, module.eval(), fingerprint, path.stem)
 
 
@@ -158,12 +161,10 @@ def _required(path: Path, weights: Weights, name: str, arch: str) -> NDArray[np.
     return array
 
 
-def _check_keys(path: Path, module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    wanted = {
-        name: tuple(tensor.shape)
-        for name, tensor in module.state_dict().items()
-        if not name.endswith(OPTIONAL)
-    }
+def _check_keys(
+    path: Path, expected: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    wanted = {name: shape for name, shape in expected.items() if not name.endswith(OPTIONAL)}
     faults = [
         ("missing", sorted(wanted.keys() - shapes.keys())),
         ("unexpected", sorted(shapes.keys() - wanted.keys())),

@@ -6,9 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("envs", deadline=None)
+# a network is a long list of choices, and takes its time to draw
+settings.register_profile(
+    "envs",
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+        HealthCheck.filter_too_much,
+    ],
+)
 settings.load_profile("envs")
 
 

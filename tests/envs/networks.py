@@ -1,27 +1,23 @@
-"""Random classifiers for the property tests: chains and residual networks of many shapes.
-
-Hypothesis draws every choice, so a network that fails shrinks to a small one. Every piece is run
-as it is drawn, which gives the shape that the next piece has to fit.
-"""
+"""Random classifiers for the property tests, with moves and legal actions to compress them."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from envs.layers import anatomy
 from envs.moves import FIELDS, PRESETS, Moves
 from envs.netspec import NetSpec, Shape
-
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+from envs.trace import Traced, describe
+from tests.envs import blocks
+from tests.envs.blocks import JOINS, Call, Residual
+from tests.envs.pieces import ADAPTIVE_AVG, CONV, Draw, Make, Pieces
 
 
 @dataclass(frozen=True)
@@ -35,253 +31,280 @@ class Classifier:
     def images(self, rows: int = 3) -> Tensor:
         return torch.randn(rows, *self.input_shape, generator=torch.Generator().manual_seed(7))
 
-
-class Call(nn.Module):
-    """A function where a module is expected; torch.fx traces through it."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+    @cached_property
+    def traced(self) -> Traced:
+        return describe(self.module, self.input_shape)
 
 
-class Residual(nn.Module):
-    """Two paths of one shape that meet in one of the spellings of an add."""
+class Network(Pieces):
+    """Blocks of many architectures, one inside the other."""
 
-    def __init__(self, path: nn.Module, shortcut: nn.Module, join: str) -> None:
-        super().__init__()
-        self.path, self.shortcut, self.join = path, shortcut, join
-
-    def forward(self, x: Tensor) -> Tensor:
-        return JOINS[self.join](self.path(x), self.shortcut(x))
-
-
-JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "x + y": operator.add,
-    "torch.add": lambda x, y: torch.add(x, y),
-    "torch.add by keyword": lambda x, y: torch.add(input=x, other=y),
-    "x.add": lambda x, y: x.add(y),
-    "x += y": operator.iadd,
-    "relu(y + x)": lambda x, y: F.relu(y + x),
-}
-
-RELUS: list[Callable[[], nn.Module]] = [
-    nn.ReLU,
-    lambda: Call(F.relu),
-    lambda: Call(torch.relu),
-    lambda: Call(lambda x: x.relu()),
-    lambda: Call(lambda x: F.relu(input=x)),
-]
-
-
-class Pieces:
-    """A chain in the making, and the shape of what it writes."""
-
-    def __init__(self, draw: Draw, shape: Shape) -> None:
-        self.draw, self.shape = draw, shape
-        self.modules: list[nn.Module] = []
-
-    def add(self, *modules: nn.Module) -> None:
-        for module in modules:
-            with torch.no_grad():
-                self.shape = tuple(module.eval()(torch.zeros(2, *self.shape)).shape[1:])
-            self.modules.append(module)
-
-    def perhaps(self, module: nn.Module) -> None:
-        if self.draw(st.booleans()):
-            self.add(module)
-
-    def relu(self) -> None:
-        self.perhaps(self.draw(st.sampled_from(RELUS))())
-
-    def norm(self) -> None:
-        kind = nn.BatchNorm2d if len(self.shape) == 3 else nn.BatchNorm1d
-        self.perhaps(kind(self.shape[0], affine=self.draw(st.booleans())))
-
-    def tail(self) -> None:
-        """Batch norm and activation in their usual order, or the other way round."""
-        first, second = (self.relu, self.norm) if self.number(0, 4) == 4 else (self.norm, self.relu)
-        first()
-        second()
-
-    def number(self, low: int, high: int) -> int:
-        return int(self.draw(st.integers(low, high)))
-
-    def chain(self) -> nn.Sequential:
-        return nn.Sequential(*self.modules)
-
-    def conv(self) -> None:
-        """Any geometry that leaves at least one pixel; mostly the same on both axes."""
-        axes: list[tuple[int, int, int]] = []
-        for extent in self.shape[1:]:
-            fits = [
-                (kernel, padding, dilation)
-                for kernel in (3, 1, 2, 5, 7)
-                for padding in (1, 0, 2, 3)
-                for dilation in (1, 2)
-                if dilation * (kernel - 1) < extent + 2 * padding
-            ]
-            again = axes and axes[0] in fits and self.number(0, 2)
-            axes.append(axes[0] if again else self.draw(st.sampled_from(fits)))
-        (kernel, padding, dilation) = zip(*axes, strict=True)
-        stride = (self.number(1, 3), self.number(1, 3))
-        outputs, bias = self.number(1, 9), self.draw(st.booleans())
-        self.add(nn.Conv2d(self.shape[0], outputs, kernel, stride, padding, dilation, bias=bias))
-        self.tail()
-
-    def pool(self) -> None:
-        kernel = self.number(1, min(3, *self.shape[1:]))
-        stride, padding = self.number(1, 3), self.number(0, kernel // 2)
-        ceil, include = self.draw(st.booleans()), self.draw(st.booleans())
-        options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil}
-        averaging = options | {"count_include_pad": include}
-        kinds: list[Callable[[], nn.Module]] = [
-            lambda: nn.MaxPool2d(**options),
-            lambda: nn.AvgPool2d(**averaging),
-            lambda: Call(lambda x: F.max_pool2d(x, **options)),
-            lambda: Call(lambda x: F.avg_pool2d(x, **averaging)),
-            lambda: Call(lambda x: F.max_pool2d(x, kernel, stride)),
-            lambda: nn.AdaptiveAvgPool2d((kernel, 2)),
+    def body(self, most: int, depth: int = 0, least: int = 0) -> None:
+        """Up to ``most`` pieces; blocks that hold others only down to a certain depth."""
+        plain = [self.conv, self.pool, self.tail, self.space, self.idle]
+        blocks = [
+            self.depthwise,
+            self.grouped,
+            self.squeeze,
+            self.gated,
+            self.shuffled,
+            self.split,
+            self.option_a,
+            self.line,
         ]
-        self.add(self.draw(st.sampled_from(kinds))())
+        if not self.zeros:
+            blocks.append(self.channels_last)
+        holders = [self.residual, self.dense, self.inception, self.half_through]
+        kinds = [*plain, *blocks, *(holders * 3 if depth < 2 else [])]
+        for _ in range(self.number(least, most)):
+            kind = self.draw(st.sampled_from(kinds))
+            if kind in holders:
+                kind(depth + 1)
+            else:
+                kind()
 
-    def residual(self, nested: bool = True) -> None:
-        """A path of a few convolutions, perhaps strided, and a shortcut of the same geometry."""
-        stride = self.number(1, 2)
-        outputs = self.number(1, 9) if self.draw(st.booleans()) else self.shape[0]
-        path = Pieces(self.draw, self.shape)
+    def branch(self) -> Network:
+        return Network(self.draw, self.shape, self.zeros)
+
+    # -- holders -------------------------------------------------------------------------------
+
+    def residual(self, depth: int) -> None:
+        """A path of a few convolutions, perhaps strided, and a shortcut."""
+        path = self.branch()
         if self.number(0, 3) == 0:
-            path.tail()  # batch norm and activation before the first convolution
-        for remaining in reversed(range(self.number(1, 3))):
-            kernel, dilation = self.draw(st.sampled_from([3, 1, 5])), self.number(1, 2)
-            path.add(
-                nn.Conv2d(
-                    path.shape[0],
-                    self.number(1, 9) if remaining else outputs,
-                    kernel,
-                    stride,
-                    "same"
-                    if stride == 1 and self.draw(st.booleans())
-                    else dilation * (kernel // 2),
-                    dilation,
-                    bias=self.draw(st.booleans()),
-                )
-            )
+            path.tail()  # norm and activation before the first convolution
+        stride = self.number(1, 2)
+        for _ in range(self.number(0, 1)):
+            path.same(self.number(1, 9), stride)
             stride = 1
             path.tail()
-            if nested and self.number(0, 3) == 0 and remaining:
-                path.residual(nested=False)
-        shortcut = self._shortcut(path.shape)
-        join = self.draw(st.sampled_from(list(JOINS)))
-        self.add(Residual(path.chain(), shortcut, join))
-        self.relu()
+            path.body(1, depth)
+        path.same(self.number(1, 9) if self.coin() else self.channels, stride)
+        path.tail()
+        self.add(Residual(path.chain(), self._shortcut(path), self._join()))
+        self.activation()
 
-    def _shortcut(self, shape: Shape) -> nn.Sequential:
-        way = Pieces(self.draw, self.shape)
-        if shape == self.shape and self.number(0, 3):
-            way.perhaps(nn.Identity())
-            return way.chain()
-        # windows of this stride start where the path's do: sizes ⌈H / stride⌉ on both
-        stride = next(
-            stride
-            for stride in (1, 2, 4, 8, 16)
-            if all(-(-a // stride) == b for a, b in zip(self.shape[1:], shape[1:], strict=True))
-        )
-        if stride > 1 and self.draw(st.booleans()):
-            way.add(nn.AvgPool2d(stride, ceil_mode=True))
-            stride = 1
-        way.add(nn.Conv2d(self.shape[0], shape[0], 1, stride, bias=self.draw(st.booleans())))
-        way.norm()
+    def _shortcut(self, path: Pieces) -> nn.Module:
+        way = self.branch()
+        while way.dims > path.dims:  # the path became a line
+            way.add(Call(lambda x: x.mean(3)))
+        if way.shape[1:] != path.shape[1:]:
+            strided = all(
+                -(-old // 2) == new for old, new in zip(way.shape[1:], path.shape[1:], strict=True)
+            )
+            if strided and self.coin():
+                way.layer(path.channels, kernel_size=1, stride=2)
+                way.norm()
+                return way.chain()
+            way.add(ADAPTIVE_AVG[way.dims](path.shape[1:]))
+        if way.channels != path.channels or self.number(0, 3) == 0:
+            way.pixelwise(path.channels)
+            way.norm()
         return way.chain()
 
-    def body(self) -> None:
-        kinds = [self.conv, self.residual, self.residual, self.pool, self.tail, self.idle]
-        for kind in self.draw(st.lists(st.sampled_from(kinds), max_size=4)):
-            kind()
+    def _join(self) -> str:
+        return str(self.draw(st.sampled_from(list(JOINS))))
 
-    def idle(self) -> None:
-        self.add(self.draw(st.sampled_from([nn.Dropout2d(), nn.Identity(), nn.Dropout(0.3)])))
-
-    def flatten(self) -> None:
-        ways = [nn.Flatten(), Call(lambda x: torch.flatten(x, 1)), Call(lambda x: x.flatten(1))]
-        self.add(self.draw(st.sampled_from(ways)))
-
-    def head(self, classes: int) -> None:
-        ways = [self._mean_first, self._perceptron, self._grid, self._convolutional]
-        self.draw(st.sampled_from(ways))(classes)
-        if self.number(0, 9) == 9:
-            self.norm()
-
-    def _mean_first(self, classes: int) -> None:
-        self.add(
-            self.draw(
-                st.sampled_from(
-                    [nn.AdaptiveAvgPool2d(1), Call(lambda x: F.adaptive_avg_pool2d(x, (1, 1)))]
-                )
-            )
-        )
-        self._perceptron(classes)
-
-    def _grid(self, classes: int) -> None:
-        self.add(nn.AdaptiveAvgPool2d((self.number(1, 3), self.number(1, 3))))
-        self._perceptron(classes)
-
-    def _perceptron(self, classes: int) -> None:
-        self.flatten()
-        self.tail()
-        if self.number(0, 5) == 5:
-            self._linear_residual()
-        for _ in range(self.number(0, 2)):
-            self.add(nn.Linear(self.shape[0], self.number(1, 12), bias=self.draw(st.booleans())))
-            self.tail()
-            self.perhaps(nn.Dropout())
-            if self.number(0, 3) == 3:
-                self._linear_residual()
-        self.add(nn.Linear(self.shape[0], classes, bias=self.draw(st.booleans())))
-
-    def _linear_residual(self) -> None:
-        path = Pieces(self.draw, self.shape)
-        if self.draw(st.booleans()):
-            path.add(nn.Linear(path.shape[0], self.number(1, 9)))
+    def dense(self, depth: int) -> None:
+        """Every layer reads the channels of all before it."""
+        for _ in range(self.number(1, 2)):
+            path = self.branch()
             path.tail()
-        path.add(nn.Linear(path.shape[0], self.shape[0]))
-        self.add(Residual(path.chain(), nn.Sequential(), self.draw(st.sampled_from(list(JOINS)))))
+            path.same(self.number(1, 4))
+            path.body(1, 9)
+            if path.shape[1:] == self.shape[1:]:
+                branches = [nn.Identity(), path.chain()]
+                self.add(blocks.Concat(branches if self.coin() else branches[::-1]))
 
-    def _convolutional(self, classes: int) -> None:
-        self.add(nn.Conv2d(self.shape[0], classes, 1), nn.AdaptiveAvgPool2d(1))
-        self.flatten()
+    def inception(self, depth: int) -> None:
+        branches: list[nn.Module] = []
+        for _ in range(self.number(1, 3)):
+            path = self.branch()
+            kind = self.number(0, 2)
+            if kind == 0:
+                path.pixelwise(self.number(1, 5))
+                path.tail()
+            if kind == 1:
+                path.add(MAX_POOL_SAME[path.dims]())
+            path.same(self.number(1, 5))
+            path.body(1, depth)
+            if path.shape[1:] != self.shape[1:] and path.dims == self.dims:
+                path.add(ADAPTIVE_AVG[self.dims](self.shape[1:]))
+            if path.dims == self.dims:
+                branches.append(path.chain())
+        if branches:
+            self.add(blocks.Concat(branches))
+
+    def half_through(self, depth: int) -> None:
+        self._divisible(2)
+        path = self.branch()
+        half = path.channels // 2
+        path.shape = (half, *path.shape[1:])
+        path.pixelwise(self.number(1, 6))
+        path.tail()
+        path.body(1, depth)
+        if path.dims < self.dims:
+            return
+        if path.shape[1:] != self.shape[1:]:
+            path.add(ADAPTIVE_AVG[self.dims](self.shape[1:]))
+        path.pixelwise(half)
+        path.tail()
+        self.add(blocks.HalfThrough(path.chain()))
+
+    # -- blocks --------------------------------------------------------------------------------
+
+    def _divisible(self, number: int, most: int = 4) -> None:
+        if self.channels % number:
+            self.pixelwise(number * self.number(1, most))
+
+    def depthwise(self) -> None:
+        """MobileNet's: expansion, a filter per channel (or several), projection."""
+        if self.coin():
+            self.pixelwise(self.number(1, 8))
+            self.tail()
+        multiplier, kernel = (
+            self.draw(st.sampled_from([1, 1, 2])),
+            self.draw(st.sampled_from([3, 1, 5])),
+        )
+        self.layer(
+            self.channels * multiplier,
+            kernel_size=kernel,
+            stride=self.number(1, 2),
+            padding=kernel // 2,
+            groups=self.channels,
+        )
+        self.tail()
+        if self.coin():
+            self.pixelwise(self.number(1, 8))
+
+    def grouped(self) -> None:
+        """Few large groups (ShuffleNet) or many small ones (ResNeXt)."""
+        groups = self.number(2, 4)
+        self._divisible(groups)
+        self.layer(
+            groups * self.number(1, 3),
+            kernel_size=self.draw(st.sampled_from([1, 3])),
+            padding=1,
+            groups=groups,
+        )
+        self.tail()
+
+    def squeeze(self) -> None:
+        inner, flat = self.number(1, 4), self.coin()
+        gate = Network(self.draw, (self.channels, *([] if flat else [1] * self.dims)), self.zeros)
+        soft: list[Make] = [nn.Sigmoid, nn.Hardsigmoid]
+        hard: list[Make] = [nn.ReLU, nn.SiLU]
+        for outputs, kinds in ((inner, hard if self.zeros else hard + soft), (self.channels, soft)):
+            if flat:
+                gate.linear(outputs)
+            else:
+                gate.pixelwise(outputs)
+            gate.add(self.one_of(kinds))
+        self.add(blocks.Squeeze(gate.chain(), flat))
+
+    def gated(self) -> None:
+        self._divisible(2)
+        self.add(blocks.Gated())
+
+    def shuffled(self) -> None:
+        """ShuffleNetV1's: grouped, shuffled, depthwise."""
+        groups = self.number(2, 3)
+        self._divisible(groups)
+        self.pixelwise(groups * self.number(1, 4), groups)
+        self.tail()
+        spelled = self.coin()
+        self.add(
+            nn.ChannelShuffle(groups)
+            if spelled and self.dims == 2
+            else Call(lambda x: blocks.shuffle(x, groups))
+        )
+        if self.coin():
+            self.layer(self.channels, kernel_size=3, padding=1, groups=self.channels)
+        if self.coin():
+            self.pixelwise(groups * self.number(1, 3), groups)
+
+    def split(self) -> None:
+        """Parts of unequal width; the last goes on as it is."""
+        if self.channels < 3:
+            self.pixelwise(self.number(3, 9))
+        first = self.number(1, self.channels - 2)
+        widths = [first, 1, self.channels - first - 1]
+        paths = [
+            CONV[self.dims](widths[0], self.number(1, 4), 1),
+            CONV[self.dims](widths[1], self.number(1, 4), 1),
+            nn.Identity(),
+        ]
+        self.add(blocks.Split(widths, paths))
+
+    def option_a(self) -> None:
+        stride, before, after = self.number(1, 2), self.number(0, 2), self.number(0, 3)
+        path = self.branch()
+        path.same(self.channels + before + after, stride)
+        path.norm()
+        self.add(Residual(path.chain(), blocks.ZeroShortcut(stride, before, after), self._join()))
+        self.activation()
+
+    def channels_last(self) -> None:
+        self.add(blocks.ChannelsLast(self.channels, self.number(1, 9), self.coin()))
+
+    def line(self) -> None:
+        """A map with two axes becomes one with one."""
+        if self.dims == 2:
+            ways = [lambda x: x.flatten(2), lambda x: x.mean(3), lambda x: x.amax(2)]
+            self.add(Call(self.draw(st.sampled_from(ways))))
+
+
+MAX_POOL_SAME: dict[int, Make] = {
+    1: lambda: nn.MaxPool1d(3, 1, 1),
+    2: lambda: nn.MaxPool2d(3, 1, 1),
+}
 
 
 @st.composite
-def classifiers(draw: Draw) -> Classifier:
-    """Any network that the table of operators can say."""
-    sizes = [(8, 8), (5, 7), (1, 1), (12, 9), (3, 14)]
+def classifiers(draw: Draw, most: int = 4, least: int = 0, zeros: bool = False) -> Classifier:
+    """Any network that the table of operators can say.
+
+    Args:
+        most, least: pieces before the head.
+        zeros: see :class:`tests.envs.pieces.Pieces`.
+    """
+    sizes = [(8, 8), (5, 7), (1, 1), (12, 9), (3, 14), (16,), (7,)]
     shape: Shape = (draw(st.sampled_from([1, 3])), *draw(st.sampled_from(sizes)))
     classes, seed = draw(st.integers(2, 4)), draw(st.integers(0, 99))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pieces = Pieces(draw, shape)
-        pieces.body()
+        pieces = Network(draw, shape, zeros)
+        pieces.body(most, least=least)
         pieces.head(classes)
         module = pieces.chain().eval()
-        _stir(module)
+        stir(module)
     return Classifier(module, shape, classes)
 
 
-def _stir(module: nn.Module) -> None:
-    """Batch norms as training leaves them: fresh ones are nearly the identity and hide mistakes."""
+def stir(module: nn.Module) -> None:
+    """Norms as training leaves them: fresh ones are nearly the identity and hide mistakes."""
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             assert part.running_mean is not None
             assert part.running_var is not None
             part.running_mean.normal_()
             part.running_var.uniform_(0.5, 2)
-            if part.affine:
-                nn.init.normal_(part.weight)
-                nn.init.normal_(part.bias)
+        if isinstance(part, NORMS):
+            for parameter in (part.weight, part.bias):
+                if parameter is not None:
+                    nn.init.normal_(parameter)
+        if isinstance(part, nn.PReLU):
+            nn.init.uniform_(part.weight)
 
+
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.GroupNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.LayerNorm,
+)
 
 #: both presets, and pools of one's own with every choice of scaled fields
 all_moves: st.SearchStrategy[Moves] = st.one_of(

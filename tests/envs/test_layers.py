@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from edge.errors import BadInput
 from envs.layers import Anatomy, anatomy
 from envs.netspec import INPUT
 from envs.toy import toy_spec
@@ -15,6 +13,10 @@ from envs.trace import trace
 
 def of(module: nn.Module, *shape: int) -> Anatomy:
     return anatomy(trace(module, shape))
+
+
+def groups_of(found: Anatomy, name: str) -> set[int]:
+    return {group for group, _ in found.channels.layout[name].groups}
 
 
 def test_the_toy() -> None:
@@ -31,13 +33,22 @@ def test_the_toy() -> None:
         "down": (("relu_3",), True, False),
         "head": ((), False, True),
     }
-    groups = [layer.group for layer in found.layers]
+    groups = [layer.groups for layer in found.layers]
     assert groups[0] == groups[2]  # stem and outer meet in the add
     assert len(set(groups)) == 4
-    assert [found.width[group] for group in groups] == [10, 20, 10, 10, 2]
+    assert [[found.channels.units(group) for group in written] for written in groups] == [
+        [10],
+        [20],
+        [10],
+        [10],
+        [2],
+    ]
     # the mean and the flatten carry the channels of `down` on
-    assert found.group["flatten"] == found.group["pool"] == found.group["down"]
-    assert found.fixed == {found.group[INPUT], found.group["head"]}
+    layout = found.channels.layout
+    assert layout["flatten"] is layout["pool"] is layout["down"]
+    assert found.fixed == groups_of(found, INPUT) | groups_of(found, "head")
+    # weight layers from the image on, along the longer path of the block
+    assert [found.depth[name] for name in (INPUT, "relu", "add", "head")] == [0, 1, 3, 5]
 
 
 def test_a_batch_norm_with_a_second_reader_before_it_belongs_to_nobody() -> None:
@@ -64,8 +75,8 @@ def test_an_add_with_the_image_keeps_the_width_of_the_image() -> None:
             return self.head(self.flat(x + self.conv(x)))  # type: ignore[no-any-return]
 
     found = of(Net(), 3, 2, 2)
-    assert found.group["conv"] == found.group[INPUT]
-    assert found.group["conv"] in found.fixed
+    assert groups_of(found, "conv") == groups_of(found, INPUT)
+    assert groups_of(found, "conv") <= found.fixed
     assert not found.layers[0].sets_width
 
 
@@ -89,37 +100,19 @@ def test_a_classifier_may_be_a_convolution() -> None:
     assert [layer.classifier for layer in of(net, 1, 8, 8).layers] == [False, True]
 
 
-def test_flattened_maps_share_their_channels_with_a_linear_layer_that_meets_them() -> None:
-    class Net(nn.Module):
+def test_the_writer_of_several_groups_sets_what_is_still_open() -> None:
+    class Meeting(nn.Module):
+        """a's 2 channels and b's 5, one after the other, meet the 7 of c."""
+
         def __init__(self) -> None:
             super().__init__()
-            self.conv, self.mix, self.head = nn.Conv2d(1, 5, 3), nn.Linear(20, 20), nn.Linear(20, 2)
+            self.a, self.b, self.c = (nn.Conv2d(1, outputs, 1) for outputs in (2, 5, 7))
+            self.flat, self.head = nn.Flatten(), nn.Linear(7, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            x = torch.flatten(self.conv(x), 1)
-            return self.head(x + self.mix(x))  # type: ignore[no-any-return]
+            y = torch.cat([self.a(x), self.b(x)], 1) + self.c(x)
+            return self.head(self.flat(y))  # type: ignore[no-any-return]
 
-    found = of(Net(), 1, 4, 4)
-    # 5 channels of 2×2 pixels each, so `mix` writes 4 features for every channel
-    assert found.group["mix"] == found.group["conv"]
-    assert found.width[found.group["conv"]] == 5
-    assert found.pixels("mix", (20,)) == 4
-    assert found.pixels("conv", (5, 2, 2)) == found.pixels("head", (2,)) == 1
-
-
-def test_flattened_maps_of_other_channels_cannot_meet() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fine, self.coarse = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 16, 4)
-            self.head = nn.Linear(16, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            # 4 channels of 2×2 and 16 of 1×1: as many numbers, but other channels
-            y = torch.flatten(self.fine(x), 1) + torch.flatten(self.coarse(x), 1)
-            return self.head(y)  # type: ignore[no-any-return]
-
-    with pytest.raises(
-        BadInput, match="channels cannot be matched at 'coarse': got maps of 16 and"
-    ):
-        of(Net(), 1, 4, 4)
+    a, b, c, head = of(Meeting(), 1, 1, 1).layers
+    assert c.groups == (*a.groups, *b.groups)
+    assert [layer.sets_width for layer in (a, b, c, head)] == [True, True, False, False]

@@ -121,7 +121,7 @@ def test_the_masks_of_the_toy() -> None:
 
 def test_a_coefficient_that_would_do_nothing_is_not_legal() -> None:
     def layer(kind: str, sets_width: bool) -> Layer:
-        return Layer(0, "x", kind, 1, 1, 0, 8, (), 0, sets_width, classifier=False)
+        return Layer(0, "x", kind, 1, 1, 0, 8, (), (0,), sets_width, classifier=False)
 
     # a linear layer has nothing but its outputs, and here they belong to another layer's group
     assert PAPER.mask(layer("linear", sets_width=False)).tolist() == [1, 0, 0, 0, 0, 1]
@@ -129,6 +129,7 @@ def test_a_coefficient_that_would_do_nothing_is_not_legal() -> None:
     kernels = Moves((0.0, 0.5, 1.0), "k")
     assert kernels.mask(layer("linear", sets_width=True)).tolist() == [1, 0, 1]
     assert kernels.mask(layer("conv2d", sets_width=False)).tolist() == [1, 1, 1]
+    assert kernels.mask(layer("conv1d", sets_width=False)).tolist() == [1, 1, 1]
 
 
 def test_a_pool_without_0_removes_nothing() -> None:

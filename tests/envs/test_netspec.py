@@ -58,14 +58,14 @@ def test_what_is_written_comes_back() -> None:
         "null",
         "3",
         "{}",
-        '{"format": 1}',
-        '{"format": 1, "input_shape": [1, 8, 8], "nodes": {}}',
-        '{"format": 1, "input_shape": [1, 8, 8], "nodes": []}',
-        '{"format": 1, "input_shape": [1, 8, 8], "nodes": [3]}',
-        '{"format": 1, "input_shape": [1, 8, 8], "nodes": [null]}',
-        '{"format": 1, "input_shape": [1, 8, 8], "nodes": [{}]}',
-        '{"format": 1, "format": 1, "input_shape": [1, 8, 8], "nodes": []}',
-        '{"format": 1, "input_shape": [1, 8, 8], "nodes": [], "more": 1}',
+        '{"format": 2}',
+        '{"format": 2, "input_shape": [1, 8, 8], "nodes": {}}',
+        '{"format": 2, "input_shape": [1, 8, 8], "nodes": []}',
+        '{"format": 2, "input_shape": [1, 8, 8], "nodes": [3]}',
+        '{"format": 2, "input_shape": [1, 8, 8], "nodes": [null]}',
+        '{"format": 2, "input_shape": [1, 8, 8], "nodes": [{}]}',
+        '{"format": 2, "format": 2, "input_shape": [1, 8, 8], "nodes": []}',
+        '{"format": 2, "input_shape": [1, 8, 8], "nodes": [], "more": 1}',
         '{"format": NaN, "input_shape": [1, 8, 8], "nodes": []}',
         "[" * 100_000,
         "9" * 10_000,
@@ -78,9 +78,9 @@ def test_a_text_that_is_no_description(text: str) -> None:
 
 
 def test_another_format() -> None:
-    message = "another format: got 2; expected 1. Read it with the version .* that wrote it"
+    message = "another format: got 1; expected 2. Read it with the version .* that wrote it"
     with pytest.raises(BadInput, match=message):
-        NetSpec.from_json(json.dumps(document() | {"format": 2}))
+        NetSpec.from_json(json.dumps(document() | {"format": 1}))
 
 
 def _set(name: str, key: str, value: object) -> Callable[[Document], None]:
@@ -141,13 +141,17 @@ def _around(data: Document) -> None:
         (_attr("stem", "out", 10.0), "'out' of node 'stem': got 10.0; expected a whole number"),
         (_attr("stem", "out", "10"), "'out' of node 'stem': got 10; expected a whole number"),
         (_attr("stem", "bias", 0), "'bias' of node 'stem': got 0; expected true or false"),
-        (_attr("stem", "kernel", 3), "'kernel' of node 'stem': got 3; expected two whole numbers"),
-        (_attr("stem", "kernel", [3]), r"'kernel' of node 'stem': got \[3\]; expected two"),
+        (
+            _attr("stem", "kernel", 3),
+            "'kernel' of node 'stem': got 3; expected a list of 2, each a",
+        ),
+        (_attr("stem", "kernel", [3]), r"'kernel' of node 'stem': got \[3\]; expected a list of 2"),
         (_attr("stem", "kernel", [3, [3]]), "'kernel' of node 'stem'"),
         (_attr("stem", "kernel", {"3": 3}), "'kernel' of node 'stem'"),
         (_attr("norm", "eps", "1"), "'eps' of node 'norm': got 1; expected a number from 0 to 1"),
         (_attr("norm", "momentum", None), "'momentum' of node 'norm'"),
-        (_attr("norm", "dims", 1), "'dims' of node 'norm': got 1; expected 0 or 2"),
+        (_attr("norm", "dims", 3), "'dims' of node 'norm': got 3; expected one of 0, 1, 2"),
+        (_attr("norm", "dims", True), "'dims' of node 'norm': got True"),
         # sizes
         (_attr("stem", "out", 0), "'out' of node 'stem': got 0; expected a whole number from 1"),
         (_attr("stem", "out", -4), "'out' of node 'stem': got -4"),
@@ -155,22 +159,29 @@ def _around(data: Document) -> None:
         (_attr("stem", "stride", [0, 1]), "'stride' of node 'stem'"),
         (_attr("stem", "padding", [-1, 0]), "'padding' of node 'stem'"),
         (_attr("stem", "dilation", [10**9, 1]), "'dilation' of node 'stem'"),
-        (_attr("stem", "groups", 2), "'groups' of node 'stem': got 2; expected 1"),
+        (_attr("stem", "groups", 0), "'groups' of node 'stem': got 0; expected a whole number"),
         (_attr("pool", "size", [10**9, 1]), "'size' of node 'pool'"),
         (_attr("pool", "size", [10**6, 10**6]), "'pool' claims a wrong shape"),
-        (_image(1, 8), r"image has an impossible shape: got \(1, 8\)"),
-        (_image(0, 8, 8), "image has an impossible shape"),
-        (_image(1, -8, 8), "image has an impossible shape"),
-        (_image(1, 8, 10**9), "image has an impossible shape"),
+        (_image(1), r"input has an impossible shape: got \(1,\)"),
+        (_image(1, 8, 8, 8), "input has an impossible shape"),
+        (_image(0, 8, 8), "input has an impossible shape"),
+        (_image(1, -8, 8), "input has an impossible shape"),
+        (_image(1, 8, 10**9), "input has an impossible shape"),
         (_image(1, 8, 8.0), r"input_shape\[2\]: got 8.0"),
         # shapes that do not follow
+        (_image(1, 8), "'stem' does not fit: got convolution wants a map with two axes"),
+        (_attr("stem", "groups", 2), "'stem' does not fit: got 2 groups do not divide 1 and 10"),
+        (_attr("norm", "dims", 1), "'norm' does not fit: got batch norm wants a map with one axis"),
         (_image(3, 8, 8), "'stem' does not fit: got convolution of 1 channels is given 3"),
         (
             _set("stem", "shape", [10, 8, 9]),
             r"'stem' claims a wrong shape: .*expected \(10, 8, 8\)",
         ),
         (_set("stem", "shape", []), "'stem' claims a wrong shape"),
-        (_attr("stem", "kernel", [99, 3]), "'stem' does not fit: got .* would give a map of"),
+        (
+            _attr("stem", "kernel", [99, 3]),
+            "'stem' does not fit: got the result would have the shape",
+        ),
         (_attr("inner", "in", 9), "'inner' does not fit"),
         (_attr("norm", "features", 9), "'norm' does not fit"),
         (_attr("head", "in", 11), "'head' does not fit"),
@@ -215,13 +226,13 @@ def test_a_description_that_was_tampered_with(
 def test_a_name_cannot_slip_code_into_the_module(name: str) -> None:
     """torch.fx writes the names of layers into Python source and runs it."""
     with pytest.raises(BadInput, match="name of a layer cannot be used"):
-        Node(name, "linear", (INPUT,), {"in": 1, "out": 1, "bias": False}, (1,))
+        Node(name, "linear", (INPUT,), {"in": 1, "out": 1, "bias": False, "dims": 0}, (1,))
 
 
 def test_a_tensor_that_would_fill_the_memory_is_refused() -> None:
     """Every number is in reason, and their product is not."""
     pool = Node("p", "adaptive_avg_pool2d", (INPUT,), {"size": [10**6, 10**6]}, (1, 10**6, 10**6))
-    flat = Node("f", "flatten", ("p",), {}, (10**12,))
+    flat = Node("f", "flatten", ("p",), {"last": False}, (10**12,))
     with pytest.raises(BadInput, match=f"node 'p' is too large: .*expected {MOST_NUMBERS} numbers"):
         check_spec(NetSpec((1, 1, 1), (pool, flat)))
 

@@ -1,4 +1,8 @@
-"""Every combination of legal actions on every network gives a student that runs."""
+"""What a student looks like: sizes, widths and repairs, worked out by hand.
+
+Joins are in ``test_joins.py``, channels that stay or go together in ``test_channels.py``, and the
+property that every student of every network runs in ``test_students.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,110 +10,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edge.errors import BadInput
-from envs.cost import Cost, cost
-from envs.layers import anatomy
 from envs.moves import PRESETS, Moves
-from envs.netspec import NetSpec
 from envs.resolve import Student, compress
-from envs.surgery import Inheritance, build, load
+from envs.surgery import build
 from envs.toy import toy_spec
-from envs.trace import agrees, trace
-from tests.envs.networks import (
-    Classifier,
-    Residual,
-    all_moves,
-    classifiers,
-    extremes,
-    legal_actions,
-)
-
-
-def measured(module: nn.Module, images: Tensor) -> tuple[Cost, Tensor]:
-    """Cost of a module as it stands and runs, and its logits."""
-    macs = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal macs
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
-        # every number of the output is a product of one filter with as many inputs
-        macs += output[0].numel() * layer.weight[0].numel()
-
-    layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    with torch.no_grad():
-        logits = module.eval()(images)
-    for hook in hooks:
-        hook.remove()
-    return Cost(
-        sum(parameter.numel() for parameter in module.parameters()),
-        sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values()),
-        macs,
-    ), logits
-
-
-def prove(teacher: Classifier, inheritance: Inheritance, student: Student) -> nn.Module:
-    """Build a student, run it, and hold what it costs against what its description says."""
-    module = inheritance.student(student, seed=0)
-    found, logits = measured(module, teacher.images())
-    assert logits.shape == (3, teacher.classes)
-    assert torch.isfinite(logits).all()
-    assert cost(student.spec) == found
-    text = student.spec.to_json()
-    assert NetSpec.from_json(text).to_json() == text
-    return module
-
-
-@given(classifiers(), all_moves, st.data())
-@settings(max_examples=60)
-def test_any_network_with_any_legal_actions(
-    teacher: Classifier, moves: Moves, data: st.DataObject
-) -> None:
-    spec = trace(teacher.module, teacher.input_shape)
-    inheritance = Inheritance.of(spec, teacher.module.state_dict())
-    student = compress(spec, moves, data.draw(legal_actions(spec, moves), "actions"))
-    module = prove(teacher, inheritance, student)
-
-    # the student is a network like any other, so it can be a teacher in its turn
-    again = Inheritance.of(student.spec, module.state_dict())
-    prove(
-        teacher,
-        again,
-        compress(student.spec, moves, data.draw(legal_actions(student.spec, moves), "again")),
-    )
-
-
-@given(classifiers(), all_moves)
-@settings(max_examples=25)
-def test_the_extremes(teacher: Classifier, moves: Moves) -> None:
-    """All as small as it gets; the first or the last layer alone; every other layer."""
-    spec = trace(teacher.module, teacher.input_shape)
-    inheritance = Inheritance.of(spec, teacher.module.state_dict())
-    for actions in extremes(spec, moves):
-        prove(teacher, inheritance, compress(spec, moves, actions))
-
-
-@given(classifiers(), all_moves)
-@settings(max_examples=40)
-def test_keeping_everything_gives_the_teacher_back(teacher: Classifier, moves: Moves) -> None:
-    spec = trace(teacher.module, teacher.input_shape)
-    found, _ = measured(teacher.module, teacher.images())
-    assert cost(spec) == found
-    weights = teacher.module.state_dict()
-    assert agrees(teacher.module, load(spec, weights).eval(), teacher.images())
-
-    keep = [moves.keep] * len(anatomy(spec).layers)
-    student = compress(spec, moves, keep)
-    assert cost(student.spec) == cost(spec)
-    module = Inheritance.of(spec, weights).student(student, seed=0).eval()
-    assert agrees(teacher.module, module, teacher.images())
-
-
-# Repairs, one by one
+from envs.trace import trace
+from tests.envs.blocks import Call, Residual
 
 
 class Stage(nn.Module):
@@ -299,3 +208,62 @@ def test_an_add_goes_where_nothing_is_left_to_add(
     student = compress(trace(make(), (1, 2, 2)), TWO, actions)
     assert [node.op for node in student.spec.nodes].count("add") == adds
     assert build(student.spec)(torch.zeros(2, 1, 2, 2)).shape == (2, 2)
+
+
+# -- operators that mean pixels or channels by their place ----------------------------------------
+
+
+def test_maps_are_brought_to_the_size_that_a_cut_means() -> None:
+    # the first 3 columns of 4; at stride 1 there are 8, of which the first 3 would be others
+    cut = Call(lambda x: x[..., :3])
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, 2, padding=1), cut, nn.Flatten(), nn.Linear(24, 2))
+    student = compress(trace(net, (1, 8, 8)), PRESETS["paper"], [3, 5])
+    assert [shape for _, op, shape in nodes(student) if op == "resize"] == [(1, 4, 4)]
+    # every other pixel is every other pixel at any size
+    every = Call(lambda x: x[..., ::2, ::2])
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, 2, padding=1), every, nn.Flatten(), nn.Linear(8, 2))
+    student = compress(trace(net, (1, 8, 8)), PRESETS["paper"], [3, 5])
+    assert "resize" not in [op for _, op, _ in nodes(student)[:-3]]
+    assert [shape for _, op, shape in nodes(student) if op == "slice_space"][-1] == (1, 4, 4)
+
+
+def test_a_group_norm_keeps_as_many_groups_as_divide_the_channels() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 1),
+        nn.GroupNorm(4, 8),
+        nn.Conv2d(8, 6, 1),
+        nn.InstanceNorm2d(6, affine=True),
+        nn.Flatten(),
+        nn.Linear(6 * 4, 2),
+    )
+    spec = trace(net, (1, 2, 2))
+    # 8 · .75 = 6 channels in 3 groups (4 do not divide 6); ⌊6 · .75 + ½⌋ = 5, each for itself
+    student = compress(spec, Moves((0.75, 1.0), "o"), [0, 0, 1])
+    assert [
+        (node.attrs["features"], node.attrs["groups"])
+        for node in student.spec.nodes
+        if node.op == "group_norm"
+    ] == [(6, 3), (5, 5)]
+
+
+def test_a_network_over_sequences() -> None:
+    net = nn.Sequential(
+        nn.Conv1d(2, 4, 3, stride=2, padding=1),
+        nn.BatchNorm1d(4),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    )
+    student = compress(trace(net, (2, 16)), Moves((0.5, 1.0), "do"), [0, 1])
+    # stride ⌊2 · .5 + ½⌋ = 1 and 4 · .5 = 2 channels; before the flatten the 8 pixels that are
+    # left come back to the teacher's 4, so that the columns keep their meaning
+    assert [(op, shape) for _, op, shape in nodes(student)] == [
+        ("conv1d", (2, 16)),
+        ("batch_norm", (2, 16)),
+        ("relu", (2, 16)),
+        ("max_pool1d", (2, 8)),
+        ("resize", (2, 4)),
+        ("flatten", (8,)),
+        ("linear", (3,)),
+    ]

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edge.errors import BadInput
+from envs.criteria import CRITERIA
+from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec, Node
 from envs.resolve import Student, compress
-from envs.surgery import Inheritance, build, l1_norm, load
+from envs.surgery import Inheritance, build, load
 from envs.trace import agrees, trace
 from tests.envs.networks import Classifier, all_moves, classifiers, legal_actions
 
@@ -97,9 +99,50 @@ def test_all_who_write_or_read_a_group_keep_the_same_channels(block: Block) -> N
     assert torch.equal(state["head.bias"], block.head.bias.detach())
 
 
-def test_the_l1_norm_is_the_sum_of_magnitudes() -> None:
-    weight = torch.tensor([[[1.0, -2.0]], [[0.0, 0.5]]])
-    assert l1_norm(weight).tolist() == [3, 0.5]
+@pytest.mark.parametrize("criterion", CRITERIA)
+class TestCriteria:
+    """What every order of importance has in common."""
+
+    def scores(self, criterion: str, block: Block, layer: int) -> Tensor:
+        spec = trace(block, (1, 2, 2))
+        return CRITERIA[criterion](spec, anatomy(spec).layers[layer], block.state_dict())
+
+    def test_every_output_has_a_score(self, criterion: str, block: Block) -> None:
+        for layer, outputs in enumerate((4, 2, 4, 3)):
+            scores = self.scores(criterion, block, layer)
+            assert scores.shape == (outputs,)
+            assert (scores >= 0).all()
+            assert torch.equal(scores, self.scores(criterion, block, layer))
+
+    def test_a_student_keeps_the_channels_that_it_ranks_first(
+        self, criterion: str, block: Block
+    ) -> None:
+        spec = trace(block, (1, 2, 2))
+        inheritance = Inheritance.of(spec, block.state_dict(), criterion)
+        student = compress(spec, HALF, [HALVE, KEEP, KEEP, KEEP])
+        group = anatomy(spec).layers[0].groups[0]
+        best = inheritance.order[group][:2] - inheritance.order[group].min()
+        state = inheritance.student(student, seed=0).state_dict()
+        assert torch.equal(state["stem.weight"], block.stem.weight[sorted(best.tolist())])
+
+
+def test_criteria_by_hand(block: Block) -> None:
+    spec = trace(block, (1, 2, 2))
+    stem, weights = anatomy(spec).layers[0], block.state_dict()
+    # nine weights of ±1, 2, 3, 10 each: sums 9·w, lengths √9·w; batch norm's scales 20 … 23
+    assert CRITERIA["l1"](spec, stem, weights).tolist() == [9, 18, 27, 90]
+    assert CRITERIA["l2"](spec, stem, weights).tolist() == [3, 6, 9, 30]
+    assert CRITERIA["bn_scale"](spec, stem, weights).tolist() == [20, 21, 22, 23]
+    # no batch norm behind `outer`: the L1 norm
+    outer = anatomy(spec).layers[2]
+    assert torch.equal(
+        CRITERIA["bn_scale"](spec, outer, weights), CRITERIA["l1"](spec, outer, weights)
+    )
+
+
+def test_an_unknown_criterion_is_refused(block: Block) -> None:
+    with pytest.raises(BadInput, match="criterion: got 'l3'; expected one of .*l1"):
+        Inheritance.of(trace(block, (1, 2, 2)), block.state_dict(), "l3")
 
 
 def test_of_a_kernel_the_centre_stays() -> None:
@@ -169,8 +212,8 @@ def test_a_batch_norm_over_flattened_maps_keeps_all_pixels_of_a_channel() -> Non
 def test_a_student_depends_on_the_seed_and_on_nothing_else(
     teacher: Classifier, moves: Moves, data: st.DataObject, seed: int
 ) -> None:
-    spec = trace(teacher.module, teacher.input_shape)
-    inheritance = Inheritance.of(spec, teacher.module.state_dict())
+    spec = teacher.traced.spec
+    inheritance = Inheritance.of(spec, teacher.traced.weights)
     student = compress(spec, moves, data.draw(legal_actions(spec, moves)))
     before = torch.random.get_rng_state()
     first = inheritance.student(student, seed).state_dict()
@@ -213,11 +256,11 @@ def test_weights_that_do_not_fit_are_refused(
 
 def test_weights_are_compared_before_memory_is_taken() -> None:
     """A description of 4 TB of weights beside a file of 4 bytes is refused, not allocated."""
-    million = {"in": 10**6, "out": 10**6, "bias": False}
+    million = {"in": 10**6, "out": 10**6, "bias": False, "dims": 0}
     spec = NetSpec(
         (10**6, 1, 1),
         (
-            Node("f", "flatten", ("<image>",), {}, (10**6,)),
+            Node("f", "flatten", ("<image>",), {"last": False}, (10**6,)),
             Node("l", "linear", ("f",), million, (10**6,)),
         ),
     )

@@ -37,6 +37,12 @@ def layers(student: Student) -> dict[str, tuple[int, int, int, int, int]]:
     return {layer.node: layer.state for layer in anatomy(student.spec).layers}
 
 
+def counted(student: Student) -> tuple[int, int, int]:
+    """Parameters, bytes and multiply-accumulates."""
+    spent = cost(student.spec)
+    return spent.parameters, spent.bytes, spent.macs
+
+
 def test_the_teacher(toy: NetSpec) -> None:
     # l = 1 for a convolution and 2 for a linear layer, which has k = d = 1 and p = 0
     assert anatomy(toy).states().tolist() == [
@@ -53,7 +59,9 @@ def test_the_teacher(toy: NetSpec) -> None:
     macs = 90 * 64 + 1_800 * 64 + 1_800 * 64 + 2_500 * 16 + 20
     assert parameters == 6_272
     assert macs == 276_180
-    assert cost(toy) == Cost(6_272, 4 * 6_272 + 4 * 2 * 10 + 8, 276_180)
+    # at most three maps live at once: where inner is rectified, its maps before and after, and the
+    # block's input for the add: (20 + 20 + 10) · 64 floats
+    assert cost(toy) == Cost(6_272, 4 * 6_272 + 4 * 2 * 10 + 8, 276_180, 4 * 50 * 64)
     assert cost(toy).bytes == TEACHER_BYTES
     assert cost(toy).kb == pytest.approx(24.5859375, abs=1e-9)  # 25,176 / 1,024
 
@@ -74,7 +82,7 @@ def test_the_default_preset(toy: NetSpec) -> None:
     assert parameters == 960
     macs = 36 * 64 + 144 * 64 + 144 * 64 + 600 * 16 + 12
     assert macs == 2_304 + 9_216 + 9_216 + 9_600 + 12 == 30_348
-    assert cost(student.spec) == Cost(960, 4 * 960 + 4 * 2 * 4 + 8, 30_348)
+    assert counted(student) == (960, 4 * 960 + 4 * 2 * 4 + 8, 30_348)
     assert cost(student.spec).bytes == 3_880
 
 
@@ -100,7 +108,7 @@ def test_the_paper_preset(toy: NetSpec) -> None:
     # `down` costs 324 · 64 = 20,736 where stride 2 would have cost 324 · 16 = 5,184
     macs = 6 * 64 + 864 * 64 + 96 * 64 + 324 * 64 + 12
     assert macs == 384 + 55_296 + 6_144 + 20_736 + 12 == 82_572
-    assert cost(student.spec) == Cost(1_344, 4 * 1_344 + 4 * 2 * 6 + 8, 82_572)
+    assert counted(student) == (1_344, 4 * 1_344 + 4 * 2 * 6 + 8, 82_572)
     assert cost(student.spec).bytes == 5_432
 
 
@@ -141,12 +149,12 @@ def test_without_outer_the_inner_channels_are_projected(toy: NetSpec) -> None:
         "head": (2, 1, 1, 0, 2),
     }
     # stem 36, norm 8, inner 4·8·9 + 8 = 296, projection 32, down 4·6·25 + 6 = 606, head 14
-    assert cost(student.spec) == Cost(
+    assert counted(student) == (
         36 + 8 + 296 + 32 + 606 + 14,
         4 * 992 + 4 * 2 * 4 + 8,
         36 * 64 + 288 * 64 + 32 * 64 + 600 * 16 + 12,
     )
-    assert cost(student.spec) == Cost(992, 4_008, 32_396)
+    assert counted(student) == (992, 4_008, 32_396)
 
 
 def test_without_inner_and_outer_the_block_is_the_identity(toy: NetSpec) -> None:
@@ -158,7 +166,7 @@ def test_without_inner_and_outer_the_block_is_the_identity(toy: NetSpec) -> None
         *("adaptive_avg_pool2d", "flatten", "linear"),
     ]
     # stem 36, norm 8, down 606, head 14
-    assert cost(student.spec) == Cost(664, 4 * 664 + 32 + 8, 36 * 64 + 600 * 16 + 12)
+    assert counted(student) == (664, 4 * 664 + 32 + 8, 36 * 64 + 600 * 16 + 12)
 
 
 def test_without_down_the_mean_is_over_larger_maps(toy: NetSpec) -> None:
@@ -167,7 +175,7 @@ def test_without_down_the_mean_is_over_larger_maps(toy: NetSpec) -> None:
     assert student.spec["pool"].shape == (4, 1, 1)
     assert "resize" not in [node.op for node in student.spec.nodes]
     # stem 36, norm 8, inner 148, outer 148, head 4·2 + 2 = 10
-    assert cost(student.spec) == Cost(350, 4 * 350 + 32 + 8, 36 * 64 + 144 * 64 * 2 + 8)
+    assert counted(student) == (350, 4 * 350 + 32 + 8, 36 * 64 + 144 * 64 * 2 + 8)
 
 
 def test_without_the_stem_the_image_takes_its_place(toy: NetSpec) -> None:
@@ -183,16 +191,14 @@ def test_without_the_stem_the_image_takes_its_place(toy: NetSpec) -> None:
     }
     # inner 1·4·9 + 4 = 40, outer 4·10·9 + 10 = 370, projection 10, down 10·6·25 + 6 = 1,506,
     # head 14; no batch norm is left
-    assert cost(student.spec) == Cost(
-        1_940, 4 * 1_940, 36 * 64 + 360 * 64 + 10 * 64 + 1_500 * 16 + 12
-    )
+    assert counted(student) == (1_940, 4 * 1_940, 36 * 64 + 360 * 64 + 10 * 64 + 1_500 * 16 + 12)
 
 
 def test_with_everything_removed_the_head_reads_the_mean_of_the_image(toy: NetSpec) -> None:
     student = squeeze(toy, "default", [0, 0, 0, 0, 1])
     # one channel in, two logits out, two biases
     assert layers(student) == {"head": (2, 1, 1, 0, 2)}
-    assert cost(student.spec) == Cost(4, 16, 2)
+    assert counted(student) == (4, 16, 2)
 
 
 def test_an_episode_by_hand() -> None:
@@ -207,7 +213,8 @@ def test_an_episode_by_hand() -> None:
         rewards.append(reward)
     assert done
     assert seen == [*anatomy(toy_spec()).states().tolist(), [0, 0, 0, 0, 0]]
-    assert info["cost"] == Cost(1_344, 5_432, 82_572)
+    # inner before and after its activation, 16 channels each, and the 6 of the stem, 8×8
+    assert info["cost"] == Cost(1_344, 5_432, 82_572, 4 * 38 * 64)
     # the toy pretends an accuracy: actions 3 + 4 + 2 + 3 + 5 = 17 of 5 · 5, so ½ + ½ · 17/25 = .84;
     # e^(20 · −.165761042 + 15 · −.06) = e^(−3.315220845 − .9) = e^−4.215220845
     assert info["accuracy"] == pytest.approx(0.84, abs=1e-12)

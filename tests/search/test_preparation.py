@@ -19,9 +19,9 @@ from search.spec import JobSpec
 from tests.search import jobs
 
 
-def prepared(spec: JobSpec) -> tuple[Prepared, list[Event]]:
+def prepared(spec: JobSpec, trusted: bool = False) -> tuple[Prepared, list[Event]]:
     told: list[Event] = []
-    steps = prepare(spec, RunFolder(spec.out))
+    steps = prepare(spec, RunFolder(spec.out), trusted)
     while True:
         try:
             told.append(next(steps))
@@ -125,6 +125,45 @@ def test_what_cannot_be_reached_is_refused_before_a_folder_is_made(tmp_path: Pat
     with pytest.raises(BadInput, match="no student can be that small"):
         prepared(jobs.small_job(tmp_path / "run", max_kb=0.01))
     assert not (tmp_path / "run").exists()
+
+
+def test_protected_layers_and_the_criterion_reach_the_search(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run", protect=("conv2", "fc"), criterion="bn_scale")
+    found, _ = prepared(spec)
+    assert [layer.node for layer in found.space.layers] == [
+        "conv1", "conv2", "conv3", "conv4", "fc",
+    ]  # fmt: skip
+    # one action, the last one, which keeps the layer
+    legal = found.space.masks.sum(axis=1)
+    assert legal.tolist() == [8, 1, 8, 8, 1]
+    assert found.space.masks[:, -1].tolist() == [1] * 5
+    for proxy in (True, False):
+        assert found.classroom(proxy).criterion == "bn_scale"
+        assert found.classroom(proxy).moves.protect == ("conv2", "fc")
+
+
+def test_a_pattern_that_protects_nothing_is_refused_before_a_folder_is_made(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BadInput, match="matches no layer: got 'conv9'; expected .*conv1, conv2"):
+        prepared(jobs.small_job(tmp_path / "run", protect=("conv1", "conv9")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_from_a_function_is_for_those_who_trust_it(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run", teacher="tests.search.factories:digits")
+    with pytest.raises(BadInput, match="runs that code"):
+        prepared(spec)
+    found, _ = prepared(spec, trusted=True)
+    assert found.teacher.name == "digits"
+    assert found.parts.teacher_unseen
+
+
+def test_what_is_left_out_of_a_teacher_is_told(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run", teacher="tests.search.factories:digit_probabilities")
+    _, told = prepared(spec, trusted=True)
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert any("softmax" in note for note in notes)
 
 
 def test_a_run_goes_on_under_its_own_terms(tmp_path: Path) -> None:

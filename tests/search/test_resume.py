@@ -19,11 +19,11 @@ from envs.reward import ThresholdReward
 from search.checks import moves_of
 from search.ledger import Ledger, Record
 from search.loop import Evaluation, search
-from search.preparation import describe
 from search.samplers import SAMPLERS, Sampler
 from search.space import Actions, Space
 from search.spec import JobSpec, to_yaml
 from search.watchdog import scratch_folder, users
+from teachers.description import understand
 from teachers.formats import load_teacher
 from tests.search import jobs
 from tests.search.processes import Process, descendants, living, shared_memory, wait_until
@@ -144,7 +144,7 @@ def test_killed_interrupted_and_gone_on_as_if_nothing_had_been(tmp_path: Path) -
 
 def network_of(spec: JobSpec) -> Space:
     teacher = load_teacher(spec.teacher)
-    return Space(describe(teacher), moves_of(spec), ThresholdReward(), spec.max_kb)
+    return Space(understand(teacher).network, moves_of(spec), ThresholdReward(), spec.max_kb)
 
 
 def opened(spec: JobSpec, out: Path) -> Ledger:

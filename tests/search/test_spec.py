@@ -119,6 +119,8 @@ def test_the_yaml_of_a_job_is_that_job(tmp_path: Path) -> None:
             "out": 'a "strange": #path',
             "max_kb": 12.5,
             "pool": (0.0, 0.05, 1.0),
+            "protect": ("layer4.*", "fc"),
+            "criterion": "random",
             "families": ("svm",),
             "resize": True,
             "agent_rate": 1e-7,

@@ -180,6 +180,53 @@ def test_one_message_and_nothing_left(name: str, tmp_path: Path, understudy: Und
     assert seconds < SECONDS
 
 
+@pytest.mark.parametrize(
+    ("arguments", "value", "bound", "remedy"),
+    [
+        (("--criterion", "luck"), "'luck'", "bn_scale, l1, l2, random", "--criterion"),
+        (
+            ("--protect", "conv1,layer4.*"),
+            "'layer4.*'",
+            "conv1, conv2, conv3",
+            "understudy inspect",
+        ),
+    ],
+)
+def test_what_only_the_network_can_refuse(
+    arguments: tuple[str, ...],
+    value: str,
+    bound: str,
+    remedy: str,
+    tmp_path: Path,
+    understudy: Understudy,
+) -> None:
+    """These need torch in memory, and are still said before the data are read and Ray starts."""
+    workshop = Workshop(tmp_path)
+    before = workshop.files()
+    done = understudy(
+        "search", "--teacher", workshop.teacher, "--data", workshop.data, "--out", "out",
+        *arguments,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert f": got {value}; expected " in message
+    assert bound in message
+    assert remedy in message
+    assert workshop.files() == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_function_is_no_teacher_for_callers_who_do_not_trust_it(tmp_path: Path) -> None:
+    from edge.errors import BadInput
+    from search.pipeline import run
+    from search.spec import make_spec
+
+    values = {"teacher": "tests.search.factories:digits", "data": "digits"}
+    with pytest.raises(BadInput, match="runs that code"):
+        list(run(make_spec(values | {"out": str(tmp_path / "o")})))
+    assert not (tmp_path / "o").exists()
+
+
 def test_the_workshop_itself_is_a_job_that_works(tmp_path: Path) -> None:
     """So that every case above is refused for what it spoils, and for nothing else."""
     from search.checks import check_inputs
@@ -202,6 +249,7 @@ def test_the_workshop_itself_is_a_job_that_works(tmp_path: Path) -> None:
         ("preset", "mine"),
         ("reward", "gold"),
         ("loss", "hinge"),
+        ("criterion", "luck"),
         ("precision", "fp8"),
         ("sampling", "some"),
         ("families", ("svm", "oracle")),

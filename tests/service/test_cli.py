@@ -79,6 +79,39 @@ def test_inspect_as_a_table() -> None:
     for layer in ("conv1", "conv2", "conv3", "conv4", "fc"):
         assert layer in table
     assert "440.9 KB" in table
+    assert "kept: gives the logits" in table
+
+
+def test_inspect_shows_what_is_protected() -> None:
+    found = json.loads(
+        inside("inspect", jobs.digits_teacher(), "--protect", "conv1, conv3", "--json")
+    )
+    kept = [layer["name"] for layer in found["layers"] if layer["protected"]]
+    assert kept == ["conv1", "conv3"]
+    for layer in found["layers"]:
+        assert (layer["coefficients"] == [1.0]) is (layer["name"] in ("conv1", "conv3", "fc"))
+
+
+def test_inspect_protects_no_layer_that_is_not_there() -> None:
+    with pytest.raises(BadInput, match="matches no layer: got 'layer4.*'; expected .*conv1, conv2"):
+        inside("inspect", jobs.digits_teacher(), "--protect", "fc,layer4.*")
+
+
+def test_inspect_runs_a_function_of_the_users_own() -> None:
+    found = json.loads(inside("inspect", "tests.search.factories:residual", "--json"))
+    assert [layer["name"] for layer in found["layers"]] == ["conv1", "conv2", "fc"]
+    assert found["architecture"] == "residual"
+
+
+def test_inspect_ends_in_one_error_for_an_operator_that_is_not_supported(
+    understudy: Understudy,
+) -> None:
+    done = understudy("inspect", "tests.search.factories:unsupported", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("Error: ")
+    assert "cumsum" in message
 
 
 def test_inspect_as_json() -> None:
@@ -89,7 +122,8 @@ def test_inspect_as_json() -> None:
     # l = 1 convolution, k = 3, d = 1, p = 1, o = 32
     assert found["layers"][0]["state"] == [1, 3, 1, 1, 32]
     assert found["layers"][0]["coefficients"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert found["layers"][-1]["coefficients"][-1] == 1.0
+    assert found["layers"][-1]["coefficients"] == [1.0]
+    assert found["scaled"] == "kdpo"
     assert sum(layer["kb"] for layer in found["layers"]) <= found["kb"]
     assert found["unseen"] == "last 900 rows"
 

@@ -30,6 +30,8 @@ CHOSEN: dict[str, Any] = {
     "preset": "paper",
     "pool": (0.0, 0.5, 1.0),
     "scaled": "ko",
+    "protect": ("layer4.*", "fc"),
+    "criterion": "bn_scale",
     "batch": 3,
     "agent_rate": 0.01,
     "agent_units": 9,

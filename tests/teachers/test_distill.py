@@ -16,7 +16,7 @@ from edge.preprocess import Preprocess
 from teachers.distill import Diverged, EpochReport, Lesson, Outcome, Recipe, distil
 from teachers.losses import LOSSES
 from teachers.metrics import METRICS, accuracy
-from teachers.small_cnn import SmallCNN
+from teachers.networks.small_cnn import SmallCNN
 from teachers.source import Dataset
 from teachers.training import predict
 

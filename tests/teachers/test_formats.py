@@ -99,14 +99,14 @@ def test_loading_leaves_the_random_state_alone(saved: Path) -> None:
 
 
 def test_a_missing_file_names_the_accepted_forms(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"not found.*nowhere.*\.safetensors"):
+    with pytest.raises(BadInput, match=r"not found.*nowhere.*\.onnx, \.safetensors"):
         check_teacher(tmp_path / "nowhere.safetensors")
 
 
 @pytest.mark.parametrize("name", ["t.pt", "t.pth", "t.bin", "t.PKL"])
 def test_pickles_are_never_opened(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(BadInput, match=r"never opened.*save_file"):
+    with pytest.raises(BadInput, match=r"never opened.*save_file.*ONNX"):
         check_teacher(tmp_path / name)
 
 
@@ -114,7 +114,7 @@ def test_an_unknown_suffix_names_the_accepted_ones(tmp_path: Path) -> None:
     (tmp_path / "t.h5").write_bytes(b"")
     with pytest.raises(BadInput, match=r"t\.h5.*\.safetensors"):
         check_teacher(tmp_path / "t.h5")
-    assert list(FORMATS) == [".safetensors"]
+    assert list(FORMATS) == [".onnx", ".safetensors"]
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 20_000, -1])

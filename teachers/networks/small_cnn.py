@@ -6,10 +6,12 @@ with, and it trains on scikit-learn's digits within seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from teachers.networks.variants import InputShape, Shapes
 
 WIDTHS = (32, 64, 64, 96)
 
@@ -45,8 +47,6 @@ class SmallCNN(nn.Module):
         return logits
 
 
-def small_cnn(
-    input_shape: tuple[int, int, int], classes: int, shapes: Mapping[str, tuple[int, ...]] | None
-) -> nn.Module:
+def small_cnn(input_shape: InputShape, classes: int, shapes: Shapes | None) -> nn.Module:
     """The network for inputs of ``input_shape`` (C, H, W); it has one variant, whatever stored."""
     return SmallCNN(input_shape[0], classes)

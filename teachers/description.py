@@ -1,0 +1,68 @@
+"""A teacher as a netspec, and rebuilt from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from edge.errors import BadInput
+from envs.netspec import NetSpec
+from envs.surgery import load
+from envs.trace import agrees, describe
+from teachers.manifest import Teacher
+
+#: what a teacher may do to its logits at the end; students learn from the logits themselves
+ENDINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "": lambda logits: logits,
+    "softmax": lambda logits: torch.softmax(logits, 1),
+    "log-softmax": lambda logits: torch.log_softmax(logits, 1),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """A teacher that is understood.
+
+    Attributes:
+        teacher: its module is rebuilt from the description: its state dict has the spec's keys,
+            and it ends in logits.
+        network: its operators.
+        notes: what was left out, in sentences.
+    """
+
+    teacher: Teacher
+    network: NetSpec
+    notes: tuple[str, ...]
+
+
+def understand(teacher: Teacher) -> Described:
+    """Describe a teacher, and prove on a batch that the description gives its logits.
+
+    Raises:
+        BadInput: an operator that is not supported, other classes than the manifest names, or a
+            description that does not compute what the teacher does.
+    """
+    shape = teacher.manifest.preprocess.input_shape
+    traced = describe(teacher.module, shape)
+    network = traced.spec
+    if network.classes != teacher.manifest.classes:
+        raise BadInput(
+            f"teacher {teacher.name} does not fit its manifest",
+            value=f"{network.classes} logits",
+            bound=f"{teacher.manifest.classes}, its classes",
+            remedy="Correct classes and class_names in the teacher's JSON.",
+        )
+    module = load(network, traced.weights).eval()
+    ending = ENDINGS[traced.ending]
+    images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+    if not agrees(teacher.module, lambda x: ending(module(x)), images):
+        raise BadInput(
+            "the teacher's description does not give its logits",
+            value=teacher.name,
+            bound="logits within 1e-4",
+            remedy="Please report this network: it uses an operator in a way we misread.",
+        )
+    return Described(replace(teacher, module=module), network, traced.notes)
