@@ -14,14 +14,12 @@ from envs.netspec import Shape
 from envs.ops.base import (
     FLAG,
     NUMBER,
-    SIZE,
     Attrs,
     Field,
     Op,
     Size,
     Sizes,
     one_of,
-    optional,
     per_axis,
     sizes,
     spatial,
@@ -33,7 +31,7 @@ class Pool(Op):
     """A window that slides over a map.
 
     ``attrs``: kernel, stride (one number per axis), ceil; and of padding, dilation,
-    count_include_pad, divisor, norm what the kind of pooling has.
+    count_include_pad, norm what the kind of pooling has.
     """
 
     def __init__(
@@ -94,14 +92,11 @@ class Pool(Op):
         return {"kernel": kernels} | ({"dilation": spacings} if "dilation" in attrs else {})
 
     def function(self, attrs: Attrs) -> tuple[Callable[..., Tensor], dict[str, Any]]:
-        names = {"kernel": "kernel_size", "ceil": "ceil_mode"}
-        names |= {"norm": "norm_type", "divisor": "divisor_override"}
+        names = {"kernel": "kernel_size", "ceil": "ceil_mode", "norm": "norm_type"}
         options = {
             names.get(name, name): self._plain(value) if isinstance(value, list | tuple) else value
             for name, value in attrs.items()
         }
-        if self.dims == 1:
-            options.pop("divisor_override", None)
         return self._function, options
 
     def _plain(self, sizes: Sequence[Size]) -> Any:
@@ -183,9 +178,7 @@ def _maximum(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
 
 def _windows(dims: int) -> dict[str, Op]:
     padding = {"padding": sizes(dims, 0)}
-    average = padding | {"count_include_pad": FLAG, "divisor": optional(SIZE)}
-    if dims == 1:
-        average["divisor"] = one_of(None)
+    average = padding | {"count_include_pad": FLAG}
     maximum = padding | {"dilation": sizes(dims)}
     functions = (
         (F.max_pool1d, F.avg_pool1d, F.lp_pool1d),

@@ -50,7 +50,6 @@ def avg_pool(
     attrs |= {
         "padding": numbers(padding, dims),
         "count_include_pad": bool(count_include_pad or divisor_override),
-        "divisor": None,
     }
     if divisor_override is None:
         return _pool(dims, net, f"avg_pool{dims}d", attrs, input)

@@ -43,8 +43,8 @@ def window(dims: int, **changes: Any) -> dict[str, Any]:
 LINE, MAP, VECTOR = (4, 9), (4, 7, 5), (4,)
 MAX = {"padding": [1], "dilation": [2]}
 MAX_2 = {"padding": [1, 0], "dilation": [1, 2]}
-AVG = {"padding": [1], "count_include_pad": False, "divisor": None}
-AVG_2 = {"padding": [1, 0], "count_include_pad": True, "divisor": 5}
+AVG = {"padding": [1], "count_include_pad": False}
+AVG_2 = {"padding": [1, 0], "count_include_pad": True}
 NORM = {"features": 4, "eps": 1e-5}
 
 #: operator → attributes and shapes of what it may be given

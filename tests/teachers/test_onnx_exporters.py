@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 from torch import nn
 
-from tests.teachers.onnx_graphs import EXPORTERS, assert_equal_logits, imported
+from teachers.description import understand
+from teachers.formats import load_teacher
+from tests.teachers.onnx_graphs import EXPORTERS, assert_equal_logits, imported, write
+from tests.teachers.onnx_rarer_graphs import RARER, label_and_probabilities
+
+ALL = {**EXPORTERS, **RARER}
+#: exported for a batch of 1, and ONNX Runtime keeps to that
+OF_ONE = ("shuffled", "cntk")
 
 
-@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_graph_of_another_exporter_gives_the_same_logits(name: str) -> None:
-    build, nhwc = EXPORTERS[name]
+    build, nhwc = ALL[name]
     made, shape = build()
-    # the shuffled one was exported for a batch of 1, and ONNX Runtime keeps to that
-    batches = (1,) if name == "shuffled" else (1, 5)
+    batches = (1,) if name in OF_ONE else (1, 5)
     assert_equal_logits(made, shape, nhwc=nhwc, batches=batches)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_is_a_teacher_that_can_be_compressed(name: str, tmp_path: Path) -> None:
+    made, shape = ALL[name][0]()
+    described = understand(load_teacher(write(made, tmp_path, shape)))
+    assert described.network.classes == 4
+
+
+def test_labels_and_probabilities_beside_the_logits_are_left_out(tmp_path: Path) -> None:
+    made, shape = label_and_probabilities()
+    teacher = load_teacher(write(made, tmp_path, shape))
+    session = onnxruntime.InferenceSession(
+        made.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    images = torch.randn(3, *shape)
+    fed = {"x": images.numpy(), "label": np.zeros(3, np.float32)}
+    (logits,) = session.run(["y"], fed)
+    with torch.no_grad():
+        assert np.abs(teacher.module(images).numpy() - logits).max() <= 1e-4
 
 
 def test_layers_are_called_as_their_weights() -> None:
@@ -43,8 +74,6 @@ def test_batch_norm_written_as_mul_and_add_is_folded_into_its_convolution() -> N
 
 
 def test_a_batch_fixed_by_the_exporter_is_open_in_the_module() -> None:
-    import torch
-
     made, shape = EXPORTERS["shuffled"][0]()
     module = imported(made, shape)
     images = torch.randn(3, *shape)

@@ -37,9 +37,7 @@ class Window:
             2 * pad <= kernel for pad, kernel in zip(self.padding, self.kernel, strict=True)
         )
 
-    def spelled(
-        self, lengths: Sequence[int], ceil: bool
-    ) -> tuple[tuple[int, ...], bool] | None:
+    def spelled(self, lengths: Sequence[int], ceil: bool) -> tuple[tuple[int, ...], bool] | None:
         """Padding and ceil_mode with which torch has the same windows, None where it has not.
 
         Only where padding is not counted: an uneven one is then written as the rounding of the
