@@ -194,7 +194,8 @@ class _Survey:
             for block in self.blocks(node)
         ]
         tensors = [*self.distinct.values(), *blocks]
-        self.group = _groups(tensors, int(classes.max()) + 1)
+        alike = _patterns(classes, list(ids.values()))
+        self.group = _groups(tensors, alike)
         self.members = tuple(
             np.flatnonzero(self.group == number) for number in range(int(self.group.max()) + 1)
         )
@@ -250,9 +251,35 @@ class _Survey:
         )
 
 
-def _groups(tensors: Sequence[Ids], classes: int) -> Ids:
-    """Class → group: the coarsest partition in which every tensor holds whole groups."""
-    group = np.zeros(classes, np.int64)
+def _patterns(classes: Ids, tensors: Sequence[Ids]) -> Ids:
+    """Class → a number that is the same where the same is done to its channels.
+
+    A class may hold several channels (of a grouped convolution, of two paths that are added), and
+    tensors may have them in different orders. A student can keep one class in place of another
+    only where the orders are the same in all tensors; they are compared by their hashes.
+
+    Args:
+        classes: channel → class.
+        tensors: channels of every tensor.
+    """
+    member = _occurrence(classes).astype(np.uint64)
+    found = np.zeros(int(classes.max()) + 1, np.uint64)
+    random = np.random.default_rng(0)
+    for channels in {channels.tobytes(): channels for channels in tensors}.values():
+        turn = _occurrence(classes[channels])
+        keys = random.integers(1, 2**63, int(turn.max()) + 1, np.uint64)
+        np.add.at(found, classes[channels], (member[channels] + np.uint64(1)) * keys[turn])
+    return np.unique(found, return_inverse=True)[1].reshape(-1)
+
+
+def _groups(tensors: Sequence[Ids], alike: Ids) -> Ids:
+    """Class → group: the coarsest partition in which every tensor holds whole groups.
+
+    Args:
+        tensors: classes of every tensor.
+        alike: class → a number; only classes with the same number may share a group.
+    """
+    group, classes = alike, len(alike)
     for tensor in tensors:
         times = np.bincount(tensor, minlength=classes)
         _, group = np.unique(group * (int(times.max()) + 1) + times, return_inverse=True)

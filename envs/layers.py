@@ -22,6 +22,8 @@ from envs.ops import OPS
 
 #: code of the layer type in the state, the paper's l
 TYPE_CODES = {"conv1d": 1, "conv2d": 1, "linear": 2}
+#: how many there are
+TYPES = max(TYPE_CODES.values())
 
 
 @dataclass(frozen=True)

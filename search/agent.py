@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from envs.layers import TYPE_CODES
+from envs.layers import TYPES
 
 
 class Policy(nn.Module):
@@ -28,7 +28,7 @@ class Policy(nn.Module):
         self.scale: Tensor
         self.register_buffer("scale", scale.clamp_min(1))
         # type one-hot, the other four fields scaled, previous action one-hot with "none yet"
-        inputs = len(TYPE_CODES) + 4 + pool_size + 1
+        inputs = TYPES + 4 + pool_size + 1
         self.gru = nn.GRU(inputs, units, num_layers=2, batch_first=True)
         self.head = nn.Linear(units, pool_size)
 
@@ -46,7 +46,7 @@ class Policy(nn.Module):
         Returns:
             (B, T, pool_size) log-probabilities, −inf where illegal, and the new memory.
         """
-        kind = torch.nn.functional.one_hot(states[..., 0].long() - 1, len(TYPE_CODES))
+        kind = torch.nn.functional.one_hot(states[..., 0].long() - 1, TYPES)
         rest = states[..., 1:] / self.scale[1:]
         before = torch.nn.functional.one_hot(previous, self.pool_size + 1)
         hidden, memory = self.gru(torch.cat([kind.float(), rest, before.float()], -1), memory)

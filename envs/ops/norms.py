@@ -100,8 +100,8 @@ class GroupNorm(_PerChannel):
         features, *extents = inputs[0]
         each = attrs["groups"] == attrs["features"] > 1
         limit = features if each else attrs["groups"]
-        # of one number alone, nothing is left but its bias
-        lone = math.prod(extents) == 1
+        # of one number alone, nothing is left but its bias; a teacher may have it so all the same
+        lone = (math.prod(extents) == 1) & (features != attrs["features"])
         limit = np.where(lone, np.minimum(limit, np.maximum(features // 2, 1)), limit)
         return {"features": features, "groups": _largest_divisor(features, limit)}
 

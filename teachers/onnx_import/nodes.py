@@ -45,8 +45,9 @@ class NodeReader:
         names = len(proto.input) + len(proto.output)
         self.names += names
         if max(names, len(proto.attribute)) > MOST_NAMES or self.names > MOST_NAMES_IN_ALL:
+            op = strict.shorten(text(proto.op_type), 40)
             raise refuse_file(
-                f"the teacher's node {index} ({strict.shorten(text(proto.op_type), 40)}) is too large",
+                f"the teacher's node {index} ({op}) is too large",
                 value=f"{names} inputs and outputs, {len(proto.attribute)} attributes",
                 bound=f"at most {MOST_NAMES} of one node, {MOST_NAMES_IN_ALL} of all",
             )

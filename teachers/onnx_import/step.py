@@ -157,6 +157,16 @@ class Step:
         ``part_of`` names the wholes in which the function is known: left alone, it is refused.
         """
         metas = [self._run(function, args, kwargs, batch) for batch in (0, 1)]
+        return self._written(function, args, kwargs, (metas[0], metas[1]), part_of)
+
+    def _written(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        metas: tuple[Tensor, Tensor],
+        part_of: str,
+    ) -> Activation:
         call = self.writer.graph.call_function(
             function, _replaced(args, lambda a: a.call), _replaced(kwargs, lambda a: a.call)
         )
@@ -166,20 +176,21 @@ class Step:
                 value=self.node.op,
                 bound=f"a part of {part_of}",
             )
-        return self._made(call, (metas[0], metas[1]))
+        return self._made(call, metas)
 
     def elementwise(
         self, function: Callable[..., Any], *args: Any, part_of: str = "", **kwargs: Any
     ) -> Activation:
         """:meth:`call` of a function of each number alone; its curves are kept."""
-        result = self.call(function, *args, part_of=part_of, **kwargs)
         read = [value for value in args if isinstance(value, Activation)]
+        # the shape is known without a run on meta tensors, which takes longer than all the rest
+        metas = [self._common(read, batch) for batch in (0, 1)]
+        result = self._written(function, args, kwargs, (metas[0], metas[1]), part_of)
         known = [{value: GRID, **value.curves} for value in read]
-        shared = [leaf for leaf in known[0] if all(leaf in other for other in known)]
-        result.curves = {
-            leaf: function(*_replaced(args, partial(_samples, leaf)), **kwargs)
-            for leaf in shared[:MOST_CURVES]
-        }
+        shared = [leaf for leaf in known[0] if all(leaf in other for other in known)][:MOST_CURVES]
+        # a row per earlier tensor, so that a long chain costs one call at every step
+        rows = function(*_replaced(args, partial(_samples, shared)), **kwargs) if shared else ()
+        result.curves = dict(zip(shared, rows, strict=True))
         return result
 
     def layer(self, module: nn.Module, x: Activation, weight: int | None = 1) -> Activation:
@@ -203,6 +214,14 @@ class Step:
 
     def _made(self, call: fx.Node, metas: tuple[Tensor, Tensor]) -> Activation:
         return Activation(call, metas, made_by=self.node, inputs=self.inputs)
+
+    def _common(self, read: Sequence[Activation], batch: int) -> Tensor:
+        """The meta tensor to which the inputs of an elementwise function broadcast."""
+        if len(read) == 1:
+            return read[0].metas[batch]
+        shape = self.broadcast(*(value.metas[batch].shape for value in read))
+        common: Tensor = self._checked(lambda: torch.empty(shape, device="meta"))
+        return common
 
     def _run(self, function: Callable[..., Any], args: Any, kwargs: Any, batch: int) -> Any:
         return self._checked(
@@ -241,10 +260,9 @@ class Step:
         return result
 
 
-def _samples(leaf: Activation, value: Activation) -> Tensor:
-    """The function from ``leaf`` to ``value``, sampled on the grid."""
-    samples: Tensor = GRID if value is leaf else value.curves[leaf]
-    return samples
+def _samples(leaves: Sequence[Activation], value: Activation) -> Tensor:
+    """The functions from ``leaves`` to ``value``, sampled on the grid, one in a row."""
+    return torch.stack([GRID if value is leaf else value.curves[leaf] for leaf in leaves])
 
 
 def _replaced(value: Any, change: Callable[[Activation], Any]) -> Any:

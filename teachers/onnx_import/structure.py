@@ -191,11 +191,12 @@ def _needed(nodes: Sequence[Node], output: str) -> list[Node]:
 def in_order(nodes: Sequence[Node], given: Set[str]) -> tuple[Node, ...]:
     """The nodes in stored order as far as their inputs allow; BadInput where none does."""
     writers = {name: node.index for node in nodes for name in node.outputs if name}
+    known = writers.keys() | given
     waiting: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
     for node in nodes:
         needs = reads(node)
-        _all_written(node, needs, writers.keys() | given)
+        _all_written(node, needs, known)
         before = {writers[name] for name in needs if name in writers}
         waiting[node.index] = len(before)
         for index in before:
@@ -218,7 +219,7 @@ def in_order(nodes: Sequence[Node], given: Set[str]) -> tuple[Node, ...]:
 
 
 def _all_written(node: Node, needs: Iterable[str], known: Set[str]) -> None:
-    missing = sorted(set(needs) - set(known))
+    missing = sorted(name for name in needs if name not in known)
     if missing:
         raise refuse(
             node,

@@ -257,7 +257,7 @@ def caffe2_like() -> tuple[ModelProto, Shape]:
 
 def one_dimensional() -> tuple[ModelProto, Shape]:
     """A spectrogram as a sequence: C×1×L images, 1-D convolutions and pools inside."""
-    stored = weights(k=(6, 2, 5), b=(6,), fc=(4, 6), k2=(6, 3, 3))
+    stored = weights(k=(6, 3, 5), b=(6,), fc=(4, 6), k2=(6, 3, 3))
     nodes = [
         node("Squeeze", "x axes", "s"),
         node("Conv", "s k b", "c", pads=[2, 2], strides=[2]),
@@ -269,7 +269,7 @@ def one_dimensional() -> tuple[ModelProto, Shape]:
         node("Gemm", "m fc", "y", transB=1),
     ]
     stored["axes"] = ints(2)
-    return model(nodes, stored, image=("N", 2, 1, 32)), (2, 1, 32)
+    return model(nodes, stored, image=("N", 3, 1, 32)), (3, 1, 32)
 
 
 def shuffled() -> tuple[ModelProto, Shape]:

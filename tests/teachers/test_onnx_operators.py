@@ -131,6 +131,21 @@ MAPS: dict[str, Case] = {
         {},
         13,
     ),
+    "max pool whose last window stands half outside": (
+        [node("MaxPool", "x", "m", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])],
+        {},
+        11,
+    ),
+    "average pool whose last window stands half outside": (
+        [node("AveragePool", "x", "m", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])],
+        {},
+        11,
+    ),
+    "average pool whose first window stands half outside": (
+        [node("AveragePool", "x", "m", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0])],
+        {},
+        11,
+    ),
     "average pool": (
         [node("AveragePool", "x", "m", kernel_shape=[3, 3], pads=[1, 1, 1, 1])],
         {},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,13 +19,13 @@ from teachers.zoo import ARCHITECTURES, build
 from tests.teachers.test_zoo import settled
 
 SHAPE, CLASSES = (3, 32, 32), 4
-#: what torch's own exporters warn of
-THIRD_PARTY = (
-    (".*legacy TorchScript-based ONNX export", DeprecationWarning),
-    ("The feature will be removed", DeprecationWarning),
-    (".*isinstance.treespec, LeafSpec.*", FutureWarning),
-    (".*", torch.jit.TracerWarning),
-)
+pytestmark = [
+    # what torch's own exporters warn of
+    pytest.mark.filterwarnings("ignore:.*legacy TorchScript-based ONNX export:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning"),
+]
 
 
 def _images(rows: int) -> Tensor:
@@ -93,10 +92,7 @@ def test_an_exported_network_of_the_zoo_is_a_teacher(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = settled(build(arch, input_shape=SHAPE, classes=CLASSES), SHAPE)
-    with warnings.catch_warnings():
-        for message, category in THIRD_PARTY:
-            warnings.filterwarnings("ignore", message, category)
-        EXPORTERS[exporter](module, path)
+    EXPORTERS[exporter](module, path)
     del module  # CloudCNN's is half a gigabyte
     manifest = {"input": SHAPE, "classes": CLASSES, "mean": [0.5] * 3, "std": [0.25] * 3}
     path.with_suffix(".json").write_text(json.dumps(manifest))
