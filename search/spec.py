@@ -27,9 +27,7 @@ class JobSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    teacher: str = _field(
-        "Job", "A .safetensors or .onnx file with its .json beside it."
-    )
+    teacher: str = _field("Job", "A .safetensors or .onnx file with its .json beside it.")
     data: str = _field("Job", "'digits', a folder with train.parquet, or a folder of images.")
     out: str = _field("Job", "Folder for the results; it must not exist yet.")
     seed: int = _field("Job", "Seed of everything that is drawn.", 0, ge=0, lt=2**31)
