@@ -97,6 +97,15 @@ def test_inspect_protects_no_layer_that_is_not_there() -> None:
         inside("inspect", jobs.digits_teacher(), "--protect", "fc,layer4.*")
 
 
+def test_a_function_may_stand_in_the_folder_that_its_user_is_in(
+    understudy: Understudy, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text("def make():\n    raise OSError('called')\n")
+    done = understudy("inspect", "own:make")
+    assert done.returncode == 2
+    assert "the teacher's factory own:make failed: got OSError: called" in done.stderr
+
+
 def test_inspect_runs_a_function_of_the_users_own() -> None:
     found = json.loads(inside("inspect", "tests.search.factories:residual", "--json"))
     assert [layer["name"] for layer in found["layers"]] == ["conv1", "conv2", "fc"]
