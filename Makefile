@@ -1,6 +1,6 @@
 # make demo   teacher in, student and router out, on a data set that installs with the project
 # make test   the whole test-suite
-# make test-long  the property tests with many more cases, for an hour or so
+# make test-long  many more cases of the property tests, and every network of the zoo; half an hour
 # make lint   ruff, mypy --strict, the contract on imports
 # make format put the code in the form that lint asks for
 #
