@@ -25,11 +25,14 @@ demo: $(HAS_SEARCH)
 	rm -rf runs/demo
 	$(BIN)/understudy demo --out runs/demo
 
+# Two processes of one thread each: small networks gain nothing from a second thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: $(HAS_DEV)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-long: $(HAS_DEV)
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 lint: $(HAS_DEV)
 	$(BIN)/ruff check .
