@@ -25,14 +25,17 @@ demo: $(HAS_SEARCH)
 	rm -rf runs/demo
 	$(BIN)/understudy demo --out runs/demo
 
-# Two processes of one thread each: small networks gain nothing from a second thread.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Small networks gain nothing from a second thread, so two processes share the tests, file by
+# file. Those with Ray use both processors by themselves, and come after the others.
+WITH_RAY := tests/search tests/service
+SHARED   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: $(HAS_DEV)
-	$(PYTEST)
+	$(SHARED) $(WITH_RAY:%=--ignore=%)
+	$(BIN)/python -m pytest $(WITH_RAY)
 
 test-long: $(HAS_DEV)
-	$(PYTEST) -m long
+	$(SHARED) -m long
 
 lint: $(HAS_DEV)
 	$(BIN)/ruff check .

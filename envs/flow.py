@@ -61,12 +61,14 @@ class Mixture:
         parts: origin of every part, and where it takes part.
         pixels: how often every channel is repeated by a flatten; 1 for a concatenation.
         last: order of the flatten.
+        layer: step of the layer that worked on channels which are not its own.
     """
 
     number: int
     parts: tuple[tuple[Size, Mask], ...]
     pixels: int = 1
     last: bool = False
+    layer: int | None = None
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ class Joiner:
         self.teacher = walk.teacher
         self.layout = walk.channels.layout
         self.dropped = False
-        self.holdings = Holdings(walk.channels.layouts, len(walk.channels.members))
+        self.holdings = Holdings(
+            walk.channels.layouts, len(walk.channels.members), len(walk.rules.structure.layers)
+        )
 
     def join(self, node: Node, inputs: list[Flow]) -> Flow:
         """The flow behind an add, a mul or a concatenation."""
@@ -230,10 +232,15 @@ class Joiner:
 
 
 class Holdings:
-    """Which channel groups a flow carries, as bits of 64-bit words, shape (words, batch or 1)."""
+    """What a flow carries, as bits of 64-bit words, shape (words, batch or 1).
 
-    def __init__(self, layouts: Sequence[Layout], groups: int) -> None:
-        self._table = np.zeros((-(-groups // 64), len(layouts)), np.uint64)
+    A bit for every channel group, then one for every layer: a depthwise convolution whose own
+    channels are gone works on others, and makes something new of them.
+    """
+
+    def __init__(self, layouts: Sequence[Layout], groups: int, layers: int) -> None:
+        self._groups = groups
+        self._table = np.zeros((-(-(groups + layers) // 64), len(layouts)), np.uint64)
         for layout in layouts:
             for group, _ in layout.groups:
                 self._table[group // 64, layout.number] |= np.uint64(1 << (group % 64))
@@ -253,6 +260,9 @@ class Holdings:
         total = np.zeros((len(self._table), 1), np.uint64)
         for origin, mask in mixture.parts:
             total = total | np.where(mask, self.of(origin), 0)
+        if mixture.layer is not None:
+            bit = self._groups + mixture.layer
+            total[bit // 64] |= np.uint64(1 << (bit % 64))
         self._mixed[mixture.number] = total
 
 

@@ -200,17 +200,23 @@ class Walk:
             attrs |= {"in": given.channels, "out": self.count(written)}
             return self.emit(node.name, node.op, [(given, True)], attrs, live, written.number)
         layer = self.rules.layer[node.name]
+        mixture = None
         if depthwise(attrs) and not layer.classifier:
             here = given.channels
             attrs |= {"in": here, "out": here, "groups": here}
             origin = given.origin
+            foreign = differ(origin, written.number)
+            if some(foreign):  # other channels' maps, but not as they were
+                mixture = Mixture(-2 - len(self.steps), ((origin, True),), layer=layer.index)
+                origin = number(foreign, mixture.number, origin)
         else:
             if attrs["groups"] > 1:
                 given = self._own(node, given, live)
             attrs |= self._grouping(node, given, written)
             origin = written.number
         attrs |= self._geometry(node.name, self.actions[layer.index], given.sizes)
-        return self.emit(node.name, node.op, [(given, True)], attrs, live, origin)
+        inputs = [(given, True)]
+        return self.emit(node.name, node.op, inputs, attrs, live, origin, mixture=mixture)
 
     def _grouping(self, node: Node, given: Flow, written: Layout) -> dict[str, Size]:
         attrs = node.attrs

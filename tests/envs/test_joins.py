@@ -284,3 +284,14 @@ def test_a_part_that_is_wider_than_the_teachers_is_projected() -> None:
     assert student.spec["cat.0.project"].attrs["in"] == 8
     assert student.spec["cat.0.project"].attrs["out"] == 2
     assert student.spec["cat"].shape[0] == 5
+
+
+def test_a_part_on_which_a_depthwise_layer_still_works_stays() -> None:
+    # the image goes round, and through a path of which only the depthwise layer is left: that is
+    # one more map of the image, and no repetition
+    path = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Conv2d(3, 3, 3, padding=1, groups=3))
+    spec = spec_of(Concat([nn.Identity(), path]))
+    student = compress(spec, TWO, [OUT, KEEP, KEEP])
+    assert student.spec["cat"].shape[0] == 2
+    gone = compress(spec, TWO, [OUT, OUT, KEEP])
+    assert not any(node.op == "cat" for node in gone.spec.nodes)

@@ -65,7 +65,7 @@ def test_a_pattern_that_means_no_layer_is_refused(toy: NetSpec) -> None:
 
 
 @given(classifiers(), st.data())
-@settings(max_examples=30)
+@settings(max_examples=60)
 def test_a_protected_layer_is_the_teachers_but_for_its_inputs(
     teacher: Classifier, data: st.DataObject
 ) -> None:
