@@ -252,6 +252,7 @@ def test_the_edge_needs_no_extra(job: FinishedJob, images: list[Path], tmp_path:
     assert base_install(tmp_path, "config").returncode == 0
 
 
+@pytest.mark.long  # a minute by itself; .ci/run asks for it by name
 @pytest.mark.timeout(240)
 def test_the_job_from_python_in_the_readme(tmp_path: Path) -> None:
     readme = (jobs.ROOT / "README.md").read_text(encoding="utf-8")
