@@ -6,18 +6,23 @@ A member of :data:`DATASETS` is one file that opens a source as a
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from teachers.digits import DIGITS
+from teachers.image_file import ImageFile, block_rows, digest_of, image_bytes, write_images
 from teachers.image_folder import IMAGE_FOLDER
 from teachers.parquet import PARQUET
-from teachers.source import Dataset, Source, Table
-
-__all__ = ["DATASETS", "MAX_BYTES", "Dataset", "check_dataset", "load_dataset", "open_dataset"]
+from teachers.row_file import check_room
+from teachers.source import Images, Source, Table, decoded
 
 MAX_BYTES = 8 * 1024**3
 PEEK_ROWS = 3
@@ -28,6 +33,33 @@ DATASETS: dict[str, Source] = {
     "parquet": PARQUET,
     "image-folder": IMAGE_FOLDER,
 }
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images, in memory or in a file that is mapped into it.
+
+    ``images`` is uint8 N×H×W×C, ``labels`` int64 N in [0, len(class_names)). Rows [0, train_rows)
+    are the training table in its own order, rows [train_rows, N) the test table, which may be
+    empty. ``file`` is where the images lie if they are mapped: they are then to be read a batch at
+    a time, and the file goes to other processes in their place.
+    """
+
+    name: str
+    images: Images
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    train_rows: int
+    file: ImageFile | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of images and labels."""
+        pixels = self.file.digest if self.file else digest_of(self.images)
+        about = f"{self.images.shape} {self.train_rows} {pixels}"
+        content = hashlib.sha256(about.encode())
+        content.update(np.ascontiguousarray(self.labels).data)
+        return content.hexdigest()
 
 
 def open_dataset(source: str) -> Table:
@@ -52,17 +84,22 @@ def check_dataset(
     class_names: tuple[str, ...] = (),
     *,
     max_bytes: int = MAX_BYTES,
+    folder: Path | None = None,
 ) -> None:
     """Refuse data that do not fit a teacher, reading no more than labels and a few images.
 
     ``classes`` and ``class_names`` are the teacher's. BadInput where the source is missing, its
     classes are not the teacher's, a class has no training row, an image cannot be read or has
-    another size, or the images would need more than ``max_bytes`` of memory.
+    another size, or the images would need more than ``max_bytes`` of memory and, decoded into
+    ``folder``, more room than its disk has.
     """
     table = open_dataset(source)
     _check_classes(table, classes, class_names)
-    _check_memory(table, preprocess, max_bytes)
-    table.read(preprocess, PEEK_ROWS)
+    if folder is None:
+        _check_memory(table, preprocess, max_bytes)
+    elif image_bytes(table, preprocess) > max_bytes and not list(folder.glob("*images-*")):
+        check_room(folder, image_bytes(table, preprocess), f"the decoded images of {table.name}")
+    next(decoded(table, preprocess, start=0, step=PEEK_ROWS))
 
 
 def load_dataset(
@@ -79,16 +116,40 @@ def load_dataset(
     """
     table = open_dataset(source)
     _check_memory(table, preprocess, max_bytes)
+    return read_dataset(table, preprocess, class_names)
+
+
+def read_dataset(
+    table: Table, preprocess: Preprocess, class_names: tuple[str, ...] = ()
+) -> Dataset:
+    """:func:`load_dataset` of a source that has been opened, whatever its size."""
+    images = np.empty((len(table.labels), *preprocess.pixel_shape), dtype=np.uint8)
+    row, step = 0, block_rows(preprocess.pixel_shape)
+    for block in decoded(table, preprocess, start=0, step=step):
+        images[row : row + len(block)] = block
+        row += len(block)
+    return _dataset(table, images, class_names)
+
+
+def map_dataset(
+    table: Table, preprocess: Preprocess, class_names: tuple[str, ...], folder: Path
+) -> Generator[int, None, Dataset]:
+    """:func:`read_dataset` into a file in ``folder``, for data beyond memory.
+
+    Yields the rows that are done. What an earlier call has decoded is not decoded again. BadInput
+    as well where the disk lacks the room, before anything is decoded.
+    """
+    file = yield from write_images(table, preprocess, folder)
+    return _dataset(table, file.open(), class_names, file)
+
+
+def _dataset(
+    table: Table, images: Images, class_names: tuple[str, ...], file: ImageFile | None = None
+) -> Dataset:
     names = table.class_names or class_names
     if not names:
         names = tuple(str(label) for label in range(int(table.labels.max(initial=0)) + 1))
-    return Dataset(
-        name=table.name,
-        images=table.read(preprocess, None),
-        labels=table.labels,
-        class_names=names,
-        train_rows=table.train_rows,
-    )
+    return Dataset(table.name, images, table.labels, names, table.train_rows, file)
 
 
 def _check_classes(table: Table, classes: int, class_names: tuple[str, ...]) -> None:
@@ -130,11 +191,12 @@ def _check_classes(table: Table, classes: int, class_names: tuple[str, ...]) -> 
 
 
 def _check_memory(table: Table, preprocess: Preprocess, max_bytes: int) -> None:
-    rows, needed = len(table.labels), len(table.labels) * int(np.prod(preprocess.input_shape))
+    rows, needed = len(table.labels), image_bytes(table, preprocess)
     if needed > max_bytes:
         raise BadInput(
             f"data {table.name} is too large for memory",
             value=f"{rows} images of {preprocess.input_shape}, {needed / 1024**3:.1f} GiB as uint8",
             bound=f"at most {max_bytes / 1024**3:.1f} GiB",
-            remedy="Take fewer rows or smaller images.",
+            remedy="Take fewer rows or smaller images; a job maps them from its folder "
+            "beyond --memory-gb.",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from edge.preprocess import Preprocess
@@ -20,21 +22,20 @@ def open_digits(source: str) -> Table:
     pixels: Images = np.rint(digits.images * (255 / BRIGHTEST)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
 
-    def read(preprocess: Preprocess, limit: int | None) -> Images:
-        rows: Images = pixels[:limit]
+    def read(preprocess: Preprocess, start: int) -> Iterator[Images]:
         if preprocess.input_shape == (1, SIDE, SIDE):
-            return rows
-        return _resized(rows, preprocess)
+            return iter(pixels[start:])
+        return _resized(pixels, preprocess, start)
 
-    return Table(NAME, labels, tuple(str(digit) for digit in range(10)), len(labels), read)
+    names = tuple(str(digit) for digit in range(10))
+    return Table(NAME, labels, names, len(labels), read, stamp=lambda: NAME)
 
 
-def _resized(rows: Images, preprocess: Preprocess) -> Images:
+def _resized(pixels: Images, preprocess: Preprocess, start: int) -> Iterator[Images]:
     from PIL import Image
 
-    images = (Image.fromarray(row[..., 0]) for row in rows)
-    decoded = [preprocess.from_image(image, f"{NAME} row {i}") for i, image in enumerate(images)]
-    return np.stack(decoded)
+    for row in range(start, len(pixels)):
+        yield preprocess.from_image(Image.fromarray(pixels[row, ..., 0]), f"{NAME} row {row}")
 
 
 DIGITS = Source(form="'digits'", accepts=lambda source: source == NAME, open=open_digits)

@@ -1,15 +1,15 @@
 """One student, start to finish: the teacher's cached answers in, a trained student out.
 
-No Ray and no teacher here: a :class:`Lesson` holds what the teacher said, once, about every row.
+No Ray and no teacher here: a :class:`~teachers.lesson.Lesson` holds what the teacher said, once,
+about every row.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,85 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge.errors import check_member
-from edge.preprocess import Preprocess
 from teachers import metrics
-from teachers import precision as precisions
 from teachers.augment import AUGMENTS
-from teachers.losses import Total, build_loss, out_of_range
-from teachers.training import Diverged, Epoch, Rows, Schedule, Tap, predict, run_epochs, seeded
+from teachers.checkpoint import Checkpoint
+from teachers.lesson import Exam, Lesson, Rows
+from teachers.modes import Mode, Trial, modes
+from teachers.recipe import Recipe
+from teachers.trainer import Diverged, Trainer
+from teachers.training import Tap, normalise, predict
 
-__all__ = ["Diverged", "EpochReport", "Lesson", "Outcome", "Recipe", "distil", "distilling"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a student is trained; BadInput where a value is out of range.
-
-    The default suits a short proxy and a full training alike: the rate's rise and fall stretches
-    over ``epochs``. ``kd_weight`` and ``ce_weight`` of None are those of the loss (see
-    :mod:`teachers.losses`). ``precision`` is "auto", "fp32" or "bf16" (:mod:`teachers.precision`).
-    ``augment`` is one of :data:`teachers.augment.AUGMENTS`.
-    ``keep_best`` keeps the weights of the best validation epoch, else those of the last.
-    """
-
-    epochs: int
-    batch_size: int = 128
-    learning_rate: float = 5e-3
-    weight_decay: float = 1e-4
-    loss: str = "soft"
-    kd_weight: float | None = None
-    ce_weight: float | None = None
-    temperature: float = 4.0
-    precision: str = "auto"
-    augment: str = "none"
-    keep_best: bool = False
-
-    def __post_init__(self) -> None:
-        _at_least("epochs", self.epochs, 1)
-        _at_least("batch_size", self.batch_size, 2)
-        _at_least("weight_decay", self.weight_decay, 0)
-        if not 0 < self.learning_rate < math.inf:
-            raise out_of_range("learning_rate", self.learning_rate, "a number above 0")
-        precisions.check(self.precision)
-        check_member("augmentation", self.augment, AUGMENTS)
-        self.build_loss()
-
-    def schedule(self) -> Schedule:
-        """How the weights are updated."""
-        return Schedule(self.epochs, self.batch_size, self.learning_rate, self.weight_decay)
-
-    def build_loss(self) -> Total:
-        """The loss that this recipe names."""
-        return build_loss(
-            self.loss,
-            kd_weight=self.kd_weight,
-            ce_weight=self.ce_weight,
-            temperature=self.temperature,
-        )
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """Rows to learn from, and what the teacher says about each.
-
-    ``images`` uint8 N×H×W×C, ``labels`` int64 N, ``teacher_logits`` float32 N×K,
-    ``teacher_features`` float32 N×F or None. Arrays may be read-only memory maps: they are only
-    ever read, a batch at a time.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    teacher_logits: NDArray[np.float32]
-    teacher_features: NDArray[np.float32] | None
-    preprocess: Preprocess
-
-    def __post_init__(self) -> None:
-        rows = {len(self.images), len(self.labels), len(self.teacher_logits)}
-        if self.teacher_features is not None:
-            rows.add(len(self.teacher_features))
-        if len(rows) != 1:
-            raise ValueError(f"a lesson's arrays must have the same rows, got {sorted(rows)}")
+__all__ = ["Distillation", "Diverged", "EpochReport", "Outcome", "Recipe", "distil"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +55,235 @@ class Outcome:
     epochs: list[EpochReport]
     seconds: float
     samples_per_second: float
+    mode: Mode
+
+
+class Distillation:
+    """One student's training, an epoch at a time.
+
+    It can be saved after any epoch and gone on with in another process: the same seed, mode and
+    number of threads give the same weights to the bit, whether it was interrupted or not. Use it as
+    a context manager, or call :meth:`finish` or :meth:`close`, so that the student is left as it
+    was found: hooks off, weights in the usual order of memory.
+
+    Args:
+        student: trained in place; on ``device``.
+        tap: dotted name of the submodule whose input is the student's features; only losses that
+            need features read it.
+        lesson: rows and the teacher's answers.
+        recipe: how to train.
+        seed: of everything that is drawn.
+        exam: what accuracy is measured on.
+        device: as torch names it.
+        should_stop: asked after every batch; True ends the training there.
+
+    Raises:
+        ValueError: the loss needs features that nobody gives.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        tap: str | None,
+        lesson: Lesson,
+        recipe: Recipe,
+        *,
+        seed: int,
+        exam: Exam | None = None,
+        device: str = "cpu",
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.student, self.lesson, self.recipe = student, lesson, recipe
+        self.exam, self.device = exam, device
+        self.reports: list[EpochReport] = []
+        self.done = False
+        self._should_stop = should_stop or (lambda: False)
+        self._started = time.perf_counter()
+        self._earlier = 0.0
+        self._training_seconds, self._seen = 0.0, 0
+        self._total = recipe.build_loss()
+        self._needs_features = self._total.knowledge.needs_features and self._total.kd_weight > 0
+        if self._needs_features and (tap is None or lesson.features is None):
+            raise ValueError(f"loss {recipe.loss!r} needs a tap and the teacher's features")
+        self._augment = AUGMENTS[recipe.augment]
+        self._drawn = np.zeros(0, np.int64)
+        self._best = _Best()
+        shape = lesson.preprocess.input_shape
+        tapped = tap if self._needs_features else None
+        self._adapter = self._adapted(tapped, seed)
+        self._trainer = Trainer(
+            student,
+            len(lesson),
+            recipe.schedule(),
+            Trial(modes(recipe.precision, recipe.layout, student, shape, device)),
+            seed=seed,
+            device=device,
+            beside=self._adapter,
+            ema=recipe.ema,
+        )
+        self._tap = Tap(student, tapped).__enter__()
+
+    def __enter__(self) -> Distillation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.reports)
+
+    @property
+    def mode(self) -> Mode:
+        """Number format and layout, as far as they are chosen."""
+        return self._trainer.trial.mode
+
+    def run_epoch(self, examine: bool = True) -> EpochReport:
+        """The next epoch; examined where asked, where ``keep_best`` needs it, and the last one.
+
+        Raises:
+            Diverged: a loss or a validation logit is not finite.
+        """
+        if self.done:
+            raise ValueError(f"the training ended after {self.epoch} epochs")
+        epoch = self._trainer.epoch(self.epoch + 1, self._feed, self._objective, self._should_stop)
+        looked_at = examine or self._judged or epoch.last
+        accuracy = self._examine(epoch.number) if looked_at else None
+        self._seen += epoch.rows
+        self._training_seconds += epoch.seconds
+        report = EpochReport(
+            epoch.number, self.recipe.epochs, epoch.loss, accuracy, epoch.rows / epoch.seconds
+        )
+        self.reports.append(report)
+        self.done = epoch.last
+        if accuracy is not None and self._judged:
+            self._best.offer(accuracy, epoch.number, self._shown)
+            stale = epoch.number - self._best.epoch
+            self.done = epoch.last or 0 < self.recipe.patience <= stale
+        return report
+
+    def save(self) -> Checkpoint:
+        """Everything that the rest of the training depends on."""
+        state = self._trainer.save()
+        best = {f"best.{name}": value for name, value in self._best.arrays().items()}
+        meta = {
+            "reports": [asdict(report) for report in self.reports],
+            "done": self.done,
+            "best": [self._best.epoch, self._best.accuracy] if self._best.epoch else None,
+            "seconds": self._seconds,
+            "training_seconds": self._training_seconds,
+            "seen": self._seen,
+        }
+        return Checkpoint({**state.arrays, **best}, {**state.meta, **meta})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``, in a fresh object of the same student, recipe and seed."""
+        meta = checkpoint.meta
+        self._trainer.restore(checkpoint)
+        self.reports = [EpochReport(**report) for report in meta["reports"]]
+        self.done = bool(meta["done"])
+        if meta["best"] is not None:
+            self._best.epoch, self._best.accuracy = meta["best"]
+            self._best.weights = {
+                name.removeprefix("best."): torch.from_numpy(array.copy())
+                for name, array in checkpoint.arrays.items()
+                if name.startswith("best.")
+            }
+        self._earlier, self._seen = meta["seconds"], meta["seen"]
+        self._training_seconds = meta["training_seconds"]
+
+    def finish(self) -> Outcome:
+        """The best or the averaged weights in place, the student in eval mode and as it was."""
+        accuracy = self.reports[-1].accuracy
+        if self._best.weights is not None:
+            accuracy = self._best.accuracy
+            self.student.load_state_dict(self._best.weights)
+        elif self._trainer.averaged is not None:
+            self.student.load_state_dict(self._trainer.averaged.module.state_dict())
+        self.close()
+        self.student.eval()
+        return Outcome(
+            accuracy=math.nan if accuracy is None else accuracy,
+            epochs=list(self.reports),
+            seconds=self._seconds,
+            samples_per_second=self._seen / self._training_seconds,
+            mode=self.mode,
+        )
+
+    def close(self) -> None:
+        """Leave the student as it is, hooks off and in the usual order of memory."""
+        self._tap.__exit__()
+        self._trainer.__exit__()
+
+    @property
+    def _seconds(self) -> float:
+        return self._earlier + time.perf_counter() - self._started
+
+    @property
+    def _judged(self) -> bool:
+        """Whether epochs compete with each other."""
+        return self.exam is not None and (self.recipe.keep_best or self.recipe.patience > 0)
+
+    @property
+    def _shown(self) -> nn.Module:
+        """The network that is examined: with averaged weights where there are any."""
+        averaged = self._trainer.averaged
+        return self.student if averaged is None else averaged.module
+
+    def _feed(self, picked: Rows, rng: np.random.Generator) -> Tensor:
+        """Inputs of a batch, each image in a view of its own."""
+        lesson = self.lesson
+        pixels = lesson.images[lesson.rows[picked]]
+        if lesson.draws is not None:
+            self._drawn = rng.integers(lesson.views, size=len(picked))
+            pixels = self._augment.apply(pixels, lesson.draws[self._drawn, picked])
+        elif self.recipe.augment != "none":
+            shape = lesson.preprocess.pixel_shape
+            pixels = self._augment.apply(pixels, self._augment.draw(len(picked), shape, rng))
+        return normalise(pixels, lesson.preprocess, self.device)
+
+    def _objective(self, logits: Tensor, picked: Rows) -> Tensor:
+        features = teacher_features = None
+        if self._needs_features:
+            assert self._tap.value is not None
+            assert self.lesson.features is not None
+            features = self._tap.value.float()
+            teacher_features = self._said(self.lesson.features, picked)
+            if self._adapter is not None:
+                features = self._adapter(features)
+        labels = _on(self.device, self.lesson.labels[picked])
+        said = self._said(self.lesson.logits, picked)
+        return self._total(logits, features, said, teacher_features, labels)
+
+    def _said(self, answers: NDArray[Any], picked: Rows) -> Tensor:
+        """The teacher's answers about the views that :meth:`_feed` took."""
+        views: Rows | int = 0 if self.lesson.draws is None else self._drawn
+        return _on(self.device, answers[views, picked])
+
+    def _adapted(self, tap: str | None, seed: int) -> nn.Module | None:
+        """The loss's adapter from the student's features to the teacher's, if it has one."""
+        features = self.lesson.features
+        if tap is None or features is None:
+            return None
+        first = self.lesson.images[self.lesson.rows[:1]]
+        seen = predict(self.student, first, self.lesson.preprocess, tap=tap, device=self.device)
+        assert seen.features is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapter = self._total.knowledge.adapter(seen.features.shape[1], features.shape[2])
+        return None if adapter is None else adapter.to(self.device)
+
+    def _examine(self, number: int) -> float | None:
+        exam = self.exam
+        if exam is None:
+            return None
+        logits = predict(
+            self._shown, exam.images, self.lesson.preprocess, rows=exam.rows, device=self.device
+        ).logits
+        if not np.isfinite(logits).all():
+            raise Diverged("a validation logit", number)
+        return metrics.metric(exam.metric)(logits, exam.labels)
 
 
 def distil(
@@ -133,149 +293,25 @@ def distil(
     recipe: Recipe,
     *,
     seed: int,
-    validation: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None,
-    metric: str = "accuracy",
+    exam: Exam | None = None,
     device: str = "cpu",
     on_epoch: Callable[[EpochReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Train ``student`` in place on ``lesson`` and leave it in eval mode.
 
-    ``tap`` is the dotted name of the submodule whose input is the student's features; only losses
-    that need features read it. ``validation`` is (images, labels); every epoch is validated where
-    someone looks (``on_epoch`` or ``keep_best``), else the last alone. ``should_stop`` is asked
-    after every batch, and ends training there. The same seed and number of threads give the same
-    weights to the bit. Raises Diverged where a loss or a validation logit is not finite.
+    Arguments as of :class:`Distillation`. Every epoch is validated where someone looks
+    (``on_epoch`` or ``keep_best``), else the last alone. Raises Diverged where a loss or a
+    validation logit is not finite.
     """
-    steps = distilling(
-        student,
-        tap,
-        lesson,
-        recipe,
-        seed=seed,
-        validation=validation,
-        metric=metric,
-        device=device,
-        every_epoch=on_epoch is not None,
-        should_stop=should_stop,
-    )
-    while True:
-        try:
-            report = next(steps)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            return outcome
-        if on_epoch is not None:
-            on_epoch(report)
-
-
-def distilling(
-    student: nn.Module,
-    tap: str | None,
-    lesson: Lesson,
-    recipe: Recipe,
-    *,
-    seed: int,
-    validation: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None,
-    metric: str = "accuracy",
-    device: str = "cpu",
-    every_epoch: bool = True,
-    should_stop: Callable[[], bool] | None = None,
-) -> Generator[EpochReport, None, Outcome]:
-    """:func:`distil` an epoch at a time: yields its reports and returns its outcome.
-
-    ``every_epoch`` validates after each; else only where ``keep_best`` or the end asks for it.
-    """
-    started = time.perf_counter()
-    reports: list[EpochReport] = []
-    best = _Best()
-    seen, training_seconds = 0, 0.0
-    examine = _examiner(student, lesson.preprocess, validation, metric, device)
-    with seeded(student, seed, device), _batches(student, tap, lesson, recipe, device) as loss_of:
-        epochs = run_epochs(
-            student,
-            lesson.images,
-            lesson.preprocess,
-            loss_of,
-            recipe.schedule(),
-            seed=seed,
-            device=device,
-            augment=AUGMENTS[recipe.augment],
-            should_stop=should_stop or (lambda: False),
-        )
-        for epoch in epochs:
-            looked_at = every_epoch or recipe.keep_best or epoch.last
-            accuracy = examine(epoch) if looked_at else None
-            if recipe.keep_best and accuracy is not None:
-                best.offer(accuracy, student)
-            report = EpochReport(
-                epoch.number, recipe.epochs, epoch.loss, accuracy, epoch.rows / epoch.seconds
-            )
-            reports.append(report)
-            seen, training_seconds = seen + epoch.rows, training_seconds + epoch.seconds
-            yield report
-        best.restore(student)
-    student.eval()
-    final = best.accuracy if best.weights is not None else reports[-1].accuracy
-    return Outcome(
-        accuracy=math.nan if final is None else final,
-        epochs=reports,
-        seconds=time.perf_counter() - started,
-        samples_per_second=seen / training_seconds,
-    )
-
-
-@contextmanager
-def _batches(
-    student: nn.Module, tap: str | None, lesson: Lesson, recipe: Recipe, device: str
-) -> Iterator[Callable[[Tensor, Rows], Tensor]]:
-    """The loss of a batch as a function; the tap is in place for the time of the ``with``."""
-    total = recipe.build_loss()
-    needs_features = total.knowledge.needs_features and total.kd_weight > 0
-    if needs_features and (tap is None or lesson.teacher_features is None):
-        raise ValueError(f"loss {recipe.loss!r} needs a tap and the teacher's features")
-    mode = precisions.resolve(recipe.precision, student, lesson.preprocess.input_shape, device)
-
-    def taught(array: NDArray[Any], rows: Rows) -> Tensor:
-        return torch.from_numpy(array[rows]).to(device)
-
-    with Tap(student, tap if needs_features else None) as tapped:
-
-        def loss_of(x: Tensor, rows: Rows) -> Tensor:
-            with precisions.autocast(mode, device):
-                logits = student(x)
-            features = teacher_features = None
-            if needs_features:
-                assert tapped.value is not None
-                assert lesson.teacher_features is not None
-                features = tapped.value.float()
-                teacher_features = taught(lesson.teacher_features, rows)
-            teacher_logits = taught(lesson.teacher_logits, rows)
-            labels = taught(lesson.labels, rows)
-            return total(logits.float(), features, teacher_logits, teacher_features, labels)
-
-        yield loss_of
-
-
-def _examiner(
-    student: nn.Module,
-    preprocess: Preprocess,
-    validation: tuple[NDArray[np.uint8], Rows] | None,
-    metric: str,
-    device: str,
-) -> Callable[[Epoch], float | None]:
-    score = metrics.metric(metric)
-
-    def examine(epoch: Epoch) -> float | None:
-        if validation is None:
-            return None
-        images, labels = validation
-        logits = predict(student, images, preprocess, device=device).logits
-        if not np.isfinite(logits).all():
-            raise Diverged("a validation logit", epoch.number)
-        return score(logits, labels)
-
-    return examine
+    with Distillation(
+        student, tap, lesson, recipe, seed=seed, exam=exam, device=device, should_stop=should_stop
+    ) as training:
+        while not training.done:
+            report = training.run_epoch(examine=on_epoch is not None)
+            if on_epoch is not None:
+                on_epoch(report)
+        return training.finish()
 
 
 class _Best:
@@ -283,18 +319,19 @@ class _Best:
 
     def __init__(self) -> None:
         self.accuracy = -math.inf
+        self.epoch = 0
         self.weights: dict[str, Tensor] | None = None
 
-    def offer(self, accuracy: float, student: nn.Module) -> None:
+    def offer(self, accuracy: float, epoch: int, student: nn.Module) -> None:
         if accuracy > self.accuracy:
-            self.accuracy = accuracy
+            self.accuracy, self.epoch = accuracy, epoch
             self.weights = {name: value.clone() for name, value in student.state_dict().items()}
 
-    def restore(self, student: nn.Module) -> None:
-        if self.weights is not None:
-            student.load_state_dict(self.weights)
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        weights = self.weights or {}
+        return {name: value.cpu().contiguous().numpy() for name, value in weights.items()}
 
 
-def _at_least(what: str, value: float, least: float) -> None:
-    if not least <= value < math.inf:
-        raise out_of_range(what, value, f"at least {least}")
+def _on(device: str, array: NDArray[Any]) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -6,13 +6,14 @@ so the same folder gives the same rows on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
-from teachers.source import Images, Source, Table, stack
+from teachers.source import Images, Source, Table, stamp_of
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -36,13 +37,14 @@ def open_folder(source: str) -> Table:
             )
         files += _files(test_root, names)
 
-    def read(preprocess: Preprocess, limit: int | None) -> Images:
-        chosen = files[:limit]
-        decoded = (preprocess.decode(path) for path, _ in chosen)
-        return stack(decoded, len(chosen), preprocess)
+    def read(preprocess: Preprocess, start: int) -> Iterator[Images]:
+        return (preprocess.decode(path) for path, _ in files[start:])
+
+    def stamp() -> str:
+        return stamp_of(path for path, _ in files)
 
     labels = np.array([label for _, label in files], dtype=np.int64)
-    return Table(root.resolve().name, labels, names, train_rows, read)
+    return Table(root.resolve().name, labels, names, train_rows, read, stamp)
 
 
 def accepts(source: str) -> bool:

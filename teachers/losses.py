@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge.errors import BadInput, check_member
 
@@ -37,9 +37,18 @@ class KnowledgeLoss(Protocol):
         labels: Tensor,
     ) -> Tensor: ...
 
+    def adapter(self, student: int, teacher: int) -> nn.Module | None:
+        """What turns features of width ``student`` into the teacher's, trained along; or None."""
+
+
+class _NoAdapter:
+    def adapter(self, student: int, teacher: int) -> nn.Module | None:
+        """None: features are compared as they are."""
+        return None
+
 
 @dataclass(frozen=True)
-class SoftTargets:
+class SoftTargets(_NoAdapter):
     """KL(teacher ‖ student) of softmax(logits / T), times T² (Hinton et al., 2015), mean per row.
 
     T² keeps the gradient's size independent of the temperature.
@@ -67,7 +76,7 @@ class SoftTargets:
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(_NoAdapter):
     """Similarity-preserving distillation (Tung & Mori, 2019): ‖G_T − G_S‖²_F / b².
 
     G = A·Aᵀ with each row divided by its L2 norm, where A (b×F) are the features: which rows of a
@@ -95,7 +104,43 @@ class Similarity:
 
 
 @dataclass(frozen=True)
-class NoKnowledge:
+class Features:
+    """‖A·f_S − f_T‖² / ‖f_T‖², sums over a batch: features through a linear adapter A.
+
+    FitNets' hint (Romero et al., 2015) at the layer before the classifier. Divided by the size of
+    the teacher's features, so that 1 is what an adapter of zeros gives, whatever their scale.
+    """
+
+    needs_features: ClassVar[bool] = True
+    kd_weight: ClassVar[float] = 1.0
+    ce_weight: ClassVar[float] = 1.0
+
+    def __call__(
+        self,
+        student_logits: Tensor,
+        student_features: Tensor | None,
+        teacher_logits: Tensor,
+        teacher_features: Tensor | None,
+        labels: Tensor,
+    ) -> Tensor:
+        """Scalar ≥ 0; ValueError without features of both, of one width."""
+        if student_features is None or teacher_features is None:
+            raise ValueError("the features loss needs features of student and teacher, got None")
+        if student_features.shape != teacher_features.shape:
+            raise ValueError(
+                f"features of {tuple(student_features.shape)} are compared with "
+                f"{tuple(teacher_features.shape)}: pass them through the adapter first"
+            )
+        difference = (student_features - teacher_features).square().sum()
+        return difference / teacher_features.square().sum().clamp_min(1e-12)
+
+    def adapter(self, student: int, teacher: int) -> nn.Module | None:
+        """A linear layer without bias."""
+        return nn.Linear(student, teacher, bias=False)
+
+
+@dataclass(frozen=True)
+class NoKnowledge(_NoAdapter):
     """Nothing: the student learns from the labels alone."""
 
     needs_features: ClassVar[bool] = False
@@ -114,7 +159,8 @@ class NoKnowledge:
         return student_logits.new_zeros(())
 
 
-LOSSES: dict[str, type[SoftTargets] | type[Similarity] | type[NoKnowledge]] = {
+LOSSES: dict[str, type[SoftTargets] | type[Similarity] | type[Features] | type[NoKnowledge]] = {
+    "features": Features,
     "none": NoKnowledge,
     "similarity": Similarity,
     "soft": SoftTargets,

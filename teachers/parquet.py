@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
-from teachers.source import Images, Source, Table, stack
+from teachers.source import Images, Source, Table, stamp_of
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMN = "label"
@@ -27,21 +26,22 @@ BATCH_ROWS = 256
 def open_parquet(source: str) -> Table:
     """Read labels and class names; images stay in the files until they are asked for."""
     train, test = _shards(Path(source), "train"), _shards(Path(source), "test")
-    parts = [_labels(shard) for shard in train], [_labels(shard) for shard in test]
-    labels = np.concatenate([*parts[0], *parts[1]])
-    train_rows = sum(len(part) for part in parts[0])
+    shards = [(shard, _labels(shard)) for shard in (*train, *test)]
+    labels = np.concatenate([part for _, part in shards])
+    train_rows = sum(len(part) for _, part in shards[: len(train)])
 
-    def read(preprocess: Preprocess, limit: int | None) -> Images:
-        rows = len(labels) if limit is None else min(limit, len(labels))
-        decoded = (
-            preprocess.decode(data, name)
-            for shard in (*train, *test)
-            for name, data in _image_bytes(shard)
-        )
-        return stack(islice(decoded, rows), rows, preprocess)
+    def read(preprocess: Preprocess, start: int) -> Iterator[Images]:
+        for shard, part in shards:
+            if start < len(part):
+                for name, data in _image_bytes(shard, start):
+                    yield preprocess.decode(data, name)
+            start = max(0, start - len(part))
+
+    def stamp() -> str:
+        return stamp_of(shard for shard, _ in shards)
 
     name = Path(source).resolve().name
-    return Table(name, labels, _class_names(train[0]), train_rows, read)
+    return Table(name, labels, _class_names(train[0]), train_rows, read, stamp)
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
@@ -118,15 +118,16 @@ def _bad_columns(shard: Path, schema: Any, bound: str) -> BadInput:
     )
 
 
-def _image_bytes(shard: Path) -> Iterator[tuple[str, bytes]]:
+def _image_bytes(shard: Path, start: int) -> Iterator[tuple[str, bytes]]:
     with _open(shard) as file:
         column = _image_column(shard, file.schema_arrow)
         row = 0
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[f"{column}.bytes"]):
-            for data in batch.column(0).field("bytes"):
+            images = batch.column(0).field("bytes")
+            for at in range(max(0, start - row), len(images)):
                 # A row without bytes fails to decode like any other broken image.
-                yield f"row {row} of {shard}", data.as_py() or b""
-                row += 1
+                yield f"row {row + at} of {shard}", images[at].as_py() or b""
+            row += len(images)
 
 
 def _class_names(shard: Path) -> tuple[str, ...]:

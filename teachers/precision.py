@@ -2,8 +2,8 @@
 
 ``bf16`` is autocast to bfloat16: master weights, losses and optimiser stay float32. "auto" takes it
 where the processor multiplies bfloat16 natively and the network is large enough to gain: below a
-size, casting costs more than the faster products save. The rule counts multiplications and never
-measures time, so a run can be repeated.
+size, casting costs more than the faster products save. The rule counts multiplications; where it
+is close, :mod:`teachers.modes` measures.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LEAST_MACS_ONE_THREAD = 1_000_000
 LEAST_MACS_MORE_THREADS = 8_000_000
 
+# In training a few timed steps decide between these two; beyond them size alone does.
+SURELY_FP32 = 500_000
+SURELY_BF16 = 30_000_000
+
 
 def resolve(
     precision: str, module: nn.Module, input_shape: tuple[int, int, int], device: str = "cpu"
@@ -43,6 +47,19 @@ def resolve(
     alone = torch.get_num_threads() == 1
     least = LEAST_MACS_ONE_THREAD if alone else LEAST_MACS_MORE_THREADS
     return "bf16" if count_macs(module, input_shape, device) >= least else "fp32"
+
+
+def candidates(
+    precision: str, module: nn.Module, input_shape: tuple[int, int, int], device: str = "cpu"
+) -> tuple[Precision, ...]:
+    """The formats worth trying in training, the likeliest first; one where there is no doubt."""
+    likeliest = resolve(precision, module, input_shape, device)
+    if precision != "auto" or not has_native_bf16(device):
+        return (likeliest,)
+    macs = count_macs(module, input_shape, device)
+    if not SURELY_FP32 <= macs < SURELY_BF16:
+        return (likeliest,)
+    return ("bf16", "fp32") if likeliest == "bf16" else ("fp32", "bf16")
 
 
 def check(precision: str) -> None:

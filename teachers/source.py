@@ -1,13 +1,16 @@
 """What every source of data gives: a table of labelled images that has been opened, not yet read.
 
 Labels are read at once, because they are small and tell most of what can be wrong; pixels only on
-request. The members stand in :data:`teachers.datasets.DATASETS`.
+request, some rows at a time. The members stand in :data:`teachers.datasets.DATASETS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +21,26 @@ Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Labelled images in memory.
-
-    ``images`` is uint8 N×H×W×C, ``labels`` int64 N in [0, len(class_names)). Rows [0, train_rows)
-    are the training table in its own order, rows [train_rows, N) the test table, which may be
-    empty.
-    """
-
-    name: str
-    images: Images
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    train_rows: int
-
-
-@dataclass(frozen=True)
 class Table:
-    """An opened source: ``labels`` and ``train_rows`` as in :class:`Dataset`.
+    """An opened source.
 
-    ``class_names`` is empty where the source names none. ``read(preprocess, limit)`` decodes the
-    first ``limit`` rows, or all of them for None, as uint8 N×H×W×C; it raises BadInput for an image
-    that cannot be read or has another size, and names it.
+    Attributes:
+        name: of the data.
+        labels: int64 N in [0, number of classes).
+        class_names: empty where the source names none.
+        train_rows: rows [0, train_rows) are the training table in its own order, the others the
+            test table, which may be empty.
+        read: ``read(preprocess, start)`` decodes row after row from ``start`` on, each uint8 H×W×C;
+            it raises BadInput for an image that cannot be read or has another size, and names it.
+        stamp: a text that differs once the source has been changed; reads no pixel.
     """
 
     name: str
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     train_rows: int
-    read: Callable[[Preprocess, int | None], Images]
+    read: Callable[[Preprocess, int], Iterator[Images]]
+    stamp: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,21 @@ class Source:
     open: Callable[[str], Table]
 
 
-def stack(images: Iterable[Images], rows: int, preprocess: Preprocess) -> Images:
-    """Gather ``rows`` decoded images into one array without holding them twice."""
-    out = np.empty((rows, *preprocess.pixel_shape), dtype=np.uint8)
-    for row, image in enumerate(images):
-        out[row] = image
-    return out
+def decoded(table: Table, preprocess: Preprocess, *, start: int, step: int) -> Iterator[Images]:
+    """The rows of ``table`` from ``start`` on as uint8 n×H×W×C, n = ``step`` or, at the end, less.
+
+    Raises:
+        BadInput: an image cannot be read or has another size.
+    """
+    rows = iter(table.read(preprocess, start))
+    while block := list(islice(rows, step)):
+        yield np.stack(block)
+
+
+def stamp_of(files: Iterable[Path]) -> str:
+    """SHA-256 of the files' places, sizes and times of change."""
+    content = hashlib.sha256()
+    for path in files:
+        about = path.stat()
+        content.update(f"{path.absolute()}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    return content.hexdigest()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +15,22 @@ from torch import Tensor, nn
 
 from edge.preprocess import Preprocess
 from teachers import precision as precisions
-from teachers.augment import Augment, keep
+from teachers.lesson import Images, Rows
+from teachers.modes import Mode, Trial
+from teachers.trainer import Epoch, Schedule, Trainer
 
-Images = NDArray[np.uint8]
-Rows = NDArray[np.int64]
+#: rows that go through a network at a time: on a processor few, so that they stay in its cache
+#: (of 224×224 pixels, 4 at a time were 3 times as fast in bf16 as 64, and took far less memory)
+BATCH, LEAST_BATCH, GPU_BATCH = 64, 4, 512
+#: most numbers in the inputs that go through it at a time, on a processor
+BATCH_NUMBERS = 600_000
 
-WARM_UP = 0.15
-LAST_RATE = 0.01
 
-
-class Diverged(RuntimeError):
-    """Training reached a loss or an output that is not finite."""
-
-    def __init__(self, what: str, epoch: int) -> None:
-        super().__init__(f"training diverged: {what} is not finite in epoch {epoch}")
-        self.what = what
-        self.epoch = epoch
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Diverged, (self.what, self.epoch)
+def rows_at_a_time(pixel_shape: tuple[int, ...], device: str = "cpu") -> int:
+    """How many images of H×W×C to predict in one batch."""
+    if device != "cpu":
+        return GPU_BATCH
+    return max(LEAST_BATCH, min(BATCH, BATCH_NUMBERS // math.prod(pixel_shape)))
 
 
 @dataclass(frozen=True)
@@ -51,23 +46,28 @@ def predict(
     images: Images,
     preprocess: Preprocess,
     *,
-    batch_size: int = 64,
+    rows: Rows | None = None,
+    batch_size: int | None = None,
     tap: str | None = None,
     precision: str = "fp32",
     device: str = "cpu",
 ) -> Prediction:
     """Run ``module``, which is on ``device``, in eval mode over uint8 images N×H×W×C, N ≥ 1.
 
-    ``tap`` is the dotted name of a submodule whose input is kept, flattened, as features. The
-    module comes back in the mode it had. "fp32" gives the same logits in every batch to within
-    rounding; "bf16" and "auto" (see :mod:`teachers.precision`) are about twice as fast and off by
-    about 1 % of a logit. Small batches stay in the processor's cache and are the fastest.
+    ``rows`` are the images to answer, in that order; all of them for None. ``tap`` is the dotted
+    name of a submodule whose input is kept, flattened, as features. The module comes back in the
+    mode it had. "fp32" gives the same logits in every batch to within rounding; "bf16" and "auto"
+    (see :mod:`teachers.precision`) are about twice as fast and off by about 1 % of a logit.
+    ``batch_size`` of None is :func:`rows_at_a_time`.
     """
     mode = precisions.resolve(precision, module, preprocess.input_shape, device)
     logits, features = [], []
+    count = len(images) if rows is None else len(rows)
+    batch_size = batch_size or rows_at_a_time(preprocess.pixel_shape, device)
     with precisions.evaluating(module), torch.inference_mode(), Tap(module, tap) as tapped:
-        for start in range(0, len(images), batch_size):
-            x = to_tensor(preprocess.to_input(images[start : start + batch_size]), device)
+        for start in range(0, count, batch_size):
+            batch = slice(start, start + batch_size)
+            x = normalise(images[batch if rows is None else rows[batch]], preprocess, device)
             with precisions.autocast(mode, device):
                 output = module(x)
             logits.append(output.float().cpu().numpy())
@@ -100,124 +100,23 @@ class Tap:
         self.value = torch.flatten(inputs[0], 1)
 
 
-def to_tensor(array: NDArray[np.float32], device: str = "cpu") -> Tensor:
-    """A batch N×C×H×W in channels-last memory, in which convolutions run fastest here."""
-    return torch.from_numpy(array).to(device, memory_format=torch.channels_last)
+def normalise(pixels: Images, preprocess: Preprocess, device: str = "cpu") -> Tensor:
+    """A batch of pixels b×H×W×C as an input b×C×H×W in channels-last memory, on ``device``.
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """How weights are updated: AdamW; a linear warm-up, then a cosine down to 1 % of the rate."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate of ``step`` (from 0) out of ``steps``."""
-        warm_up = max(1, round(WARM_UP * steps))
-        if step < warm_up:
-            return self.learning_rate * (step + 1) / warm_up
-        done = (step - warm_up) / max(1, steps - warm_up - 1)
-        fall = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-        return self.learning_rate * fall
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the rows: ``number`` from 1, mean loss, rows seen and seconds taken.
-
-    ``last`` is True for the last one, be it the last planned or the one that was stopped.
+    The same numbers to the bit as :meth:`edge.preprocess.Preprocess.to_input` gives, without
+    turning the batch over: pixels lie channels-last already.
     """
-
-    number: int
-    loss: float
-    rows: int
-    seconds: float
-    last: bool
-
-
-def run_epochs(
-    module: nn.Module,
-    images: Images,
-    preprocess: Preprocess,
-    loss_of: Callable[[Tensor, Rows], Tensor],
-    schedule: Schedule,
-    *,
-    seed: int,
-    device: str = "cpu",
-    augment: Augment = keep,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Epoch]:
-    """Train ``module`` in place, epoch by epoch; the caller decides what to do between them.
-
-    ``loss_of(x, rows)`` runs the module over a batch x (float32 N×C×H×W, the images at ``rows``)
-    and gives its scalar loss. The order of rows and what ``augment`` draws depend on ``seed``
-    alone. Where ``should_stop`` says so, the epoch ends after the current batch and is the last.
-    Raises Diverged as soon as a loss is not finite.
-    """
-    parameters = list(module.parameters())
-    optimiser = torch.optim.AdamW(
-        parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    batch = torch.from_numpy(np.ascontiguousarray(pixels))
+    if device != "cpu":
+        batch = batch.pin_memory().to(device, non_blocking=True)
+    height, width, channels = preprocess.pixel_shape
+    # one long row per image: a loop over three channels at a time would be slow
+    x = batch.reshape(len(batch), -1).to(torch.float32).div_(255)
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device).repeat(height * width)
+        for values in (preprocess.mean, preprocess.std)
     )
-    rng = np.random.default_rng([seed, 2])
-    batches = cut(len(images), schedule.batch_size, _even(device))
-    steps = schedule.epochs * len(batches)
-    step = 0
-    for number in range(1, schedule.epochs + 1):
-        started = time.perf_counter()
-        module.train()
-        order = rng.permutation(len(images))
-        total, seen, stopped = 0.0, 0, False
-        for start, stop in batches:
-            rows = order[start:stop]
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.rate(step, steps)
-            pixels = augment(images[rows], rng)
-            loss = loss_of(to_tensor(preprocess.to_input(pixels), device), rows)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise Diverged("the loss", number)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total, seen, step = total + value * len(rows), seen + len(rows), step + 1
-            stopped = should_stop()
-            if stopped:
-                break
-        seconds = time.perf_counter() - started
-        yield Epoch(number, total / seen, seen, seconds, stopped or number == schedule.epochs)
-        if stopped:
-            return
-
-
-def _even(device: str) -> int:
-    """What batches have to be a multiple of.
-
-    oneDNN, as in torch 2.13, reads beyond its memory in the backward pass of a strided 1×1
-    convolution of channels-last maps if its threads do not share a batch evenly: 12 → 26 channels,
-    14×14, stride 2, 75 images on 2 threads ends the process.
-    """
-    return torch.get_num_threads() if device == "cpu" else 1
-
-
-def cut(rows: int, batch_size: int, multiple: int = 1) -> list[tuple[int, int]]:
-    """Batches as (start, stop); a last batch of one row joins its neighbour.
-
-    Batch norm has no variance to divide by in a batch of one. With ``multiple`` every batch is a
-    multiple of it, and fewer than ``multiple`` rows are left out at the end, as long as there are
-    rows for two such batches. ValueError for fewer than two rows.
-    """
-    if rows < 2 or batch_size < 2:
-        raise ValueError(f"training needs at least 2 rows per batch, got {rows=}, {batch_size=}")
-    if rows >= 2 * multiple:
-        rows -= rows % multiple
-        batch_size = max(multiple, batch_size - batch_size % multiple)
-    starts = list(range(0, rows, batch_size))
-    if rows - starts[-1] == 1 and len(starts) > 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], rows], strict=True))
+    return x.sub_(mean).div_(std).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def train_classifier(
@@ -240,37 +139,20 @@ def train_classifier(
     It comes back in eval mode. The same seed and number of threads give the same weights; torch's
     global generator is left as it was.
     """
-    mode = precisions.resolve(precision, module, preprocess.input_shape, device)
-
-    def loss_of(x: Tensor, rows: Rows) -> Tensor:
-        with precisions.autocast(mode, device):
-            logits = module(x)
-        return F.cross_entropy(logits.float(), torch.from_numpy(labels[rows]).to(device))
-
     schedule = Schedule(epochs, batch_size, learning_rate, weight_decay)
-    with seeded(module, seed, device):
-        for epoch in run_epochs(
-            module, images, preprocess, loss_of, schedule, seed=seed, device=device
-        ):
+    # by size and not by time: a teacher's training is to be the same wherever it is repeated
+    settled = precisions.resolve(precision, module, preprocess.input_shape, device)
+    trial = Trial((Mode(settled, "channels_last"),))
+
+    def feed(rows: Rows, _: np.random.Generator) -> Tensor:
+        return normalise(images[rows], preprocess, device)
+
+    def objective(logits: Tensor, rows: Rows) -> Tensor:
+        return F.cross_entropy(logits, torch.from_numpy(labels[rows]).to(device))
+
+    with Trainer(module, len(images), schedule, trial, seed=seed, device=device) as trainer:
+        for number in range(1, epochs + 1):
+            epoch = trainer.epoch(number, feed, objective)
             if on_epoch is not None:
                 on_epoch(epoch)
     module.eval()
-
-
-@contextmanager
-def seeded(module: nn.Module, seed: int, device: str = "cpu") -> Iterator[None]:
-    """Training's surroundings: seeded torch generators and channels-last weights.
-
-    Both are put back at the end, whatever ends it, so the weights are saved in the usual order.
-    """
-    with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
-        torch.manual_seed(seed)
-        _order(module, torch.channels_last)
-        try:
-            yield
-        finally:
-            _order(module, torch.contiguous_format)
-
-
-def _order(module: nn.Module, memory_format: torch.memory_format) -> None:
-    module.to(memory_format=memory_format)  # type: ignore[call-overload]

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from edge.preprocess import Preprocess
-from teachers.datasets import load_dataset
-from teachers.source import Dataset
+from teachers.datasets import Dataset, load_dataset
 from teachers.training import train_classifier
 from teachers.zoo import build
 

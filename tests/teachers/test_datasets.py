@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
-from teachers.datasets import DATASETS, check_dataset, load_dataset
+from teachers.datasets import DATASETS, check_dataset, load_dataset, open_dataset
 
 SMALL = Preprocess(channels=3, height=4, width=5, mean=(0.5,) * 3, std=(0.25,) * 3)
 Pixels = NDArray[np.uint8]
@@ -124,6 +125,20 @@ class TestEverySource:
         assert np.array_equal(one.images, two.images)
         assert np.array_equal(one.labels, two.labels)
 
+    def test_reads_on_from_any_row(self, kind: str, tmp_path: Path) -> None:
+        # what a job does that was stopped while it decoded
+        example = EXAMPLES[kind](tmp_path)
+        whole = load_dataset(example.source, example.preprocess).images
+        table = open_dataset(example.source)
+        for start in (1, example.train_rows - 1, example.rows - 2, example.rows):
+            rest = list(table.read(example.preprocess, start))
+            assert len(rest) == example.rows - start
+            assert all((one == two).all() for one, two in zip(rest, whole[start:], strict=True))
+
+    def test_has_the_same_stamp_twice(self, kind: str, tmp_path: Path) -> None:
+        example = EXAMPLES[kind](tmp_path)
+        assert open_dataset(example.source).stamp() == open_dataset(example.source).stamp()
+
     def test_refuses_a_teacher_with_more_classes(self, kind: str, tmp_path: Path) -> None:
         example = EXAMPLES[kind](tmp_path)
         more = example.classes + 1
@@ -155,6 +170,30 @@ class TestEverySource:
         ):
             with pytest.raises(BadInput, match="too large for memory"):
                 read(needed - 1)
+
+
+@pytest.mark.parametrize(("write", "name"), [(_parquet, "test.parquet"), (_folder, "train/ant")])
+def test_a_changed_file_has_another_stamp(
+    write: Callable[[Path], Example], name: str, tmp_path: Path
+) -> None:
+    before = open_dataset(write(tmp_path).source).stamp()
+    changed = tmp_path / name
+    changed = next(changed.iterdir()) if changed.is_dir() else changed
+    os.utime(changed, (1, 1))
+    assert open_dataset(str(tmp_path)).stamp() != before
+
+
+def test_a_digest_tells_images_labels_and_tables_apart(tmp_path: Path) -> None:
+    data = load_dataset(_parquet(tmp_path).source, SMALL)
+    pixels = data.images.copy()
+    pixels[3, 0, 0, 0] ^= 1
+    others = [
+        replace(data, images=pixels),
+        replace(data, labels=data.labels[::-1]),
+        replace(data, train_rows=6),
+    ]
+    assert replace(data, images=data.images.copy()).digest == data.digest
+    assert len({data.digest, *(other.digest for other in others)}) == 4
 
 
 def test_digits_fill_the_range_of_a_byte(grey8: Preprocess) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from torch import nn
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
-from teachers.distill import Diverged, EpochReport, Lesson, Outcome, Recipe, distil
+from teachers.augment import AUGMENTS
+from teachers.checkpoint import Checkpoint
+from teachers.datasets import Dataset
+from teachers.distill import Distillation, Diverged, EpochReport, Outcome, Recipe, distil
+from teachers.lesson import Exam, Lesson
 from teachers.losses import LOSSES
 from teachers.metrics import METRICS, accuracy
 from teachers.networks.small_cnn import SmallCNN
-from teachers.source import Dataset
 from teachers.training import predict
 
 LEARNT = np.arange(1200)
@@ -27,8 +31,11 @@ UNSEEN = np.arange(1200, 1797)
 @pytest.fixture(scope="module")
 def lesson(digits_teacher: nn.Module, digits: Dataset, grey8: Preprocess) -> Lesson:
     """What the teacher says, once, about the rows that students learn from."""
-    said = predict(digits_teacher, digits.images[LEARNT], grey8, tap="fc")
-    return Lesson(digits.images[LEARNT], digits.labels[LEARNT], said.logits, said.features, grey8)
+    said = predict(digits_teacher, digits.images, grey8, rows=LEARNT, tap="fc")
+    assert said.features is not None
+    return Lesson(
+        digits.images, LEARNT, digits.labels[LEARNT], said.logits[None], said.features[None], grey8
+    )
 
 
 def _student(seed: int = 0) -> SmallCNN:
@@ -40,8 +47,11 @@ def _distil(
     lesson: Lesson, digits: Dataset, recipe: Recipe, seed: int = 0
 ) -> tuple[SmallCNN, Outcome]:
     student = _student()
-    validation = digits.images[UNSEEN], digits.labels[UNSEEN]
-    return student, distil(student, "fc", lesson, recipe, seed=seed, validation=validation)
+    return student, distil(student, "fc", lesson, recipe, seed=seed, exam=_exam(digits))
+
+
+def _exam(digits: Dataset, metric: str = "accuracy") -> Exam:
+    return Exam(digits.images, UNSEEN, digits.labels[UNSEEN], metric)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -113,8 +123,7 @@ def test_keep_best_keeps_the_weights_of_the_best_epoch(
         lesson,
         Recipe(epochs=4, keep_best=keep_best),
         seed=0,
-        validation=(digits.images[UNSEEN], digits.labels[UNSEEN]),
-        metric="scripted",
+        exam=_exam(digits, "scripted"),
         on_epoch=lambda report: biases.append(student.fc.bias.detach().clone()),
     )
     assert outcome.accuracy == (0.9 if keep_best else 0.7)
@@ -136,8 +145,7 @@ def test_every_epoch_is_reported_to_whoever_looks(lesson: Lesson, digits: Datase
         lesson,
         Recipe(epochs=2),
         seed=0,
-        validation=(digits.images[UNSEEN], digits.labels[UNSEEN]),
-        metric="balanced_accuracy",
+        exam=_exam(digits, "balanced_accuracy"),
         on_epoch=reports.append,
     )
     assert reports == outcome.epochs
@@ -166,7 +174,7 @@ def test_stopping_ends_training_within_an_epoch_and_still_measures(
         lesson,
         Recipe(epochs=5, batch_size=100),
         seed=0,
-        validation=(digits.images[UNSEEN], digits.labels[UNSEEN]),
+        exam=_exam(digits),
         should_stop=should_stop,
     )
     assert asked == 3
@@ -205,12 +213,13 @@ def test_read_only_memory_maps_are_enough(lesson: Lesson, tmp_path: Path) -> Non
         loaded: NDArray[Any] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
         return loaded
 
-    assert lesson.teacher_features is not None
+    assert lesson.features is not None
     shared = Lesson(
         mapped("images", lesson.images),
+        mapped("rows", lesson.rows),
         mapped("labels", lesson.labels),
-        mapped("logits", lesson.teacher_logits),
-        mapped("features", lesson.teacher_features),
+        mapped("logits", lesson.logits),
+        mapped("features", lesson.features),
         lesson.preprocess,
     )
     recipe = Recipe(epochs=1, loss="similarity")
@@ -228,7 +237,7 @@ def test_features_must_be_there_for_a_loss_that_needs_them(lesson: Lesson) -> No
 
 def test_a_lesson_has_the_same_rows_throughout(lesson: Lesson) -> None:
     with pytest.raises(ValueError, match="same rows"):
-        Lesson(lesson.images, lesson.labels[:5], lesson.teacher_logits, None, lesson.preprocess)
+        replace(lesson, labels=lesson.labels[:5])
 
 
 @pytest.mark.parametrize(
@@ -243,9 +252,126 @@ def test_a_lesson_has_the_same_rows_throughout(lesson: Lesson) -> None:
         ({"temperature": 0.0}, "temperature"),
         ({"kd_weight": -0.1}, "kd_weight"),
         ({"precision": "fp16"}, "precision"),
+        ({"layout": "blocked"}, "layout"),
+        ({"ema": 1.0}, "ema"),
+        ({"patience": -1}, "patience"),
     ],
 )
 def test_a_recipe_refuses_what_cannot_work(change: dict[str, float | str], named: str) -> None:
     settings: dict[str, object] = {"epochs": 1, **change}
     with pytest.raises(BadInput, match=named):
         Recipe(**settings)  # type: ignore[arg-type]
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+RESUMED = [
+    {},
+    {"loss": "features"},
+    {"ema": 0.9},
+    {"keep_best": True, "augment": "shift"},
+    {"precision": "bf16", "ema": 0.9, "keep_best": True},
+]
+
+
+@pytest.mark.parametrize("settings", RESUMED, ids=str)
+def test_a_training_that_was_interrupted_ends_with_the_same_weights(
+    settings: dict[str, Any], lesson: Lesson, digits: Dataset
+) -> None:
+    recipe = Recipe(**{"epochs": 4, "batch_size": 64, "layout": "channels_last", **settings})
+
+    def training() -> Distillation:
+        return Distillation(_student(), "fc", lesson, recipe, seed=3, exam=_exam(digits))
+
+    whole = training()
+    while not whole.done:
+        whole.run_epoch()
+    expected = whole.finish()
+    first = training()
+    first.run_epoch()
+    first.run_epoch()
+    content = first.save().to_bytes()
+    first.run_epoch()  # what came after the checkpoint is forgotten
+    second = training()
+    second.restore(Checkpoint.from_bytes(content))
+    assert second.epoch == 2
+    while not second.done:
+        second.run_epoch()
+    outcome = second.finish()
+    assert _equal(second.student, whole.student)
+    assert outcome.accuracy == expected.accuracy
+    assert [r.loss for r in outcome.epochs] == [r.loss for r in expected.epochs]
+    assert outcome.seconds > first.reports[0].epochs / 1e6
+
+
+def test_patience_ends_a_training_that_gets_no_better(
+    lesson: Lesson, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.9, 0.9, 0.7, 0.95])
+    monkeypatch.setitem(METRICS, "scripted", lambda logits, labels: next(scores))
+    outcome = distil(
+        _student(),
+        "fc",
+        lesson,
+        Recipe(epochs=9, patience=2),
+        seed=0,
+        exam=_exam(digits, "scripted"),
+    )
+    # Epoch 2 is the best; epochs 3 and 4 are no better, so there is no fifth.
+    assert [report.accuracy for report in outcome.epochs] == [0.5, 0.9, 0.9, 0.7]
+    assert outcome.accuracy == 0.9
+
+
+def test_averaged_weights_lag_behind_and_are_what_the_student_gets(
+    lesson: Lesson, digits: Dataset
+) -> None:
+    plain, _ = _distil(lesson, digits, Recipe(epochs=2))
+    averaged, outcome = _distil(lesson, digits, Recipe(epochs=2, ema=0.5))
+    still, _ = _distil(lesson, digits, Recipe(epochs=2, ema=0.9999))
+    start = _student()
+
+    def distance(one: SmallCNN, other: SmallCNN) -> float:
+        return float((one.fc.weight - other.fc.weight).norm().item())
+
+    assert 0 < distance(averaged, plain) < 0.5 * distance(start, plain)
+    assert distance(still, start) < 0.1 * distance(start, plain)
+    logits = predict(averaged, digits.images[UNSEEN], lesson.preprocess).logits
+    assert accuracy(logits, digits.labels[UNSEEN]) == outcome.accuracy
+
+
+def test_a_view_is_learnt_with_what_the_teacher_said_about_it(lesson: Lesson) -> None:
+    # Two views of every image; the teacher says class 0 of the first, class 1 of the second, which
+    # is moved down by a pixel. A student that got views and answers mixed up could not tell.
+    rows = len(lesson)
+    logits = np.zeros((2, rows, 10), np.float32)
+    logits[0, :, 0] = logits[1, :, 1] = 20
+    draws = np.zeros((2, rows, 2), np.int16)
+    draws[0, :, 0], draws[1, :, 0] = -1, 1
+    views = replace(lesson, logits=logits, features=None, draws=draws)
+    recipe = Recipe(epochs=6, augment="shift", ce_weight=0.0, kd_weight=1.0, temperature=1.0)
+    student = _student()
+    distil(student, None, views, recipe, seed=0)
+    shift = AUGMENTS["shift"]
+    some = np.arange(200)
+    for view in (0, 1):
+        seen = shift.apply(lesson.images[some], draws[view, some])
+        said = predict(student, seen, lesson.preprocess).logits.argmax(1)
+        assert np.mean(said == view) > 0.9
+
+
+def test_a_part_of_a_lesson_shares_its_images(lesson: Lesson) -> None:
+    chosen = np.array([5, 2, 9])
+    part = lesson.part(chosen)
+    assert part.images is lesson.images
+    assert len(part) == 3
+    assert part.rows.tolist() == lesson.rows[chosen].tolist()
+    np.testing.assert_array_equal(part.logits[0], lesson.logits[0][chosen])
+    assert part.views == 1
+
+
+def test_a_recipe_names_its_mode(lesson: Lesson, digits: Dataset) -> None:
+    _, outcome = _distil(lesson, digits, Recipe(epochs=1, precision="fp32", layout="contiguous"))
+    assert outcome.mode.name == "fp32 contiguous"

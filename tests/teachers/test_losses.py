@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from edge.errors import BadInput
-from teachers.losses import LOSSES, Similarity, SoftTargets, build_loss
+from teachers.losses import LOSSES, Features, Similarity, SoftTargets, build_loss
 
 NONE = torch.zeros(1, dtype=torch.int64)
 
@@ -47,6 +47,40 @@ def test_similarity_needs_features() -> None:
         Similarity()(NONE, None, NONE, None, NONE)
 
 
+def test_features_by_hand() -> None:
+    # Teacher rows (3, 0) and (0, 4); student rows, adapted, (1, 0) and (0, 4).
+    # ‖difference‖² = 2² = 4, ‖teacher‖² = 9 + 16 = 25; 4 / 25 = .16.
+    teacher = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    student = torch.tensor([[1.0, 0.0], [0.0, 4.0]])
+    logits = torch.zeros(2, 3)
+    assert Features()(logits, student, logits, teacher, NONE).item() == pytest.approx(0.16)
+    # Nothing learnt yet costs 1, whatever the scale of the teacher's features.
+    nothing = torch.zeros(2, 2)
+    assert Features()(logits, nothing, logits, 100 * teacher, NONE).item() == pytest.approx(1.0)
+
+
+def test_features_of_another_width_need_the_adapter() -> None:
+    student, teacher, logits = torch.randn(4, 3), torch.randn(4, 7), torch.zeros(4, 2)
+    with pytest.raises(ValueError, match="through the adapter"):
+        Features()(logits, student, logits, teacher, NONE)
+    adapter = Features().adapter(3, 7)
+    assert adapter is not None
+    assert Features()(logits, adapter(student), logits, teacher, NONE).item() > 0
+    # The adapter alone can bring the loss down: it is trained along.
+    before = Features()(logits, adapter(student), logits, teacher, NONE)
+    before.backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for weight in adapter.parameters():
+            assert weight.grad is not None
+            weight.sub_(0.1 * weight.grad)
+    assert Features()(logits, adapter(student), logits, teacher, NONE).item() < before.item()
+
+
+def test_features_are_needed() -> None:
+    with pytest.raises(ValueError, match="needs features"):
+        Features()(NONE, None, NONE, None, NONE)
+
+
 def test_a_total_adds_cross_entropy() -> None:
     # Student logits 0 over 4 classes: cross-entropy ln 4, whatever the label.
     student, teacher = torch.zeros(3, 4), torch.zeros(3, 4)
@@ -65,33 +99,35 @@ def test_a_total_adds_cross_entropy() -> None:
 class TestEveryLoss:
     """The contract of a member of the registry."""
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _batch(self, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(4)
+        adapter = LOSSES[name]().adapter(5, 9)
 
         def draw(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator)
 
-        return draw(8, 3), draw(8, 5), draw(8, 3), draw(8, 9), torch.arange(8) % 3
+        features = draw(8, 5) if adapter is None else adapter(draw(8, 5)).detach()
+        return draw(8, 3), features, draw(8, 3), draw(8, 9), torch.arange(8) % 3
 
     def test_is_a_scalar_that_is_not_negative(self, name: str) -> None:
-        loss = build_loss(name).knowledge(*self._batch())
+        loss = build_loss(name).knowledge(*self._batch(name))
         assert loss.shape == ()
         assert loss.item() >= 0
 
     def test_is_zero_for_a_student_that_agrees(self, name: str) -> None:
-        _, _, logits, features, labels = self._batch()
+        _, _, logits, features, labels = self._batch(name)
         loss = build_loss(name).knowledge(logits, features, logits, features, labels)
         assert loss.item() == pytest.approx(0, abs=1e-6)
 
     def test_the_total_has_a_finite_gradient(self, name: str) -> None:
-        student, features, *rest = self._batch()
+        student, features, *rest = self._batch(name)
         weight = torch.ones(1, requires_grad=True)
         build_loss(name)(student * weight, features * weight, *rest).backward()  # type: ignore[no-untyped-call]
         assert weight.grad is not None
         assert torch.isfinite(weight.grad).all()
 
     def test_needs_no_features_unless_it_says_so(self, name: str) -> None:
-        student, _, teacher, _, labels = self._batch()
+        student, _, teacher, _, labels = self._batch(name)
         total = build_loss(name)
         if not total.knowledge.needs_features:
             assert torch.isfinite(total(student, None, teacher, None, labels))
@@ -106,7 +142,7 @@ class TestEveryLoss:
 
 
 def test_bad_settings_are_named() -> None:
-    with pytest.raises(BadInput, match="none, similarity, soft"):
+    with pytest.raises(BadInput, match="features, none, similarity, soft"):
         build_loss("hard")
     with pytest.raises(BadInput, match="temperature"):
         build_loss("soft", temperature=0)

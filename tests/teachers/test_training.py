@@ -11,17 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge.preprocess import Preprocess
+from teachers.datasets import Dataset
 from teachers.metrics import accuracy
-from teachers.source import Dataset
-from teachers.training import (
-    Diverged,
-    Epoch,
-    Schedule,
-    cut,
-    predict,
-    run_epochs,
-    train_classifier,
-)
+from teachers.modes import Mode, Trial
+from teachers.trainer import Diverged, Epoch, Schedule, Trainer, cut
+from teachers.training import normalise, predict, train_classifier
 from teachers.zoo import build
 
 TWO = Preprocess(channels=1, height=1, width=2, mean=(0.0,), std=(1.0,))
@@ -172,18 +166,28 @@ def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
     assert schedule.rate(0, 1) == 3.0
 
 
+def _trainer(module: nn.Module, schedule: Schedule) -> Trainer:
+    return Trainer(module, 10, schedule, Trial((Mode("fp32", "channels_last"),)), seed=0)
+
+
+def _feed(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+    return normalise(_images(10)[rows], TWO)
+
+
 def test_every_row_is_seen_once_per_epoch() -> None:
-    module = Doubling()
     seen: list[list[int]] = []
 
-    def loss_of(x: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        np.testing.assert_allclose(x[:, 0, 0, 1].numpy(), (2 * rows + 1) / 255, rtol=1e-6)
+    def feed(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         seen.append(rows.tolist())
-        loss: Tensor = module(x).square().mean()
-        return loss
+        return _feed(rows, rng)
+
+    def objective(logits: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        assert len(logits) == len(rows)
+        return logits.square().mean()
 
     schedule = Schedule(epochs=2, batch_size=4, learning_rate=1e-3, weight_decay=0.0)
-    epochs = list(run_epochs(module, _images(10), TWO, loss_of, schedule, seed=0))
+    with _trainer(Doubling(), schedule) as trainer:
+        epochs = [trainer.epoch(number, feed, objective) for number in (1, 2)]
     assert [len(rows) for rows in seen] == [4, 4, 2, 4, 4, 2]
     first, second = (list(chain(*half)) for half in (seen[:3], seen[3:]))
     assert sorted(first) == sorted(second) == list(range(10))
@@ -198,13 +202,44 @@ def test_a_loss_that_is_not_finite_ends_training_before_the_weights_are_touched(
     module = Doubling()
     schedule = Schedule(epochs=1, batch_size=4, learning_rate=1.0, weight_decay=0.0)
 
-    def loss_of(x: Tensor, rows: NDArray[np.int64]) -> Tensor:
-        loss: Tensor = module(x).mean() * float("nan")
-        return loss
+    def objective(logits: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        return logits.mean() * float("nan")
 
-    with pytest.raises(Diverged, match="the loss is not finite in epoch 1"):
-        list(run_epochs(module, _images(10), TWO, loss_of, schedule, seed=0))
+    with (
+        _trainer(module, schedule) as trainer,
+        pytest.raises(Diverged, match="the loss is not finite in epoch 1"),
+    ):
+        trainer.epoch(1, _feed, objective)
     assert torch.equal(module.fc.weight.detach(), torch.eye(2))
+
+
+def test_states_of_the_optimiser_follow_the_weights_into_another_layout() -> None:
+    # A fused optimiser walks over memory: with weights and states in different orders it would
+    # train on, wrongly. So steps in turns of both layouts must give what one layout gives.
+    def trained(*layouts: str) -> Tensor:
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(1, 2, (1, 2)), nn.Conv2d(2, 3, 1), nn.Flatten())
+        now = iter(range(10**6))
+        trial = Trial([Mode("fp32", layout) for layout in layouts],  # type: ignore[arg-type]
+                      clock=lambda: float(next(now)))  # fmt: skip
+        schedule = Schedule(epochs=4, batch_size=2, learning_rate=0.1, weight_decay=0.0)
+        with Trainer(module, 10, schedule, trial, seed=0) as trainer:
+            for number in range(1, 5):
+                trainer.epoch(number, _feed, lambda logits, rows: logits.square().mean())
+        return module[1].weight.detach().clone()  # type: ignore[operator]
+
+    torch.testing.assert_close(
+        trained("channels_last", "contiguous"), trained("channels_last"), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_pixels_are_normalised_as_the_edge_does_it(digits: Dataset, grey8: Preprocess) -> None:
+    rgb = Preprocess(3, 5, 4, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    colours = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
+    for pixels, look in ((digits.images[:9], grey8), (colours, rgb)):
+        x = normalise(pixels, look)
+        assert torch.equal(x, torch.from_numpy(look.to_input(pixels)))
+        assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _trained(digits: Dataset, grey8: Preprocess, seed: int) -> tuple[nn.Module, list[Epoch]]:
