@@ -33,6 +33,32 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class CandidateRunning:
+    """A candidate under way has finished an epoch.
+
+    Attributes:
+        key: of the candidate, as in its :class:`CandidateDone`.
+        number: 1, 2, … in the order in which candidates were handed out.
+        kb: its size.
+        epoch, epochs: done, and of the whole training.
+        loss: mean over the epoch.
+        accuracy: on the validation part; None where it was not measured.
+        samples_per_second: of its training steps.
+        where: the worker.
+    """
+
+    key: str
+    number: int
+    kb: float
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float | None
+    samples_per_second: float
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class CandidateDone:
     """A candidate stands in the ledger.
 
@@ -43,6 +69,10 @@ class CandidateDone:
         best_reward, best_accuracy, best_kb: of the best so far.
         replayed: it was read from the ledger, not distilled now.
         reason: why it failed; empty where it did not.
+        key: of the candidate.
+        pruned: it was stopped at a rung; its figures are those of that epoch.
+        epochs, seconds: that it trained for.
+        mode: how its steps ran, such as "bf16 channels_last".
     """
 
     number: int
@@ -55,6 +85,11 @@ class CandidateDone:
     best_kb: float
     replayed: bool
     reason: str
+    key: str = ""
+    pruned: bool = False
+    epochs: int = 0
+    seconds: float = 0.0
+    mode: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,4 +99,4 @@ class Finished:
     result: Mapping[str, Any]
 
 
-Event = Stage | Note | Progress | CandidateDone | Finished
+Event = Stage | Note | Progress | CandidateRunning | CandidateDone | Finished

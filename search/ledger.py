@@ -7,6 +7,7 @@ process killed in the middle of that line leaves a torn one, which is cut off at
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from optuna.trial import TrialState
 from edge.errors import BadInput
 
 STUDY = "understudy"
+#: what Optuna has a place of its own for: the value, the state and the intermediate values
+_NOT_ATTRS = ("reward", "pruned", "curve")
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,17 @@ class Record:
     Attributes:
         key: digest of the network after rounding; equal for duplicates.
         actions: as first proposed.
-        accuracy: on the validation part, by the job's metric; 0 where it failed.
+        accuracy: on the validation part, by the job's metric; 0 where it failed; where it was
+            stopped at a rung, that of the rung.
         reward: under the thresholds in force when it was written.
         parameters, bytes, macs: exact cost.
         seconds: of distillation.
         reason: why it failed; empty where it did not.
+        pruned: it was stopped at a rung.
+        epochs: of its training; 0 where an earlier version did not write them.
+        curve: accuracy after every epoch, nan where it was not measured.
+        mode: how its steps ran, such as "bf16 channels_last".
+        proposed: proposals that the sampler had made when it arrived; 0 where nobody wrote it.
     """
 
     key: str
@@ -47,11 +56,27 @@ class Record:
     macs: int
     seconds: float
     reason: str = ""
+    pruned: bool = False
+    epochs: int = 0
+    curve: tuple[float, ...] = ()
+    mode: str = ""
+    proposed: int = 0
 
     @property
     def failed(self) -> bool:
-        """Whether there is an accuracy at all."""
+        """Whether there is no accuracy at all."""
         return bool(self.reason)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its training came to its end: only then may it win."""
+        return not (self.failed or self.pruned)
+
+    def at(self, epoch: int) -> float | None:
+        """Accuracy after an epoch, if it was measured."""
+        if epoch > len(self.curve) or math.isnan(self.curve[epoch - 1]):
+            return None
+        return self.curve[epoch - 1]
 
     @property
     def kb(self) -> float:
@@ -114,11 +139,16 @@ class Ledger:
     def add(self, record: Record) -> None:
         """Write a finished candidate; it is on disk when this returns."""
         distribution = CategoricalDistribution(self._pool)
-        fields = {name: value for name, value in asdict(record).items() if name != "reward"}
+        fields = {name: value for name, value in asdict(record).items() if name not in _NOT_ATTRS}
         self._study.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.COMPLETE,
+                state=TrialState.PRUNED if record.pruned else TrialState.COMPLETE,
                 value=record.reward,
+                intermediate_values={
+                    epoch: accuracy
+                    for epoch, accuracy in enumerate(record.curve, 1)
+                    if not math.isnan(accuracy)
+                },
                 params={
                     name: self._pool[action]
                     for name, action in zip(self._names, record.actions, strict=True)
@@ -149,7 +179,8 @@ class Ledger:
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> Record:
-    attrs = trial.user_attrs
+    attrs, measured = trial.user_attrs, trial.intermediate_values
+    epochs = attrs.get("epochs", 0)
     assert trial.value is not None
     return Record(
         key=attrs["key"],
@@ -161,6 +192,11 @@ def _record(trial: optuna.trial.FrozenTrial) -> Record:
         macs=attrs["macs"],
         seconds=attrs["seconds"],
         reason=attrs["reason"],
+        pruned=trial.state == TrialState.PRUNED,
+        epochs=epochs,
+        curve=tuple(measured.get(epoch, math.nan) for epoch in range(1, epochs + 1)),
+        mode=attrs.get("mode", ""),
+        proposed=attrs.get("proposed", 0),
     )
 
 

@@ -1,43 +1,32 @@
 """The search: propose, distil, record, learn, until the budget is spent.
 
-Synchronous mode: the rewards of a batch reach the sampler in the order of proposal, whatever the
-order in which they finished. So the proposals follow from the seed and the rewards alone, and a
-resumed search replays the ledger through a fresh sampler: what is finished is not distilled
-again, and what follows is what would have followed.
+Synchronous mode, here: the rewards of a batch reach the sampler in the order of proposal,
+whatever the order in which they finished. So the proposals follow from the seed and the rewards
+alone, and a resumed search replays the ledger through a fresh sampler: what is finished is not
+distilled again, and what follows is what would have followed. The price is that a slot waits
+where a batch has no more for it. Streaming mode is in :mod:`search.streaming`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
 
-from search.events import CandidateDone, Event, Note
-from search.ledger import Ledger, Record
+from search.candidates import MAX_REPEATS, Candidates
+from search.candidates import best as best
+from search.evaluation import Evaluation as Evaluation
+from search.evaluation import Evaluator as Evaluator
+from search.evaluation import Job as Job
+from search.evaluation import Running as Running
+from search.evaluation import next_of
+from search.events import Event
+from search.halving import Halving
+from search.ledger import Ledger
 from search.samplers import Sampler
 from search.space import Actions, Space
+from search.streaming import Streaming
 
-#: answers from the ledger in a row after which a sampler has nothing new to say
-MAX_REPEATS = 50
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a worker sends back; ``reason`` says why there is no accuracy."""
-
-    actions: Actions
-    accuracy: float
-    seconds: float
-    reason: str = ""
-
-
-class Evaluator(Protocol):
-    """Distils candidates, several at a time where it can."""
-
-    def evaluate(self, candidates: Sequence[Actions]) -> Iterator[Evaluation]:
-        """One evaluation per candidate, in the order in which they finish."""
+MODES = ("synchronous", "streaming")
 
 
 def search(
@@ -48,6 +37,8 @@ def search(
     *,
     budget: int,
     batch: int,
+    halving: Halving,
+    mode: str = "synchronous",
     deadline: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Fill the ledger up to ``budget`` candidates.
@@ -59,100 +50,86 @@ def search(
         ledger: where finished candidates are written.
         budget: candidates, not counting duplicates.
         batch: proposals per update of the sampler.
-        deadline: asked before every batch; True ends the search.
+        halving: epochs of a candidate, and the rungs at which the weak are stopped.
+        mode: one of :data:`MODES`.
+        deadline: asked before every batch, in streaming mode before every proposal; True ends
+            the search with what is under way.
     """
-    return _Search(space, sampler, evaluator, ledger, budget).run(batch, deadline)
+    candidates = Candidates(space, ledger, budget)
+    loop = Streaming if mode == "streaming" else _Synchronous
+    return loop(candidates, sampler, evaluator, halving).run(batch, deadline)
 
 
-def best(records: Sequence[Record]) -> Record | None:
-    """The record of highest reward, the first of equals; None where all failed."""
-    return max((r for r in records if not r.failed), key=lambda r: r.reward, default=None)
-
-
-class _Search:
+class _Synchronous:
     def __init__(
-        self, space: Space, sampler: Sampler, evaluator: Evaluator, ledger: Ledger, budget: int
+        self, candidates: Candidates, sampler: Sampler, evaluator: Evaluator, halving: Halving
     ) -> None:
-        self.space, self.sampler, self.evaluator = space, sampler, evaluator
-        self.ledger, self.budget = ledger, budget
-        # in the order of this process: what is replayed counts as it is met again
-        self.seen: dict[str, Record] = {}
+        self.candidates, self.sampler = candidates, sampler
+        self.evaluator, self.halving = evaluator, halving
+        self.proposed = 0
 
     def run(self, batch: int, deadline: Callable[[], bool]) -> Iterator[Event]:
+        seen, budget = self.candidates.seen, self.candidates.budget
         repeats = 0
-        while len(self.seen) < self.budget:
+        while len(seen) < budget:
             if deadline():
-                yield Note(
-                    f"the time is up after {len(self.seen)} of {self.budget} candidates",
-                    warning=True,
-                )
+                yield self.candidates.time_is_up()
                 return
-            proposals = self.sampler.propose(min(batch, self.budget - len(self.seen)))
-            keys = [self._key(actions) for actions in proposals]
+            proposals = self.sampler.propose(min(batch, budget - len(seen)))
+            self.proposed += len(proposals)
+            keys = [self.candidates.key(actions) for actions in proposals]
             fresh: dict[str, Actions] = {}
             for key, actions in zip(keys, proposals, strict=True):
-                if key not in self.seen:
+                if key not in seen:
                     fresh.setdefault(key, actions)
             yield from self._settle(fresh)
-            self.sampler.tell(proposals, [self.seen[key].reward for key in keys])
+            self.sampler.tell(proposals, [seen[key].reward for key in keys])
             repeats = 0 if fresh else repeats + len(proposals)
             if repeats >= MAX_REPEATS:
-                yield Note(
-                    f"no new candidate in {repeats} proposals: the search ends at {len(self.seen)}",
-                    warning=True,
-                )
+                yield self.candidates.nothing_new(repeats)
                 return
 
-    def _settle(self, fresh: dict[str, Actions]) -> Iterator[Event]:
-        """Answer candidates from the ledger, or distil them and write them to it."""
-        missing = []
-        for key, actions in fresh.items():
-            record = self.ledger.get(key)
+    def _settle(self, fresh: Mapping[str, Actions]) -> Iterator[Event]:
+        """Answer candidates from the ledger, or distil them, from rung to rung."""
+        alive: dict[str, object | None] = {}
+        for key in fresh:
+            record = self.candidates.ledger.get(key)
             if record is None:
-                missing.append(actions)
+                alive[key] = None
             else:
-                self.seen[key] = record
-                yield self._event(record, replayed=True)
-        if not missing:
-            return
-        for evaluation in self.evaluator.evaluate(missing):
-            record = self._record(evaluation)
-            self.ledger.add(record)
-            self.seen[record.key] = record
-            yield self._event(record, replayed=False)
+                yield self.candidates.meet(record)
+        for stop in self.halving.stops:
+            for key, state in alive.items():
+                self.candidates.hand_out(key)
+                self.evaluator.submit(Job(fresh[key], stop, state))
+            paused: dict[str, Evaluation] = {}
+            yield from self._collect(len(alive), paused)
+            if not paused:
+                return
+            # who is in the ledger competes too: a resumed search stops whom it would have stopped
+            there = {key: self.candidates.merit(key, fresh[key], stop) for key in fresh}
+            passed = self.halving.survivors({k: v for k, v in there.items() if v is not None})
+            for key in fresh:
+                if key in paused and key not in passed:
+                    yield self._write(paused[key], pruned=True)
+            alive = {key: paused[key].state for key in alive if key in paused and key in passed}
 
-    def _key(self, actions: Actions) -> str:
-        return sha256(self.space.key(actions).encode()).hexdigest()[:24]
+    def _collect(self, count: int, paused: dict[str, Evaluation]) -> Iterator[Event]:
+        """Write candidates that are finished as they come; those that pause go to ``paused``."""
+        while count:
+            news = next_of(self.evaluator)
+            if isinstance(news, Running):
+                yield self.candidates.news(news)
+                continue
+            assert news is not None
+            count -= 1
+            if news.state is None:
+                yield self._write(news)
+            else:
+                paused[self.candidates.hear(news)] = news
 
-    def _record(self, evaluation: Evaluation) -> Record:
-        spent = self.space.cost(evaluation.actions)
-        failed = bool(evaluation.reason)
-        return Record(
-            key=self._key(evaluation.actions),
-            actions=evaluation.actions,
-            accuracy=0.0 if failed else evaluation.accuracy,
-            reward=0.0 if failed else self.space.reward_of(evaluation.actions, evaluation.accuracy),
-            parameters=spent.parameters,
-            bytes=spent.bytes,
-            macs=spent.macs,
-            seconds=evaluation.seconds,
-            reason=evaluation.reason,
-        )
-
-    def _event(self, record: Record, replayed: bool) -> CandidateDone:
-        top = best(list(self.seen.values())) or record
-        return CandidateDone(
-            number=len(self.seen),
-            budget=self.budget,
-            reward=record.reward,
-            accuracy=record.accuracy,
-            kb=record.kb,
-            best_reward=top.reward,
-            best_accuracy=top.accuracy,
-            best_kb=top.kb,
-            replayed=replayed,
-            reason=record.reason,
-        )
+    def _write(self, evaluation: Evaluation, pruned: bool = False) -> Event:
+        return self.candidates.write(evaluation, self.proposed, pruned)
 
 
 def stopwatch(

@@ -1,8 +1,9 @@
 """Who proposes candidates: an open set with one contract.
 
-A sampler is asked for a batch of action vectors and later told their rewards, in the order of
-proposal. Given the same seed and the same rewards it makes the same proposals, which is what
-resuming rests on: the ledger is replayed through a fresh sampler.
+A sampler is asked for action vectors and later told their rewards: a batch at a time and in the
+order of proposal, or in streaming mode one at a time and in the order of arrival. Given the same
+seed and the same questions and answers in the same order it makes the same proposals, which is
+what resuming rests on: the ledger is replayed through a fresh sampler.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ class Sampler(Protocol):
         """``count`` legal action vectors within the limits."""
 
     def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
-        """The rewards of what was proposed last, in the order of proposal."""
+        """Rewards of what was proposed before, each of them once.
+
+        In synchronous mode all that was proposed last, in that order; in streaming mode a group
+        as it arrived, while other proposals are still out.
+        """
 
 
 class RandomSampler:

@@ -1,7 +1,7 @@
-"""A job's events on a terminal: what is done, the best so far, the time left.
+"""A job's events on a terminal: what is done, what is under way, the best so far, the time left.
 
 Everything goes to stderr; ``--json`` alone writes to stdout. Without a terminal, as in a log file,
-there are plain lines instead of a moving bar.
+there are plain lines instead of a moving bar and a table.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from search import events
+from service.pace import Pace, duration, running_text
 
 #: a log gets a line of progress at most this often, seconds
 LOG_EVERY = 10.0
@@ -74,6 +76,7 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.pace = Pace()
         self.start = time.monotonic()
         self.last = -LOG_EVERY
 
@@ -84,19 +87,27 @@ class _Lines:
         pass
 
     def show(self, event: events.Event) -> None:
+        self.pace.take(event)
         seconds = time.monotonic() - self.start
-        if isinstance(event, events.Progress):
-            if seconds - self.last < LOG_EVERY and event.done < event.total:
+        text = _text(event)
+        if isinstance(event, events.Progress | events.CandidateRunning):
+            last = isinstance(event, events.Progress) and event.done >= event.total
+            if seconds - self.last < LOG_EVERY and not last:
                 return
             self.last = seconds
-        self.console.print(f"[dim]{seconds:7.1f} s[/]  {_text(event)}")
+        if isinstance(event, events.CandidateRunning):
+            known = (f"{len(self.pace.running)} under way", self.pace.speed(), self.pace.left())
+            text += f"   [dim]{', '.join(part for part in known if part)}[/]"
+        self.console.print(f"[dim]{seconds:7.1f} s[/]  {text}")
 
 
 class _Bars:
-    """For terminals: a bar for the present stage, the rest scrolls by above it."""
+    """For terminals: candidates under way and a bar for the present stage; the rest scrolls by
+    above them."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.pace = Pace()
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -104,45 +115,49 @@ class _Bars:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
-            transient=True,
         )
+        self.live = Live(console=console, get_renderable=self._view, transient=True)
         self.task: TaskID | None = None
         self.began = 0.0
-        self.first = 0
 
     def __enter__(self) -> _Bars:
-        self.bars.start()
+        self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bars.stop()
+        self.live.stop()
+
+    def _view(self) -> Group:
+        if not self.pace.running:
+            return Group(self.bars)
+        return Group(self.pace.table(), f"[dim]{self.pace.speed()}[/]", self.bars)
 
     def show(self, event: events.Event) -> None:
+        self.pace.take(event)
         if isinstance(event, events.Progress):
             self._move(event.done, event.total, event.text)
+            return
+        if isinstance(event, events.CandidateRunning):
             return
         self.console.print(_text(event))
         if isinstance(event, events.Stage):
             self._clear()
         elif isinstance(event, events.CandidateDone):
             best = f"best {event.best_accuracy:.2%} at {event.best_kb:,.0f} KB"
-            if event.replayed:
-                self.first = event.number
-            self._move(event.number, event.budget, best)
+            self._move(event.number, event.budget, best, self.pace.left())
 
     def _clear(self) -> None:
         if self.task is not None:
             self.bars.remove_task(self.task)
-        self.task, self.first = None, 0
+        self.task = None
 
-    def _move(self, done: int, total: int, text: str) -> None:
+    def _move(self, done: int, total: int, text: str, left: str = "") -> None:
         if self.task is None:
             self.task = self.bars.add_task(text, total=total, left="")
             self.began = time.monotonic()
-        left = ""
-        if done > self.first:
-            seconds = (time.monotonic() - self.began) * (total - done) / (done - self.first)
-            left = f"about {seconds:,.0f} s left"
+        elif not left and done:
+            seconds = (time.monotonic() - self.began) * (total - done) / done
+            left = f"about {duration(seconds)} left"
         self.bars.update(
             self.task, description=escape(text), completed=done, total=total, left=left
         )
@@ -156,6 +171,8 @@ def _text(event: events.Event) -> str:
             return ("[yellow]Note:[/] " if event.warning else "") + escape(event.text)
         case events.Progress():
             return f"{event.done:,}/{event.total:,}  {escape(event.text)}"
+        case events.CandidateRunning():
+            return running_text(event)
         case events.CandidateDone():
             return _candidate(event)
         case _:
@@ -167,6 +184,11 @@ def _candidate(event: events.CandidateDone) -> str:
     if event.reason:
         return f"{head}  [red]failed[/]: {escape(event.reason)}"
     again = "  [dim](from the ledger)[/]" if event.replayed else ""
+    if event.pruned:
+        return (
+            f"{head}  {event.kb:9,.1f} KB  {event.accuracy:.2%}  [dim]stopped after epoch "
+            f"{event.epochs}[/]{again}"
+        )
     return (
         f"{head}  {event.kb:9,.1f} KB  {event.accuracy:.2%}  reward {event.reward:.4f}   "
         f"[dim]best {event.best_reward:.4f}: {event.best_accuracy:.2%} at "
