@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from edge.errors import BadInput, check_member
 from envs.moves import PRESETS, Moves
+from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.spec import JobSpec
 from teachers.datasets import check_dataset
@@ -38,10 +39,18 @@ def check_inputs(
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
     _check_ray(spec.ray)
+    _check_gpus(spec.gpus)
     check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")
     manifest = check_teacher(spec.teacher, trusted=trusted)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
-    check_dataset(spec.data, preprocess, manifest.classes, manifest.class_names)
+    check_dataset(
+        spec.data,
+        preprocess,
+        manifest.classes,
+        manifest.class_names,
+        max_bytes=image_budget(spec.memory_gb),
+        folder=RunFolder(spec.out).cache,
+    )
 
 
 def _check_ray(address: str) -> None:
@@ -62,6 +71,17 @@ def _check_ray(address: str) -> None:
         bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
         remedy="Start one with `ray start --head`, or use --ray local.",
     )
+
+
+def _check_gpus(gpus: float) -> None:
+    """Several candidates may share a GPU, but none has parts of two."""
+    if gpus > 1 and gpus != int(gpus):
+        raise BadInput(
+            "a candidate cannot have that many GPUs",
+            value=f"--gpus {gpus:g}",
+            bound="a part of one, as .25, or a whole number",
+            remedy=f"Say --gpus {int(gpus)}.",
+        )
 
 
 def moves_of(spec: JobSpec) -> Moves:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 
 def cores() -> int:
@@ -10,3 +12,16 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use; fewer than there are in a container."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return most
+
+
+def image_budget(gb: float | None) -> int:
+    """Bytes of images that are held in memory: ``gb``, else a quarter of it and at most 8 GB."""
+    return int(gb * 1e9) if gb is not None else min(memory() // 4, 8 * 10**9)

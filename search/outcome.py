@@ -75,6 +75,7 @@ def result_of(
         },
         "candidates": len(records),
         "failed": sum(record.failed for record in records),
+        "stopped": sum(record.pruned for record in records),
         "seconds": round(seconds, 1),
         "warnings": list(manifest.warnings),
     }
@@ -197,8 +198,8 @@ def _candidate(number: int, found: Record, prepared: Prepared) -> report.Candida
         reward=found.reward,
         within_limits=kept and not found.failed and drop <= spec.max_drop,
         seconds=found.seconds,
-        status="failed" if found.failed else "done",
-        reason=found.reason,
+        status="failed" if found.failed else "stopped" if found.pruned else "done",
+        reason=found.reason or (f"after epoch {found.epochs}" if found.pruned else ""),
     )
 
 

@@ -27,13 +27,12 @@ from routers.calibrate import appeals, threshold_for_appeals
 from routers.labels import student_right
 from routers.metrics import acc_i, pair_accuracy
 from routers.ranking import RankedRouter, Ranking, RouterData, fit_and_rank
+from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
 from search.model_card import model_card
-from search.preparation import NEVER_SAID, Prepared, Telling
+from search.preparation import NEVER_SAID, Prepared
 from search.run_folder import RunFolder, write_bytes
 from teachers.metrics import METRICS
-
-CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -146,18 +145,18 @@ class _Measure:
 
     def logits(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The student's logits and the labels of a part."""
-        images, labels = self.prepared.rows(part)
         chunks = [
-            self.student.run(inputs, "logits", (self.classes,)) for inputs in self._inputs(images)
+            self.student.run(inputs, "logits", (self.classes,))
+            for inputs in self.prepared.inputs(part)
         ]
-        return np.concatenate(chunks), labels
+        return np.concatenate(chunks), self.prepared.labels(part)
 
     def both(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Logits of student and teacher, and the labels, of a part; run once and kept."""
         if part not in self._both:
             logits, labels = self.logits(part)
-            images, _ = self.prepared.rows(part)
-            teacher = np.concatenate([self.teacher(inputs) for inputs in self._inputs(images)])
+            inputs = self.prepared.inputs(part)
+            teacher = np.concatenate([self.teacher(batch) for batch in inputs])
             self._both[part] = logits, teacher, labels
         return self._both[part]
 
@@ -172,12 +171,6 @@ class _Measure:
             student_right(logits, labels),
             student_right(teacher, labels),
         )
-
-    def _inputs(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        return [
-            self.preprocess.to_input(images[start : start + CHUNK])
-            for start in range(0, len(images), CHUNK)
-        ]
 
 
 def _rank(prepared: Prepared, measure: _Measure) -> Telling[Ranking]:

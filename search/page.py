@@ -152,7 +152,7 @@ against size. On the Pareto front, none is both smaller and more accurate.</figc
 </div>
 <details class="card">
 <summary>{{ best | length }} {{ "best " if best | length < run.candidates | length else "" }}of
-{{ run.candidates | length }} candidates, by reward</summary>
+{{ run.candidates | length }} candidates, by reward{{ counts }}</summary>
 <div class="scroll">
 <table id="candidates">
 <tr><th scope="col" class="n">no.</th><th scope="col" class="n">accuracy (validation)</th>

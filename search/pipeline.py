@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
+import torch
 from numpy.typing import NDArray
 from ray.exceptions import WorkerCrashedError
 from safetensors.numpy import load_file, save
 
 from edge.errors import BadInput
+from search.answers import Telling
 from search.checks import check_inputs
+from search.classroom import Distilling
+from search.cluster import check_nodes, cluster, room_for, widest
+from search.crew import Resources
+from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Note, Progress, Stage
+from search.final import Trained, train_fully
+from search.halving import Halving
 from search.ledger import Ledger, Record, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.outcome import record_of, result_of
 from search.package import ship
-from search.preparation import Prepared, Telling, check_names, prepare
+from search.patience import Patience
+from search.preparation import Prepared, check_names, prepare
 from search.report import write_report
 from search.run_folder import RunFolder, write_bytes
 from search.samplers import SAMPLERS
 from search.spec import JobSpec
-from search.workers import RayEvaluator, Trained, cluster, train_on_ray
-from teachers.distill import EpochReport
+from search.tensorboard import logged
+from search.workers import Step
+from teachers.datasets import Dataset
 
 Weights = dict[str, NDArray[Any]]
 
@@ -58,8 +70,9 @@ def run(
     _refuse_finished(spec, folder)
     new = not folder.root.exists()
     try:
-        prepared = yield from prepare(spec, folder, trusted)
-        yield from _work(prepared, folder, start)
+        with _joined(spec):
+            prepared = yield from prepare(spec, folder, trusted, lambda data: _reach(spec, data))
+            yield from _work(prepared, folder, start)
     except BadInput:
         # candidates that were paid for stay, whatever is refused after them, such as a full disk
         if new and not holds_candidates(folder.ledger):
@@ -80,16 +93,47 @@ def _refuse_finished(spec: JobSpec, folder: RunFolder) -> None:
             )
 
 
+@contextmanager
+def _joined(spec: JobSpec) -> Iterator[None]:
+    """A cluster is joined, and its nodes are looked at, before the teacher answers for minutes;
+    one of our own starts when its size is known."""
+    if spec.ray == "local":
+        _check_own_gpus(spec.gpus)
+        yield
+        return
+    with cluster(spec.ray, 0):
+        room_for(spec.threads, spec.gpus)
+        check_nodes()
+        yield
+
+
+def _check_own_gpus(gpus: float) -> None:
+    have = torch.cuda.device_count() if gpus > 0 else 0
+    if gpus > have:
+        raise BadInput(
+            "this machine has too few GPUs that torch can use",
+            value=f"--gpus {gpus:g}",
+            bound=f"at most {have}",
+            remedy="Leave --gpus at 0, or join a cluster that has some with --ray.",
+        )
+
+
+def _reach(spec: JobSpec, data: Dataset) -> None:
+    """See that every node has the images, where they are in a file."""
+    if spec.ray != "local" and data.file is not None:
+        check_nodes(data.file.missing)
+
+
 def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
     spec = prepared.spec
     layers = [layer.node for layer in prepared.space.layers]
-    workers = spec.workers or max(1, cores() // spec.threads)
+    processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
+    shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
     with Ledger(folder.ledger, layers, prepared.moves.pool) as ledger:
-        size = prepared.lesson.images.nbytes + prepared.lesson.teacher_logits.nbytes
-        if prepared.lesson.teacher_features is not None:
-            size += prepared.lesson.teacher_features.nbytes
-        with cluster(spec.ray, workers, spec.threads, 2 * size):
-            yield from _search(prepared, ledger, workers, start)
+        with cluster(spec.ray, processors, shared):
+            workers = spec.workers or room_for(spec.threads, spec.gpus)
+            told = _search(prepared, ledger, workers, start)
+            yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             winner = best(ledger.records)
             if winner is None:
                 raise BadInput(
@@ -98,9 +142,10 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
                     bound="at least one student",
                     remedy="Lower --learning-rate in a new run, or raise --max-kb.",
                 )
-            weights = yield from _train(prepared, winner, folder, workers * spec.threads)
+            weights = yield from _train(prepared, winner, folder, widest(workers * spec.threads))
         student = prepared.space.student(winner.actions).spec
-        shipped = yield from ship(prepared, student, weights, folder, workers * spec.threads)
+        threads = min(cores(), workers * spec.threads)
+        shipped = yield from ship(prepared, student, weights, folder, threads)
         record = record_of(prepared, ledger.records, winner, shipped, datetime.now(UTC))
         write_report(folder.report, record)
         seconds = time.monotonic() - start
@@ -109,7 +154,9 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     yield Finished(result)
 
 
-def _search(prepared: Prepared, ledger: Ledger, workers: int, start: float) -> Iterator[Event]:
+def _search(
+    prepared: Prepared, ledger: Ledger, workers: int, start: float
+) -> Generator[Event, None, None]:
     spec = prepared.spec
     yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
     sampler = SAMPLERS[spec.sampler](
@@ -120,7 +167,11 @@ def _search(prepared: Prepared, ledger: Ledger, workers: int, start: float) -> I
         baseline_decay=spec.baseline_decay,
     )
     evaluator = RayEvaluator(
-        ray.put(prepared.classroom(proxy=True)), prepared.recipe(proxy=True), workers, spec.threads
+        ray.put(prepared.classroom(proxy=True)),
+        Distilling(prepared.recipe(proxy=True), _device(spec)),
+        workers,
+        Resources(spec.threads, spec.gpus, spec.worker_memory_mb),
+        Patience(spec.candidate_minutes),
     )
     out_of_time = stopwatch(spec.minutes, lambda: _seconds_to_finish(prepared, ledger), start)
     try:
@@ -131,10 +182,16 @@ def _search(prepared: Prepared, ledger: Ledger, workers: int, start: float) -> I
             ledger,
             budget=spec.budget,
             batch=spec.batch,
+            halving=Halving(spec.proxy_epochs, spec.halving),
+            mode=spec.mode,
             deadline=lambda: bool(best(ledger.records)) and out_of_time(),
         )
     finally:
         evaluator.close()
+
+
+def _device(spec: JobSpec) -> str:
+    return "cuda" if spec.gpus > 0 else "cpu"
 
 
 def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
@@ -143,27 +200,30 @@ def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
     if winner is None:
         return 0.0
     spec = prepared.spec
-    proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson.labels))
-    whole = spec.final_epochs * len(prepared.lesson.labels)
+    proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson))
+    whole = spec.final_epochs * len(prepared.lesson)
     return winner.seconds * whole / proxy
 
 
 def _train(prepared: Prepared, winner: Record, folder: RunFolder, threads: int) -> Telling[Weights]:
-    """The winner's full training, or its result if an earlier process got that far."""
+    """The winner's full training, from where an earlier process got to."""
     path = folder.trained / f"{winner.key}.safetensors"
+    checkpoint = folder.trained / f"{winner.key}.checkpoint"
     epochs = prepared.spec.final_epochs
     if path.exists():
         yield Stage("train", "the student was trained before the run stopped")
         return dict(load_file(path))
     yield Stage("train", f"the winner ({winner.kb:,.0f} KB) for {epochs} epochs")
-    for event in _training(prepared, winner, threads):
+    if checkpoint.exists():
+        yield Note("it goes on after the last epoch before the run stopped")
+    for event in _training(prepared, winner, checkpoint, threads):
         if isinstance(event, Note):
             yield event
         elif isinstance(event, Trained):
-            weights = {name: np.array(value) for name, value in event.weights.items()}
-            write_bytes(path, save(weights))
+            write_bytes(path, save(event.weights))
+            checkpoint.unlink(missing_ok=True)
             yield Note(f"student: {event.accuracy:.2%} on the validation part")
-            return weights
+            return event.weights
         else:
             text = f"loss {event.loss:.3f}"
             if event.accuracy is not None:
@@ -173,19 +233,23 @@ def _train(prepared: Prepared, winner: Record, folder: RunFolder, threads: int) 
 
 
 def _training(
-    prepared: Prepared, winner: Record, threads: int
-) -> Iterator[EpochReport | Trained | Note]:
+    prepared: Prepared, winner: Record, checkpoint: Path, threads: int
+) -> Iterator[Step | Trained | Note]:
     """The training on all processors; on one if that kills the process.
 
     Kernels for several threads have had faults that end a process, and they depend on the shapes
     of the student: better a slow end to a search than none.
     """
-    classroom = ray.put(prepared.classroom(proxy=False))
-    recipe = prepared.recipe(proxy=False)
+    spec = prepared.spec
+    room = ray.put(prepared.classroom(proxy=False))
+    opener = Distilling(prepared.recipe(proxy=False), _device(spec), threads)
+    gpus = 1.0 if spec.gpus > 0 else 0.0
     try:
-        yield from train_on_ray(classroom, recipe, winner.actions, threads)
+        yield from train_fully(room, opener, winner.actions, checkpoint, Resources(threads, gpus))
     except WorkerCrashedError:
         if threads == 1:
             raise
         yield Note(f"training on {threads} threads crashed; it begins again on one", warning=True)
-        yield from train_on_ray(classroom, recipe, winner.actions, 1)
+        checkpoint.unlink(missing_ok=True)
+        opener = replace(opener, threads=1)
+        yield from train_fully(room, opener, winner.actions, checkpoint, Resources(1, gpus))

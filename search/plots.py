@@ -76,9 +76,12 @@ def reward_plot(candidates: Sequence[CandidateRow], winner: int) -> str:
     """Reward of every candidate in order of evaluation, and the best so far."""
     with _style("reward"):
         figure, axes = _axes()
-        done = [row for row in candidates if row.accuracy is not None]
+        done = [row for row in candidates if row.whole]
         failed = [row.number for row in candidates if row.accuracy is None]
+        stopped = [row for row in candidates if row.status == "stopped"]
         rewards = [row.reward for row in done]
+        _dots(axes, [(row.number, row.reward) for row in stopped],
+              facecolors="none", edgecolors=FAINT, label="stopped early")  # fmt: skip
         axes.scatter(
             [row.number for row in done], rewards, s=20, color=SKY, label="candidate", zorder=3
         )
@@ -111,7 +114,8 @@ def front_plot(
     """Validation accuracy against KB, with the Pareto front, the limits and the winner."""
     with _style("front"):
         figure, axes = _axes()
-        done = [row for row in candidates if row.accuracy is not None]
+        # what was stopped early has no accuracy that compares with the others'
+        done = [row for row in candidates if row.whole]
         points = [(row.kb, row.accuracy or 0.0) for row in done]
         kept = [p for p, row in zip(points, done, strict=True) if row.within_limits]
         broken = [p for p, row in zip(points, done, strict=True) if not row.within_limits]

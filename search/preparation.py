@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-from collections.abc import Collection, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from edge.errors import check_member
+from edge.errors import BadInput, check_member
 from envs.cost import cost
 from envs.criteria import CRITERIA
 from envs.layers import anatomy
@@ -25,40 +18,33 @@ from envs.netspec import NetSpec
 from envs.reward import REWARDS, Reward
 from routers.families import FAMILIES
 from routers.qbc import SAMPLING
+from search.answers import Asker, Telling, draw_views, telling
 from search.checks import moves_of
-from search.events import Event, Note, Progress, Stage
-from search.machine import cores
+from search.classroom import Classroom
+from search.events import Note, Stage
+from search.halving import Halving
+from search.loop import MODES
+from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
-from search.workers import Classroom
 from teachers.augment import AUGMENTS
-from teachers.datasets import Dataset, load_dataset
+from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
 from teachers.description import understand
-from teachers.distill import Lesson, Recipe
+from teachers.distill import Recipe
 from teachers.formats import load_teacher
+from teachers.image_file import block_rows, image_bytes
+from teachers.lesson import Exam, Lesson
 from teachers.losses import LOSSES
 from teachers.manifest import Teacher
 from teachers.metrics import METRICS
 from teachers.precision import PRECISIONS
+from teachers.source import Table
 from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
-from teachers.training import Prediction, predict
 
-#: rows of the teacher's forward pass between two signs of life
-CHUNK = 512
-
-T = TypeVar("T")
-#: a step of the job that tells of itself and gives a value in the end
-Telling = Generator[Event, None, T]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the teacher says of some rows: logits N×K and, where needed, features N×F."""
-
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32] | None
+#: most rows of a part that are in hand at a time
+BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +57,9 @@ class Prepared:
         data, parts: rows and their five parts.
         moves, reward, space: of the candidates.
         tap: module whose input counts as features.
-        lesson: the distillation part with the teacher's answers.
+        lesson: the distillation part with the teacher's answers about the unchanged images.
+        drawn: the same with its answers about the views that were drawn beforehand, from which the
+            winner learns; None where there are none.
         teacher_accuracy: by the job's metric, on the validation part.
     """
 
@@ -85,39 +73,41 @@ class Prepared:
     space: Space
     tap: str
     lesson: Lesson
+    drawn: Lesson | None
     teacher_accuracy: float
 
-    def rows(self, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Images and labels of a part."""
-        index = getattr(self.parts, part)
-        return self.data.images[index], self.data.labels[index]
+    def labels(self, part: str) -> NDArray[np.int64]:
+        """Labels of a part."""
+        found: NDArray[np.int64] = self.data.labels[getattr(self.parts, part)]
+        return found
+
+    def inputs(self, part: str) -> Iterator[NDArray[np.float32]]:
+        """A part as inputs n×C×H×W, a batch at a time."""
+        preprocess = self.teacher.manifest.preprocess
+        rows = getattr(self.parts, part)
+        step = min(BATCH_ROWS, block_rows(preprocess.pixel_shape))
+        for start in range(0, len(rows), step):
+            yield preprocess.to_input(self.data.images[rows[start : start + step]])
 
     def classroom(self, proxy: bool) -> Classroom:
         """What workers share; a proxy holds the first rows of a fixed shuffle."""
-        lesson = self.lesson
-        if proxy and len(lesson.labels) > self.spec.proxy_rows:
+        lesson = self.lesson if proxy or self.drawn is None else self.drawn
+        if proxy and len(lesson) > self.spec.proxy_rows:
             rng = np.random.default_rng([self.spec.seed, 2])
-            chosen = np.sort(rng.permutation(len(lesson.labels))[: self.spec.proxy_rows])
-            features = lesson.teacher_features
-            lesson = replace(
-                lesson,
-                images=lesson.images[chosen],
-                labels=lesson.labels[chosen],
-                teacher_logits=lesson.teacher_logits[chosen],
-                teacher_features=None if features is None else features[chosen],
-            )
+            lesson = lesson.part(np.sort(rng.permutation(len(lesson))[: self.spec.proxy_rows]))
         state = self.teacher.module.state_dict()
+        validation = self.parts.validation
         return Classroom(
             teacher=self.network.to_json(),
             weights={name: tensor.numpy() for name, tensor in state.items()},
             moves=self.moves,
             tap=self.tap,
             lesson=lesson,
-            validation=self.rows("validation"),
-            metric=self.spec.metric,
+            exam=Exam(self.data.images, validation, self.labels("validation"), self.spec.metric),
             seed=self.spec.seed,
             threads=self.spec.threads,
             criterion=self.spec.criterion,
+            image_file=self.data.file,
         )
 
     def recipe(self, proxy: bool) -> Recipe:
@@ -133,6 +123,7 @@ def check_names(spec: JobSpec) -> None:
     """
     chosen: list[tuple[str, str, Collection[str]]] = [
         ("sampler", spec.sampler, SAMPLERS),
+        ("mode", spec.mode, MODES),
         ("reward", spec.reward, REWARDS),
         ("loss", spec.loss, LOSSES),
         ("augment", spec.augment, AUGMENTS),
@@ -143,7 +134,15 @@ def check_names(spec: JobSpec) -> None:
     ]
     for field, name, known in chosen:
         check_member(field, name, known, f"Choose one of these for --{field}.")
+    if spec.views and spec.augment == "none":
+        raise BadInput(
+            "there are no views to draw",
+            value=f"views {spec.views}, augment none",
+            bound="an augmentation: " + ", ".join(name for name in AUGMENTS if name != "none"),
+            remedy="Choose one for --augment, or leave --views at 0.",
+        )
     _recipe(spec, proxy=False)
+    Halving(spec.proxy_epochs, spec.halving)
 
 
 def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
@@ -166,15 +165,27 @@ def _recipe(spec: JobSpec, proxy: bool) -> Recipe:
         batch_size=spec.batch_size,
         learning_rate=spec.learning_rate,
         loss=spec.loss,
+        kd_weight=spec.kd_weight,
+        ce_weight=spec.ce_weight,
         temperature=spec.temperature,
         precision=spec.precision,
+        layout=spec.layout,
         augment="none" if proxy else spec.augment,
         keep_best=not proxy,
+        ema=0.0 if proxy else spec.ema,
+        patience=0 if proxy else spec.patience,
     )
 
 
-def prepare(spec: JobSpec, folder: RunFolder, trusted: bool = False) -> Telling[Prepared]:
+def prepare(
+    spec: JobSpec,
+    folder: RunFolder,
+    trusted: bool = False,
+    ready: Callable[[Dataset], None] = lambda data: None,
+) -> Telling[Prepared]:
     """Load, split and ask the teacher; the folder is made once nothing can be refused any more.
+
+    ``ready`` is told of the data before the teacher answers, and may refuse them.
 
     Raises:
         BadInput: the teacher cannot be described, does not fit the data, or no candidate keeps the
@@ -192,13 +203,17 @@ def prepare(spec: JobSpec, folder: RunFolder, trusted: bool = False) -> Telling[
     # any reward will do to see whether the limit can be kept; the real one needs the teacher's
     # accuracy, which takes time
     Space(network, moves, REWARDS[spec.reward](), spec.max_kb)
-    data = load_dataset(spec.data, preprocess, teacher.manifest.class_names)
-    unseen = parse_unseen(spec.teacher_unseen or teacher.manifest.unseen, data.train_rows)
-    held = hold_out(data.labels, data.train_rows, unseen=unseen, seed=spec.seed)
-    asker = _Asker(teacher, data, folder.cache, anatomy(network).layers[-1].node, spec)
-    folder.create(spec, {"teacher": teacher.fingerprint, "data": asker.digest})
-    outcome = yield from _ask(asker, held, spec)
-    parts, lesson, accuracy = outcome
+    table = open_dataset(spec.data)
+    unseen = parse_unseen(spec.teacher_unseen or teacher.manifest.unseen, table.train_rows)
+    held = hold_out(table.labels, table.train_rows, unseen=unseen, seed=spec.seed)
+    data = yield from _load(table, teacher, spec, folder)
+    ready(data)
+    folder.create(spec, {"teacher": teacher.fingerprint, "data": data.digest})
+    tap = anatomy(network).layers[-1].node
+    asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
+    parts, accuracy = yield from _share_out(asker, held, spec)
+    lesson = yield from _lesson(asker, parts, spec, views=0)
+    drawn = (yield from _lesson(asker, parts, spec, spec.views)) if spec.views else None
     if not parts.teacher_unseen:
         yield Note(NEVER_SAID, warning=True)
     teacher_kb = cost(network).kb
@@ -210,7 +225,7 @@ def prepare(spec: JobSpec, folder: RunFolder, trusted: bool = False) -> Telling[
         f"A0 {reward.a0:.4f}"
     )
     return Prepared(
-        spec, teacher, network, data, parts, moves, reward, space, asker.tap, lesson, accuracy
+        spec, teacher, network, data, parts, moves, reward, space, tap, lesson, drawn, accuracy
     )
 
 
@@ -220,100 +235,50 @@ NEVER_SAID = (
 )
 
 
-def _ask(asker: _Asker, held: HeldOut, spec: JobSpec) -> Telling[tuple[Parts, Lesson, float]]:
-    """Size the router part by the teacher's own errors, then have every row answered."""
-    validation = yield from asker.answers("validation", held.validation, exact=True)
+def _load(table: Table, teacher: Teacher, spec: JobSpec, folder: RunFolder) -> Telling[Dataset]:
+    """The data in memory or, beyond its budget, decoded into a file in the run's folder."""
+    preprocess, names = teacher.manifest.preprocess, teacher.manifest.class_names
+    size, budget = image_bytes(table, preprocess), image_budget(spec.memory_gb)
+    if size <= budget:
+        return read_dataset(table, preprocess, names)
+    # made now, because what is decoded should be there when the job is resumed
+    folder.create(spec, {"teacher": teacher.fingerprint})
+    yield Note(
+        f"{size / 1e9:.3g} GB of images are more than the {budget / 1e9:.3g} GB that may be held "
+        "in memory: they are decoded into the run's folder"
+    )
+    steps = map_dataset(table, preprocess, names, folder.cache)
+    return (yield from telling(steps, len(table.labels), "images decoded"))
+
+
+def _share_out(asker: Asker, held: HeldOut, spec: JobSpec) -> Telling[tuple[Parts, float]]:
+    """The five parts, the router's sized by the teacher's own errors; and its accuracy."""
     labels = asker.data.labels
-    accuracy = METRICS[spec.metric](validation.logits, labels[held.validation])
+    validation = yield from asker.answers("validation", held.validation)
+    accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
     error_rate = 1 - accuracy + spec.max_drop / 2
-    parts = withhold_router(held, labels, error_rate=error_rate, seed=spec.seed)
-    told = yield from asker.answers("distillation", parts.distillation, exact=False)
-    lesson = Lesson(
-        asker.data.images[parts.distillation],
-        labels[parts.distillation],
+    return withhold_router(held, labels, error_rate=error_rate, seed=spec.seed), accuracy
+
+
+def _lesson(asker: Asker, parts: Parts, spec: JobSpec, views: int) -> Telling[Lesson]:
+    """What there is to learn, with the teacher's answers about so many views of every image."""
+    rows, preprocess = parts.distillation, asker.teacher.manifest.preprocess
+    drawn = None
+    if views:
+        drawn = draw_views(spec.augment, views, len(rows), preprocess.pixel_shape, spec.seed)
+    told = yield from asker.answers(
+        "distillation",
+        rows,
+        features=LOSSES[spec.loss].needs_features,
+        precision=spec.precision,
+        views=drawn,
+    )
+    return Lesson(
+        asker.data.images,
+        rows,
+        asker.data.labels[rows],
         told.logits,
         told.features,
-        asker.teacher.manifest.preprocess,
+        preprocess,
+        None if drawn is None else drawn.draws,
     )
-    return parts, lesson, accuracy
-
-
-class _Asker:
-    """The teacher runs once over every row; its answers are kept on disk."""
-
-    def __init__(
-        self, teacher: Teacher, data: Dataset, cache: Path, tap: str, spec: JobSpec
-    ) -> None:
-        self.teacher, self.data, self.cache, self.tap = teacher, data, cache, tap
-        self.features = LOSSES[spec.loss].needs_features
-        self.precision = spec.precision
-        self.digest = digest(data)
-
-    def answers(self, part: str, rows: NDArray[np.int64], exact: bool) -> Telling[Answers]:
-        """Logits of a part and, for distillation where the loss reads them, features."""
-        keep_features = self.features and not exact
-        path = self.cache / f"{part}-{self._key(rows, keep_features, exact)}.npz"
-        if path.exists():
-            with np.load(path, allow_pickle=False) as stored:
-                return Answers(stored["logits"], stored["features"] if keep_features else None)
-        predictions: list[Prediction] = []
-        for prediction in self._ask(rows, keep_features, "fp32" if exact else self.precision):
-            yield Progress(CHUNK * len(predictions), len(rows), f"teacher answers the {part} part")
-            predictions.append(prediction)
-        yield Progress(len(rows), len(rows), f"teacher answers the {part} part")
-        logits = [prediction.logits for prediction in predictions]
-        features = [p.features for p in predictions if p.features is not None]
-        answers = Answers(np.concatenate(logits), np.concatenate(features) if features else None)
-        self._store(path, answers)
-        return answers
-
-    def _ask(self, rows: NDArray[np.int64], features: bool, precision: str) -> Iterator[Prediction]:
-        """The teacher's answers to chunks of rows, in their order.
-
-        One thread per core works on a chunk of its own: one network shared by all cores stalls at
-        every layer as soon as another process wants one of them.
-        """
-        threads = cores()
-        idle: SimpleQueue[nn.Module] = SimpleQueue()
-        for _ in range(threads):
-            idle.put(copy.deepcopy(self.teacher.module))
-
-        def ask(start: int) -> Prediction:
-            module = idle.get()
-            try:
-                return predict(
-                    module,
-                    self.data.images[rows[start : start + CHUNK]],
-                    self.teacher.manifest.preprocess,
-                    tap=self.tap if features else None,
-                    precision=precision,
-                )
-            finally:
-                idle.put(module)
-
-        pool = ThreadPoolExecutor(threads, "teacher", torch.set_num_threads, (1,))
-        try:
-            yield from pool.map(ask, range(0, len(rows), CHUNK))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _store(self, path: Path, answers: Answers) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"logits": answers.logits}
-        if answers.features is not None:
-            arrays["features"] = answers.features
-        draft = path.with_suffix(".part.npz")
-        np.savez(draft, **arrays)  # type: ignore[arg-type]
-        draft.replace(path)
-
-    def _key(self, rows: NDArray[np.int64], features: bool, exact: bool) -> str:
-        about = f"{self.teacher.fingerprint} {self.digest} {features} {exact} {self.precision}"
-        return hashlib.sha256(about.encode() + rows.tobytes()).hexdigest()[:16]
-
-
-def digest(data: Dataset) -> str:
-    """SHA-256 of images and labels."""
-    content = hashlib.sha256(str((data.images.shape, data.train_rows)).encode())
-    content.update(np.ascontiguousarray(data.images).data)
-    content.update(np.ascontiguousarray(data.labels).data)
-    return content.hexdigest()

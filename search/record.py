@@ -71,8 +71,10 @@ class StudentFacts:
 class CandidateRow:
     """One evaluated candidate.
 
-    ``accuracy`` is on the validation part, None where ``status`` is not "done"; then ``reason``
-    says why and the reward is 0. ``within_limits``: the job's limits on size and drop are kept.
+    ``status``: "done"; "stopped" at a rung, where ``accuracy`` and ``reward`` are those of its
+    last epoch and ``reason`` names it; or "failed", where ``reason`` says why, ``accuracy`` is
+    None and the reward 0. ``accuracy`` is on the validation part. ``within_limits``: the job's
+    limits on size and drop are kept.
     """
 
     number: int
@@ -84,6 +86,11 @@ class CandidateRow:
     seconds: float
     status: str = "done"
     reason: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Trained to the end: its accuracy may be compared."""
+        return self.accuracy is not None and self.status == "done"
 
 
 @dataclass(frozen=True)

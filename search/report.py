@@ -58,6 +58,7 @@ def render(record: RunRecord) -> str:
         style=Markup(STYLE),
         plots={name: Markup(svg) for name, svg in _plots(record).items()},
         best=_best(record.candidates, record.winner),
+        counts=_counts(record.candidates),
         sizes=_sizes(record),
         thresholds=_thresholds(record),
         meanings=PARTS,
@@ -93,11 +94,24 @@ def _teacher_accuracy(record: RunRecord) -> float | None:
 
 
 def _best(candidates: Sequence[CandidateRow], winner: int) -> list[CandidateRow]:
-    """At most :data:`MOST_CANDIDATES`, by reward; the winner is always among them."""
-    ordered = sorted(candidates, key=lambda row: (row.number != winner, -row.reward, row.number))[
-        :MOST_CANDIDATES
-    ]
-    return sorted(ordered, key=lambda row: (-row.reward, row.number))
+    """At most :data:`MOST_CANDIDATES`, by reward, those that were stopped or failed after all
+    others; the winner is always among them."""
+    ordered = sorted(candidates, key=lambda row: (not row.whole, -row.reward, row.number))
+    chosen = sorted(ordered, key=lambda row: row.number != winner)[:MOST_CANDIDATES]
+    numbers = {row.number for row in chosen}
+    return [row for row in ordered if row.number in numbers]
+
+
+def _counts(candidates: Sequence[CandidateRow]) -> str:
+    """What became of the candidates, where not all were trained to the end."""
+    stopped = sum(row.status == "stopped" for row in candidates)
+    failed = sum(row.status == "failed" for row in candidates)
+    if not stopped + failed:
+        return ""
+    parts = [f"{len(candidates) - stopped - failed} trained to the end"]
+    parts += [f"{stopped} stopped early"] if stopped else []
+    parts += [f"{failed} failed"] if failed else []
+    return ": " + ", ".join(parts)
 
 
 def _sizes(record: RunRecord) -> list[tuple[str, float, float, str]]:

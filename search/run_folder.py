@@ -13,7 +13,7 @@ from edge.errors import BadInput
 from search.spec import JobSpec, make_spec, read_yaml, to_yaml
 
 #: what may differ between a run and its resumption: how long and where, never what
-MAY_CHANGE = ("budget", "minutes", "ray", "workers")
+MAY_CHANGE = ("budget", "minutes", "memory_gb", "tensorboard", "ray", "workers")
 
 
 class RunFolder:
@@ -26,6 +26,7 @@ class RunFolder:
         self.ledger = self.root / "ledger.journal"
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
+        self.tensorboard = self.root / "tensorboard"
         self.bundle = self.root / "bundle"
         self.cloud_teacher = self.root / "cloud" / "teacher.onnx"
         self.report = self.root / "report.html"
@@ -80,24 +81,25 @@ class RunFolder:
 
         Args:
             spec: the job.
-            inputs: what → checksum, of what every figure of the run rests on.
+            inputs: what → checksum, of what every figure of the run rests on, as far as it is
+                known by now.
 
         Raises:
             BadInput: the folder cannot be made, or it holds a run on other inputs.
         """
-        if self.inputs.exists():
-            for name, before in json.loads(self.inputs.read_text()).items():
-                if inputs.get(name) != before:
-                    raise BadInput(
-                        f"the {name} changed since the run began",
-                        value=f"SHA-256 {inputs.get(name)}",
-                        bound=before,
-                        remedy="Bring the old one back, or start a new run.",
-                    )
+        before = json.loads(self.inputs.read_text()) if self.inputs.exists() else {}
+        for name, now in inputs.items():
+            if before.get(name, now) != now:
+                raise BadInput(
+                    f"the {name} changed since the run began",
+                    value=f"SHA-256 {now}",
+                    bound=before[name],
+                    remedy="Bring the old one back, or start a new run.",
+                )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             write_bytes(self.job, to_yaml(spec).encode())
-            write_bytes(self.inputs, json.dumps(dict(inputs), indent=1).encode())
+            write_bytes(self.inputs, json.dumps(before | dict(inputs), indent=1).encode())
         except OSError as error:
             raise BadInput(
                 "the output folder cannot be made",

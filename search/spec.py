@@ -49,6 +49,13 @@ class JobSpec(BaseModel):
         "Data", "Training rows the teacher never saw, e.g. 'last 5000'; overrides its JSON.", None
     )
     resize: bool = _field("Data", "Resize images to the teacher's input.", False)
+    memory_gb: float | None = _field(
+        "Data",
+        "Images beyond this are mapped from the run's folder; else a quarter of memory, at most 8.",
+        None,
+        ge=0,
+        le=1e6,
+    )
 
     sampler: str = _field("Search", "Who proposes candidates: reinforce or random.", "reinforce")
     preset: str = _field("Search", "Pool and scaled fields: default or paper.", "default")
@@ -66,6 +73,15 @@ class JobSpec(BaseModel):
     )
     batch: int = _field(
         "Search", "Candidates per update of the agent, Zhang's N.", 4, ge=1, le=4096
+    )
+    mode: str = _field(
+        "Search",
+        "synchronous (a batch at a time; repeats from the seed, but slots wait for the slowest) or "
+        "streaming (slots never wait; repeats from the ledger's order).",
+        "synchronous",
+    )
+    tensorboard: bool = _field(
+        "Search", "Write TensorBoard event files to the run's folder.", False
     )
     agent_rate: float = _field("Search", "Learning rate of the agent, Zhang's ε.", 1e-4, gt=0, le=1)
     agent_units: int = _field(
@@ -89,18 +105,65 @@ class JobSpec(BaseModel):
     )
 
     loss: str = _field(
-        "Distillation", "What is learnt from the teacher: soft or similarity.", "soft"
+        "Distillation",
+        "What is learnt from the teacher: soft, similarity, features or none (labels alone).",
+        "soft",
+    )
+    kd_weight: float | None = _field(
+        "Distillation", "Weight of what the teacher says; else one that suits the loss.", None, ge=0
+    )
+    ce_weight: float | None = _field(
+        "Distillation",
+        "Weight of the labels' cross-entropy; else one that suits the loss.",
+        None,
+        ge=0,
     )
     proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 6000, ge=2)
     proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
+    halving: int = _field(
+        "Distillation",
+        "At epochs 1, N, N², … of the proxy one candidate in N goes on; 1 stops none.",
+        1,
+        ge=1,
+        le=100,
+    )
     final_epochs: int = _field("Distillation", "Epochs the winner trains for.", 12, ge=1, le=10_000)
+    patience: int = _field(
+        "Distillation",
+        "Epochs without a better one on validation after which the winner's training ends; 0: all.",
+        0,
+        ge=0,
+        le=10_000,
+    )
+    ema: float = _field(
+        "Distillation",
+        "Decay per step of the winner's averaged weights, e.g. .998; 0 averages nothing.",
+        0.0,
+        ge=0,
+        lt=1,
+    )
     batch_size: int = _field("Distillation", "Rows per training step.", 128, ge=2, le=65_536)
     learning_rate: float = _field("Distillation", "Peak learning rate.", 5e-3, gt=0, le=1)
     temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
     augment: str = _field(
-        "Distillation", "Change of the winner's images while it learns: shift or none.", "shift"
+        "Distillation",
+        "Change of the winner's images while it learns: shift, flip_shift or none.",
+        "shift",
     )
-    precision: str = _field("Distillation", "auto, fp32 or bf16.", "auto")
+    views: int = _field(
+        "Distillation",
+        "Changed views of an image that the teacher answers beforehand; with 0, its answer about "
+        "the unchanged image stands for all.",
+        0,
+        ge=0,
+        le=1000,
+    )
+    precision: str = _field("Distillation", "auto (timed, per candidate), fp32 or bf16.", "auto")
+    layout: str = _field(
+        "Distillation",
+        "Order of memory: auto (timed, per candidate), channels_last or contiguous.",
+        "auto",
+    )
 
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
     families: tuple[str, ...] = _field(
@@ -110,8 +173,25 @@ class JobSpec(BaseModel):
     )
 
     ray: str = _field("Ray", "local, auto, or ray://HOST:PORT.", "local")
-    workers: int | None = _field("Ray", "Candidates at a time; else one per core.", None, ge=1)
-    threads: int = _field("Ray", "Threads per candidate.", 1, ge=1, le=256)
+    workers: int | None = _field(
+        "Ray",
+        "Candidates at a time; else as many as there are processors (or GPUs) for.",
+        None,
+        ge=1,
+    )
+    threads: int = _field("Ray", "Processors per candidate, one thread each.", 1, ge=1, le=256)
+    gpus: float = _field(
+        "Ray", "GPUs per candidate; .25 puts four on one, 0 trains on processors.", 0.0, ge=0, le=64
+    )
+    worker_memory_mb: int | None = _field(
+        "Ray", "Memory per candidate, MB beyond what is shared; else no limit.", None, ge=64
+    )
+    candidate_minutes: float | None = _field(
+        "Ray",
+        "A candidate that takes longer has hung; else 30 times the slowest epoch so far.",
+        None,
+        gt=0,
+    )
 
 
 def fields() -> list[tuple[str, str, str, Any]]:

@@ -1,262 +1,228 @@
-"""Distillation on Ray: the only file that knows actors.
+"""The actor: one slot of the search, in a process of its own, trains a candidate epoch by epoch.
 
-What all candidates share (teacher, rows, recipe) goes to the object store once; a message to a
-worker is a tuple of indices. An actor that dies is restarted and its candidate tried again; one
-that fails by itself, by diverging say, is an evaluation with a reason.
+A call answers after every epoch, so the driver hears of a candidate while it is under way, and a
+message is never more than a tuple of indices, a reference or a handful of numbers. How a candidate
+is trained is the business of the :class:`Trainer` that a worker is given; nothing here needs torch.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
-import signal
-import threading
+import os
+import resource
+import socket
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
-import ray
-import torch
-from numpy.typing import NDArray
-from ray import ObjectRef
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError
 
-from edge.errors import BadInput
-from envs.moves import Moves
-from envs.netspec import NetSpec
-from envs.resolve import compress
-from envs.surgery import Inheritance
-from search.loop import Evaluation
-from search.space import Actions
-from search.watchdog import scratch_folder
-from teachers.distill import Diverged, EpochReport, Lesson, Recipe, distil, distilling
-
-#: times that a candidate is tried again after its worker died
-RETRIES = 2
+#: libraries say it in their own words when memory is at an end
+_NO_MEMORY = ("allocate memory", "unable to allocate", "out of memory", "bad_alloc")
+#: how the reason of a candidate begins for which memory did not suffice
+OUT_OF_MEMORY = "out of memory"
 
 
 @dataclass(frozen=True)
-class Classroom:
-    """All that the candidates of a job share.
+class Step:
+    """What a worker says after an epoch of a candidate.
 
     Attributes:
-        teacher: JSON of its netspec.
-        weights: its state dict as numpy arrays.
-        moves: pool and scaled fields.
-        tap: module whose input counts as the features of a student.
-        lesson: rows to learn from, with the teacher's answers.
-        validation: images and labels that accuracy is measured on.
-        metric: name of it.
-        seed: of every candidate's training.
-        threads: of torch in one worker.
-        criterion: which channels of the teacher a student keeps.
+        epoch, epochs: done, and of the whole recipe.
+        loss: mean over the epoch.
+        accuracy: on the validation part; None where it was not measured.
+        samples_per_second: of the training steps.
+        seconds: that this worker has spent on the candidate so far.
+        done: nothing is left to train; ``accuracy`` is that of the finished student.
+        mode: how the steps run, such as "bf16 channels_last".
+        reason: why the candidate failed; empty where it did not.
     """
 
-    teacher: str
-    weights: Mapping[str, NDArray[Any]]
-    moves: Moves
-    tap: str
-    lesson: Lesson
-    validation: tuple[NDArray[np.uint8], NDArray[np.int64]]
-    metric: str
-    seed: int
-    threads: int
-    criterion: str = "l1"
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float | None
+    samples_per_second: float
+    seconds: float = 0.0
+    done: bool = False
+    mode: str = ""
+    reason: str = ""
 
-    def inheritance(self) -> Inheritance:
-        """The teacher's side of every surgery."""
-        weights = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.items()}
-        return Inheritance.of(NetSpec.from_json(self.teacher), weights, self.criterion)
+
+class Training(Protocol):
+    """One candidate under way."""
+
+    def epoch(self, examine: bool) -> Step:
+        """Train an epoch more; ``examine`` measures the accuracy after it."""
+
+    def save(self) -> bytes:
+        """All that is needed to go on from here in another process."""
+
+    def weights(self) -> dict[str, Any]:
+        """Of the finished student, as numpy arrays."""
+
+    def close(self) -> None:
+        """Give up whatever it holds."""
+
+
+class Trainer(Protocol):
+    """Begins trainings; made once in every worker from what all candidates share."""
+
+    def begin(self, actions: tuple[int, ...], state: bytes | None) -> Training:
+        """A candidate from its start, or from what :meth:`Training.save` gave."""
+
+
+#: from what all candidates share, as it comes from shared memory, to the trainer
+Opener = Callable[[Any], Trainer]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A student after its full training."""
+class Place:
+    """Where a worker is: host, process, and the bytes of memory that it shares with nobody."""
 
-    accuracy: float
-    weights: Mapping[str, NDArray[Any]]
+    host: str
+    pid: int
+    private: int
 
 
 class Worker:
-    """Distils one candidate after the other, in a process of its own."""
+    """Trains one candidate after the other."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.room: Classroom | None = None
+    def __init__(self, opener: Opener, memory_mb: int | None = None) -> None:
+        # what the opener imports is in memory from here on, before any data is attached
+        self.opener, self.memory_mb = opener, memory_mb
+        self.trainer: Trainer | None = None
+        self.training: Training | None = None
+        self.started = 0.0
 
-    def _enter(self, classroom: Classroom) -> None:
-        """Once: the same classroom comes with every candidate, as a reference to shared memory,
-        because Ray could not restart an actor that was made with it."""
-        if self.room is None:
-            torch.set_num_threads(classroom.threads)
-            self.room, self.inheritance = classroom, classroom.inheritance()
+    def enter(self, room: Any) -> Place:
+        """Attach to what all candidates share. It comes as a reference to shared memory, and not
+        with the constructor: Ray could not restart an actor that was made with it."""
+        if self.trainer is None:
+            self.trainer = self.opener(room)
+            give_back()
+            if self.memory_mb is not None:
+                limit_memory(self.memory_mb)
+        return self.place()
 
-    def evaluate(self, room: Classroom, actions: Actions) -> Evaluation:
-        """Accuracy of a candidate under the proxy recipe."""
-        start, reason, accuracy = time.perf_counter(), "", 0.0
+    def place(self) -> Place:
+        """Where this is."""
+        return Place(socket.gethostname(), os.getpid(), private_bytes())
+
+    def begin(self, actions: tuple[int, ...], state: list[Any], examine: bool) -> Step:
+        """The first epoch of a candidate, or the first after a pause.
+
+        Args:
+            actions: of the candidate.
+            state: empty, or one reference to what :meth:`pause` gave.
+            examine: whether to measure the accuracy after the epoch.
+        """
+        self._leave()
+        self.started = time.perf_counter()
+        trainer = self.trainer
+        assert trainer is not None, "a worker enters before it begins"
+        return self._guarded(lambda: trainer.begin(tuple(actions), _fetched(state)), examine)
+
+    def epoch(self, examine: bool) -> Step:
+        """The next epoch of the candidate under way; as :meth:`begin`."""
+        training = self.training
+        assert training is not None, "no candidate is under way"
+        return self._guarded(lambda: training, examine)
+
+    def save(self) -> bytes:
+        """The state of the candidate under way."""
+        assert self.training is not None
+        return self.training.save()
+
+    def pause(self) -> bytes:
+        """The state of the candidate under way, which is let go."""
+        state = self.save()
+        self._leave()
+        return state
+
+    def weights(self) -> dict[str, Any]:
+        """Of the candidate that is finished."""
+        assert self.training is not None
+        return self.training.weights()
+
+    def _guarded(self, training: Callable[[], Training], examine: bool) -> Step:
+        """An epoch; whatever a candidate raises is its own failure, with a reason."""
         try:
-            self._enter(room)
-            student = compress(self.inheritance.spec, room.moves, actions)
-            module = self.inheritance.student(student, room.seed)
-            accuracy = distil(
-                module,
-                room.tap,
-                room.lesson,
-                self.recipe,
-                seed=room.seed,
-                validation=room.validation,
-                metric=room.metric,
-            ).accuracy
-        except (Diverged, MemoryError) as error:
-            reason = f"{type(error).__name__}: {error}"
-        except RuntimeError as error:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            self.training = training()
+            step = self.training.epoch(examine)
+        except Exception as error:
             logging.getLogger(__name__).warning("candidate failed\n%s", traceback.format_exc())
-        return Evaluation(actions, accuracy, time.perf_counter() - start, reason)
+            step = Step(0, 0, 0.0, None, 0.0, done=True, reason=reason_of(error))
+            self._leave()
+        return replace(step, seconds=time.perf_counter() - self.started)
+
+    def _leave(self) -> None:
+        if self.training is not None:
+            with suppress(Exception):
+                self.training.close()
+            self.training = None
 
 
-def train_fully(
-    classroom: Classroom, recipe: Recipe, actions: Actions, threads: int
-) -> Iterator[EpochReport | Trained]:
-    """The winner's whole training: a report per epoch, then the student."""
-    torch.set_num_threads(threads)
-    inheritance = classroom.inheritance()
-    student = compress(inheritance.spec, classroom.moves, actions)
-    module = inheritance.student(student, classroom.seed)
-    outcome = yield from distilling(
-        module,
-        classroom.tap,
-        classroom.lesson,
-        recipe,
-        seed=classroom.seed,
-        validation=classroom.validation,
-        metric=classroom.metric,
-    )
-    weights = {name: value.numpy() for name, value in module.state_dict().items()}
-    yield Trained(outcome.accuracy, weights)
+def _fetched(state: list[Any]) -> bytes | None:
+    """A paused candidate's state; None where it is lost with its node: it then begins again."""
+    if not state:
+        return None
+    import ray
 
-
-class RayEvaluator:
-    """A fixed crew of actors; implements :class:`search.loop.Evaluator`."""
-
-    def __init__(
-        self, classroom: ObjectRef[Classroom], recipe: Recipe, workers: int, threads: int
-    ) -> None:
-        actor: Any = ray.remote(
-            num_cpus=threads,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}},
-        )(Worker)
-        self.classroom = classroom
-        self.actors: list[Any] = [actor.remote(recipe) for _ in range(workers)]
-
-    def evaluate(self, candidates: Sequence[Actions]) -> Iterator[Evaluation]:
-        """One evaluation per candidate, in the order in which they finish."""
-        waiting = list(reversed(candidates))
-        idle = list(self.actors)
-        running: dict[Any, tuple[Any, Actions]] = {}
-        while waiting or running:
-            while waiting and idle:
-                actor, actions = idle.pop(), waiting.pop()
-                running[actor.evaluate.remote(self.classroom, actions)] = (actor, actions)
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            actor, actions = running.pop(done)
-            idle.append(actor)
-            yield self._result(done, actions)
-
-    def _result(self, reference: Any, actions: Actions) -> Evaluation:
-        try:
-            evaluation: Evaluation = ray.get(reference)
-            return evaluation
-        except RayActorError as error:
-            return Evaluation(actions, 0.0, 0.0, f"its worker died {RETRIES + 1} times: {error}")
-        except RayTaskError as error:
-            return Evaluation(actions, 0.0, 0.0, f"{type(error.cause).__name__}: {error.cause}")
-
-    def close(self) -> None:
-        """Give the processors back."""
-        for actor in self.actors:
-            ray.kill(actor)
-        self.actors = []
-
-
-def train_on_ray(
-    classroom: ObjectRef[Classroom], recipe: Recipe, actions: Actions, threads: int
-) -> Iterator[EpochReport | Trained]:
-    """:func:`train_fully` wherever Ray has ``threads`` processors free.
-
-    Raises:
-        WorkerCrashedError: its process died again and again.
-    """
-    task: Any = ray.remote(num_cpus=threads, max_retries=RETRIES)(train_fully)
-    generator = task.options(num_returns="streaming").remote(classroom, recipe, actions, threads)
-    for reference in generator:
-        try:
-            yield ray.get(reference)
-        except RayTaskError as error:
-            # Ray's own wrapper prints the worker's stack, which is for the log and not for a user
-            raise error.cause from None
-
-
-@contextmanager
-def cluster(address: str, workers: int, threads: int, data_bytes: int) -> Iterator[None]:
-    """A Ray to work on; whatever was started here is gone afterwards, even after a kill.
-
-    Args:
-        address: ``local`` starts one in this process; ``auto`` or ``ray://HOST:PORT`` joins one.
-        workers, threads: candidates at a time and threads of each.
-        data_bytes: what will be shared through the object store.
-
-    Raises:
-        BadInput: there is no cluster at the address.
-    """
-    if ray.is_initialized():
-        # a caller who has connected already decides which cluster is used
-        yield
-        return
-    quiet: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": False,
-    }
-    if address != "local":
-        with _connected(address, quiet):
-            yield
-        return
-    # what it says at every start (that it protects itself by a token) is no news
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    with scratch_folder() as scratch:
-        own = quiet | {
-            "num_cpus": workers * threads,
-            "include_dashboard": False,
-            "object_store_memory": max(128 << 20, 2 * data_bytes + (64 << 20)),
-            "_temp_dir": scratch,
-        }
-        with _connected(address, own):
-            yield
-
-
-@contextmanager
-def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
-    ours = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, **options)
-        if threading.current_thread() is threading.main_thread():
-            # Ray puts its own in place, which would end a job without a word on how to go on
-            signal.signal(signal.SIGTERM, ours)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInput(
-            "no Ray cluster answers",
-            value=address,
-            bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
-            remedy="Start one with `ray start --head`, or use --ray local. "
-            f"({str(error).splitlines()[0]})",
-        ) from None
+        content: bytes = ray.get(state[0])
+    except RayError:
+        return None
+    return content
+
+
+def reason_of(error: BaseException) -> str:
+    """What a user reads about a candidate that failed; one line."""
+    name = type(error).__name__
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else ""
+    if isinstance(error, MemoryError) or any(sign in text.lower() for sign in _NO_MEMORY):
+        return f"{OUT_OF_MEMORY}: {name}: {line}"[:300].rstrip(": ")
+    return f"{name}: {line}"[:300].rstrip(": ")
+
+
+def give_back() -> None:
+    """Return memory that was freed to the system, where the C library keeps it for later."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def limit_memory(megabytes: int) -> None:
+    """Let this process have so much memory of its own beyond what it has now.
+
+    What is shared or mapped from files does not count. An allocation beyond it fails, which is a
+    candidate's failure and not the machine's.
+    """
+    limit = _status("VmData") + (megabytes << 20)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def private_bytes() -> int:
+    """Memory that belongs to this process alone; 0 where the system does not say."""
     try:
-        yield
-    finally:
-        ray.shutdown()
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) << 10
+    raise OSError(f"/proc/self/status has no {field}")

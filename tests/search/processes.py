@@ -56,8 +56,10 @@ def _command(pid: int) -> str:
 
 
 def shared_memory() -> set[str]:
-    """Names of the files in /dev/shm."""
-    return {entry.name for entry in Path("/dev/shm").iterdir()}
+    """Names of the files in /dev/shm, but for semaphores of Python's multiprocessing: no search
+    has any, and whatever else runs on the machine may."""
+    names = {entry.name for entry in Path("/dev/shm").iterdir()}
+    return {name for name in names if not name.startswith("sem.mp-")}
 
 
 def wait_until(done: Callable[[], bool], seconds: float) -> bool:

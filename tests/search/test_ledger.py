@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -95,6 +98,35 @@ def test_any_optuna_tool_can_read_it(path: Path) -> None:
     assert study.trials[2].user_attrs["accuracy"] == 0.902
     assert study.trials[2].user_attrs["kb"] == 408 / 1024
     assert study.trials[1].user_attrs["reason"] == "Diverged: the loss is nan"
+
+
+def test_the_course_of_a_training_is_kept_where_optuna_looks_for_it(path: Path) -> None:
+    whole = replace(
+        record(0), epochs=3, curve=(0.5, math.nan, 0.9), mode="bf16 channels_last", proposed=7
+    )
+    stopped = replace(record(1), pruned=True, epochs=1, curve=(0.4,), accuracy=0.4)
+    written(path, [whole, stopped])
+    assert read(path) == [whole, stopped]
+    study = optuna.load_study(
+        study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(path)))
+    )
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED"]
+    # after the second epoch nobody looked
+    assert study.trials[0].intermediate_values == {1: 0.5, 3: 0.9}
+    assert study.trials[0].user_attrs["mode"] == "bf16 channels_last"
+    assert study.best_trial.number == 0
+    assert (whole.at(1), whole.at(2), whole.at(4)) == (0.5, None, None)
+    assert (whole.whole, stopped.whole, record(2, "no").whole) == (True, False, False)
+
+
+def test_a_journal_of_an_earlier_version_opens(path: Path) -> None:
+    written(path, RECORDS)
+    content = path.read_text()
+    for field in ("epochs", "mode", "proposed"):
+        content = re.sub(rf'"{field}":[^,]*,', "", content)
+    assert '"epochs"' not in content
+    path.write_text(content)
+    assert read(path) == RECORDS
 
 
 def test_a_torn_last_line_is_cut_at_whatever_byte_the_process_died(path: Path) -> None:

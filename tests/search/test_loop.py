@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,94 +13,20 @@ from hypothesis import strategies as st
 
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.events import CandidateDone, Event, Note
-from search.ledger import Ledger, Record
-from search.loop import MAX_REPEATS, Evaluation, best, search, stopwatch
-from search.reinforce import Reinforce
-from search.samplers import Sampler
+from search.candidates import MAX_REPEATS
+from search.events import CandidateDone, Note
+from search.ledger import Record
+from search.loop import best, stopwatch
 from search.space import Actions, Space
 from tests.search.conftest import HALVES
+from tests.search.evaluators import FakeEvaluator, Listener, accuracy, play
 
 BUDGET, BATCH = 10, 3
-
-
-class Stopped(Exception):
-    """Stands in for whatever ends a process between two candidates."""
-
-
-class FakeEvaluator:
-    """Pretends to distil: accuracy follows from the actions, order and faults from the test."""
-
-    def __init__(
-        self,
-        order: Callable[[int], Sequence[int]] = range,
-        reasons: Callable[[Actions], str] = lambda actions: "",
-        stop_after: int | None = None,
-    ) -> None:
-        self.order, self.reasons, self.stop_after = order, reasons, stop_after
-        self.asked: list[Actions] = []
-
-    def evaluate(self, candidates: Sequence[Actions]) -> Iterator[Evaluation]:
-        for index in self.order(len(candidates)):
-            if len(self.asked) == self.stop_after:
-                raise Stopped
-            actions = candidates[index]
-            self.asked.append(actions)
-            reason = self.reasons(actions)
-            yield Evaluation(actions, 0.5 + sum(actions) / 20, 0.1, reason)
-
-
-class Listener:
-    """A sampler that says a fixed list of proposals and remembers what it was told."""
-
-    def __init__(self, proposals: Sequence[Actions]) -> None:
-        self.proposals = list(proposals)
-        self.told: list[tuple[list[Actions], list[float]]] = []
-
-    def propose(self, count: int) -> list[Actions]:
-        taken, self.proposals = self.proposals[:count], self.proposals[count:]
-        return taken
-
-    def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
-        self.told.append((list(proposals), list(rewards)))
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     return tmp_path / "ledger.journal"
-
-
-def learner(space: Space, seed: int = 0) -> Reinforce:
-    # quick to learn, so that one wrong reward changes what is proposed next
-    return Reinforce(space, seed, units=4, learning_rate=1.0)
-
-
-def play(
-    space: Space,
-    path: Path,
-    evaluator: FakeEvaluator,
-    sampler: Sampler | None = None,
-    budget: int = BUDGET,
-    batch: int = BATCH,
-    deadline: Callable[[], bool] = lambda: False,
-) -> tuple[list[Event], list[Record]]:
-    names = [layer.node for layer in space.layers]
-    events: list[Event] = []
-    with Ledger(path, names, space.moves.pool) as ledger:
-        with suppress(Stopped):
-            told = search(
-                space,
-                sampler or learner(space),
-                evaluator,
-                ledger,
-                budget=budget,
-                batch=batch,
-                deadline=deadline,
-            )
-            # one by one: what was told before a stop counts
-            for event in told:
-                events.append(event)  # noqa: PERF402
-        return events, list(ledger.records)
 
 
 def facts(records: Sequence[Record]) -> list[tuple[str, Actions, float, float]]:
@@ -136,7 +61,7 @@ def test_a_record_holds_exact_cost_and_reward(space: Space, journal: Path) -> No
             spent.bytes,
             spent.macs,
         )
-        assert record.accuracy == 0.5 + sum(record.actions) / 20
+        assert record.accuracy == accuracy(record.actions)
         assert record.reward == space.reward_of(record.actions, record.accuracy)
 
 
@@ -169,7 +94,7 @@ def test_the_order_of_arrival_changes_no_proposal(space: Space, shuffles: int) -
         _, mixed = play(
             space,
             Path(folder) / "b.journal",
-            FakeEvaluator(order=lambda count: rng.permutation(count).tolist()),
+            FakeEvaluator(pick=lambda count: int(rng.integers(count))),
         )
     assert sorted(facts(mixed)) == sorted(facts(straight))
 
@@ -179,8 +104,8 @@ def test_the_order_of_arrival_changes_no_proposal(space: Space, shuffles: int) -
 def test_stopped_and_resumed_is_as_if_never_stopped(
     space: Space, stops: list[int], backwards: bool
 ) -> None:
-    def order(count: int) -> Sequence[int]:
-        return range(count - 1, -1, -1) if backwards else range(count)
+    def order(count: int) -> int:
+        return count - 1 if backwards else 0
 
     with tempfile.TemporaryDirectory() as folder:
         _, whole = play(space, Path(folder) / "whole.journal", FakeEvaluator(order))
@@ -190,7 +115,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
             evaluator = FakeEvaluator(order, stop_after=stop)
             before = len(asked)
             events, records = play(space, path, evaluator)
-            asked += evaluator.asked
+            asked += evaluator.finished
             replayed = [e for e in events if isinstance(e, CandidateDone) and e.replayed]
             # what was finished is met again, never distilled again
             assert len(replayed) <= before

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge.errors import BadInput
 from envs.reward import PaperReward, ThresholdReward
+from search import preparation
+from search.classroom import Classroom
 from search.events import Event, Note, Progress
-from search.preparation import Prepared, prepare, reward_of
+from search.pipeline import run
+from search.preparation import Prepared, check_names, prepare, reward_of
 from search.record import PARTS
 from search.run_folder import RunFolder
 from search.spec import JobSpec
+from teachers.augment import AUGMENTS
+from teachers.training import predict
 from tests.search import jobs
 
 
@@ -38,7 +45,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def test_the_five_parts_share_no_row_and_cover_all(job: Prepared) -> None:
     rows = {part: set(getattr(job.parts, part).tolist()) for part in PARTS}
     assert list(rows) == ["distillation", "router", "validation", "calibration", "test"]
-    for one, other in combinations(rows, 2):
+    for one, other in itertools.combinations(rows, 2):
         assert not rows[one] & rows[other], (one, other)
     assert set().union(*rows.values()) == set(range(1797))
 
@@ -54,18 +61,32 @@ def test_what_judges_the_pair_is_what_the_teacher_never_saw(job: Prepared) -> No
 
 def test_workers_are_given_distillation_and_validation_rows_alone(job: Prepared) -> None:
     room = job.classroom(proxy=False)
-    images, labels = job.rows("distillation")
-    np.testing.assert_array_equal(room.lesson.images, images)
-    np.testing.assert_array_equal(room.lesson.labels, labels)
-    np.testing.assert_array_equal(room.validation[0], job.rows("validation")[0])
+    np.testing.assert_array_equal(room.lesson.rows, job.parts.distillation)
+    np.testing.assert_array_equal(room.lesson.labels, job.data.labels[job.parts.distillation])
+    np.testing.assert_array_equal(room.exam.rows, job.parts.validation)
+    np.testing.assert_array_equal(room.exam.labels, job.data.labels[job.parts.validation])
     proxy = job.classroom(proxy=True).lesson
-    assert len(proxy.labels) == 400
-    known = {image.tobytes() for image in images}
-    assert all(image.tobytes() in known for image in proxy.images)
+    assert len(proxy) == 400
     # rows, labels and answers are cut alike
-    where = [next(i for i, x in enumerate(images) if (x == image).all()) for image in proxy.images]
-    np.testing.assert_array_equal(proxy.teacher_logits, room.lesson.teacher_logits[where])
-    np.testing.assert_array_equal(proxy.labels, labels[where])
+    where = np.searchsorted(room.lesson.rows, proxy.rows)
+    np.testing.assert_array_equal(proxy.rows, room.lesson.rows[where])
+    np.testing.assert_array_equal(proxy.logits, room.lesson.logits[:, where])
+    np.testing.assert_array_equal(proxy.labels, room.lesson.labels[where])
+
+
+def test_images_exist_once(job: Prepared) -> None:
+    for proxy in (True, False):
+        room = job.classroom(proxy)
+        assert room.lesson.images is room.exam.images is job.data.images
+
+
+def test_a_part_is_read_a_batch_at_a_time(job: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "BATCH_ROWS", 100)
+    batches = list(job.inputs("validation"))
+    assert [len(batch) for batch in batches] == [100, 100, 70]
+    pixels = job.data.images[job.parts.validation]
+    np.testing.assert_array_equal(np.concatenate(batches), jobs.GREY8.to_input(pixels))
+    np.testing.assert_array_equal(job.labels("validation"), job.data.labels[job.parts.validation])
 
 
 def test_thresholds_from_limits_worked_by_hand(tmp_path: Path) -> None:
@@ -101,8 +122,60 @@ def test_the_teacher_is_asked_once(tmp_path: Path) -> None:
     again, then = prepared(spec)
     assert any(isinstance(event, Progress) for event in told)
     assert not any(isinstance(event, Progress) for event in then)
-    np.testing.assert_array_equal(again.lesson.teacher_logits, first.lesson.teacher_logits)
+    np.testing.assert_array_equal(again.lesson.logits, first.lesson.logits)
     assert again.teacher_accuracy == first.teacher_accuracy
+
+
+def test_what_is_beyond_memory_is_mapped_and_gives_the_same_job(
+    job: Prepared, tmp_path: Path
+) -> None:
+    spec = jobs.small_job(tmp_path / "run", memory_gb=1e-4)  # 100 KB; the digits take 115
+    mapped, told = prepared(spec)
+    assert any(isinstance(event, Note) and "more than" in event.text for event in told)
+    assert mapped.data.file is not None
+    assert mapped.data.file.missing() is None
+    assert mapped.data.digest == job.data.digest
+    np.testing.assert_array_equal(mapped.lesson.logits, job.lesson.logits)
+    room: Classroom = pickle.loads(pickle.dumps(mapped.classroom(proxy=True)))  # noqa: S301
+    np.testing.assert_array_equal(room.lesson.images, job.data.images)
+    # on resumption there may be memory enough
+    again, then = prepared(spec.model_copy(update={"memory_gb": None}))
+    assert again.data.file is None
+    assert not any(isinstance(event, Progress) for event in then)
+
+
+def test_a_broken_image_beyond_memory_leaves_nothing_behind(tmp_path: Path) -> None:
+    for label, row in itertools.product(range(10), range(12)):
+        path = tmp_path / "data" / str(label) / f"{row:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 20 * row, np.uint8)).save(path)
+    path.write_bytes(b"no image")  # the last of them; only the first are looked at beforehand
+    spec = jobs.small_job(
+        tmp_path / "run", data=str(tmp_path / "data"), memory_gb=0, teacher_unseen="none"
+    )
+    with pytest.raises(BadInput, match=r"9/11\.png"):
+        list(run(spec))
+    assert [found.name for found in tmp_path.iterdir()] == ["data"]
+
+
+def test_views_are_answered_for_the_winner_alone(tmp_path: Path) -> None:
+    found, _ = prepared(jobs.small_job(tmp_path / "run", views=2, precision="fp32"))
+    assert found.classroom(proxy=True).lesson.draws is None
+    lesson = found.classroom(proxy=False).lesson
+    assert lesson.draws is not None
+    assert lesson.draws.shape == (2, len(lesson), 2)
+    assert lesson.logits.shape == (2, len(lesson), 10)
+    # the teacher saw what the student will see
+    view = AUGMENTS["shift"].apply(lesson.images[lesson.rows], lesson.draws[1])
+    said = predict(found.teacher.module, view, jobs.GREY8).logits
+    np.testing.assert_allclose(lesson.logits[1], said, atol=1e-5)
+    assert (lesson.draws[0] != lesson.draws[1]).any()
+
+
+def test_views_need_an_augmentation(tmp_path: Path) -> None:
+    spec = jobs.small_job(tmp_path / "run", views=2, augment="none")
+    with pytest.raises(BadInput, match="views 2, augment none; expected .*shift, flip_shift"):
+        check_names(spec)
 
 
 def test_nobody_says_what_the_teacher_never_saw(tmp_path: Path) -> None:

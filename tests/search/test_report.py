@@ -200,6 +200,27 @@ def test_a_run_whose_candidates_all_failed_still_has_its_plots() -> None:
     assert page.text.count("failed") >= len(failed)
 
 
+def test_candidates_that_were_stopped_early_are_counted_and_come_after_the_whole() -> None:
+    record = invented()  # 24 candidates, of which numbers 5 and 16 failed
+    first = record.candidates[0]
+    # its first epoch promised more than anything came to
+    stopped = replace(first, status="stopped", reason="after epoch 1", accuracy=0.999, reward=99.0)
+    changed = replace(record, candidates=(stopped, *record.candidates[1:]))
+    page = Page(render(changed))
+    assert ": 21 trained to the end, 1 stopped early, 2 failed" in page.text
+    kinds = [cells[-1].split(":")[0] for _, cells in page.rows if len(cells) == 8]
+    listed = [kind for kind in kinds if kind in ("done", "stopped", "failed")]
+    assert listed == ["done"] * 21 + ["stopped"] + ["failed"] * 2
+    assert "stopped: after epoch 1" in page.text
+    # it is no part of the front, nor of the best so far
+    svg = plots.reward_plot(changed.candidates, changed.winner)
+    assert ">stopped early</text>" in svg
+    front = plots.front_plot(
+        changed.candidates, changed.winner, max_kb=None, least_accuracy=None, teacher_accuracy=None
+    )
+    assert "Accuracy against KB of 21 candidates" in front
+
+
 def test_a_long_search_lists_the_best_and_always_the_winner() -> None:
     record = invented(candidates=MOST_CANDIDATES + 50)
     worst = min((r for r in record.candidates if r.accuracy), key=lambda row: row.reward).number

@@ -17,8 +17,10 @@ import pytest
 
 from envs.reward import ThresholdReward
 from search.checks import moves_of
+from search.evaluation import Job
+from search.halving import Halving
 from search.ledger import Ledger, Record
-from search.loop import Evaluation, search
+from search.loop import search
 from search.samplers import SAMPLERS, Sampler
 from search.space import Actions, Space
 from search.spec import JobSpec, to_yaml
@@ -179,8 +181,16 @@ class Witness:
 class NoOne:
     """All candidates are in the ledger already."""
 
-    def evaluate(self, candidates: Sequence[Actions]) -> Iterator[Evaluation]:
-        raise AssertionError(f"not in the ledger: {candidates}")
+    slots = 1
+
+    def submit(self, job: Job) -> None:
+        raise AssertionError(f"not in the ledger: {job.actions}")
+
+    def wait(self, timeout: float | None = None) -> None:
+        raise AssertionError("nobody was asked")
+
+    def close(self) -> None:
+        pass
 
 
 def proposals(spec: JobSpec, out: Path) -> list[list[Actions]]:
@@ -196,7 +206,10 @@ def proposals(spec: JobSpec, out: Path) -> list[list[Actions]]:
         )
     )
     with opened(spec, out) as ledger:
-        for _ in search(space, witness, NoOne(), ledger, budget=spec.budget, batch=spec.batch):
+        halving = Halving(spec.proxy_epochs, spec.halving)
+        for _ in search(
+            space, witness, NoOne(), ledger, budget=spec.budget, batch=spec.batch, halving=halving
+        ):
             pass
     return witness.batches
 

@@ -59,6 +59,18 @@ class TestEverySampler:
             replayed.tell(batch, [paid(actions) for actions in batch])
         assert self.play(replayed, 4) == self.play(first, 4)
 
+    def test_rewards_may_come_late_and_in_any_order(self, name: str, tight: Space) -> None:
+        def stream(sampler: Sampler) -> list[Actions]:
+            made = [actions for _ in range(5) for actions in sampler.propose(1)]
+            # two are still out while the rewards of three arrive
+            for arrived in ([4, 0, 2], [5, 3, 1]):
+                told = [made[place] for place in arrived]
+                sampler.tell(told, [paid(actions) for actions in told])
+                made += sampler.propose(1)
+            return made
+
+        assert stream(self.make(name, tight)) == stream(self.make(name, tight))
+
     def test_it_leaves_the_global_generators_alone(self, name: str, tight: Space) -> None:
         import torch
 

@@ -39,8 +39,18 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "batch_size": ([2, 65_536], [1, 65_537]),
     "learning_rate": ([1e-9, 1], [0, 1.001]),
     "temperature": ([0.001, 100], [0, 100.1]),
+    "kd_weight": ([0, 1000, None], [-0.1]),
+    "ce_weight": ([0, None], [-0.1]),
+    "ema": ([0, 0.9999], [-0.1, 1]),
+    "patience": ([0, 10_000], [-1, 10_001]),
+    "halving": ([1, 100], [0, 101]),
+    "views": ([0, 1000], [-1, 1001]),
+    "memory_gb": ([0, 0.5, 1e6, None], [-1, 1e7]),
     "workers": ([1, None], [0]),
     "threads": ([1, 256], [0, 257]),
+    "gpus": ([0, 0.25, 64], [-0.001, 65]),
+    "worker_memory_mb": ([64, None], [63]),
+    "candidate_minutes": ([0.001, None], [0]),
 }
 
 
