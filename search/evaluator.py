@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -108,7 +109,9 @@ class RayEvaluator:
     def close(self) -> None:
         """End the crew, whatever is under way."""
         for slot in self.crew:
-            ray.kill(slot.actor)
+            # where the cluster itself is gone, the crew is too
+            with suppress(RayError, ConnectionError):
+                ray.kill(slot.actor)
         self.crew, self.calls, self.knocks = [], {}, []
         self.queue.clear()
         self.news.clear()
@@ -139,7 +142,7 @@ class RayEvaluator:
         """When something is due, whoever answers before."""
         return min(
             [when for when, _ in self.knocks]
-            + [self._limit(slot)[0] for slot in self.crew if slot.task],
+            + [self._limit(slot)[0] for slot in self.crew if slot.task and not slot.sentence],
             default=math.inf,
         )
 
@@ -163,8 +166,10 @@ class RayEvaluator:
         try:
             slot.place = ray.get(reference)
         except RayTaskError as error:
-            # no candidate's fault: every worker would fail in the same way
-            raise RuntimeError(f"{slot.name} cannot begin: {inner(error)}") from None
+            if not self.places:
+                # no candidate's fault: every worker would fail in the same way
+                raise RuntimeError(f"{slot.name} cannot begin: {inner(error)}") from None
+            self._retire(slot, error)
         except RayError as error:
             self._lost(slot, error)
         else:
@@ -182,13 +187,16 @@ class RayEvaluator:
         task = slot.task
         assert task is not None
         try:
-            step: Step = ray.get(reference)
+            step: Step | None = ray.get(reference)
         except RayTaskError as error:
             self._finish(slot, task, reason=inner(error))
         except RayError as error:
             self._lost(slot, error)
         else:
-            self._heard(slot, task, step)
+            if step is None:
+                self._lost(slot, RayError("its process ended without a word"))
+            else:
+                self._heard(slot, task, step)
 
     def _heard(self, slot: Slot, task: Task, step: Step) -> None:
         reason = step.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def train_fully(
             if deaths >= DEATHS:
                 raise WorkerCrashedError from error
         finally:
-            ray.kill(worker)
+            with suppress(RayError, ConnectionError):
+                ray.kill(worker)
 
 
 def _attempt(

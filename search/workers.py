@@ -115,24 +115,30 @@ class Worker:
         """Where this is."""
         return Place(socket.gethostname(), os.getpid(), private_bytes())
 
-    def begin(self, actions: tuple[int, ...], state: list[Any], examine: bool) -> Step:
+    def begin(self, actions: tuple[int, ...], state: list[Any], examine: bool) -> Step | None:
         """The first epoch of a candidate, or the first after a pause.
 
         Args:
             actions: of the candidate.
             state: empty, or one reference to what :meth:`pause` gave.
             examine: whether to measure the accuracy after the epoch.
+
+        Returns:
+            None where nobody has entered: Ray has put a new process in the place of one that died
+            unnoticed.
         """
         self._leave()
         self.started = time.perf_counter()
         trainer = self.trainer
-        assert trainer is not None, "a worker enters before it begins"
+        if trainer is None:
+            return None
         return self._guarded(lambda: trainer.begin(tuple(actions), _fetched(state)), examine)
 
-    def epoch(self, examine: bool) -> Step:
+    def epoch(self, examine: bool) -> Step | None:
         """The next epoch of the candidate under way; as :meth:`begin`."""
         training = self.training
-        assert training is not None, "no candidate is under way"
+        if training is None:
+            return None
         return self._guarded(lambda: training, examine)
 
     def save(self) -> bytes:

@@ -332,7 +332,7 @@ def failures(folder: Path, budget: int = 24) -> dict[str, str]:
     folder.mkdir(parents=True)
     with cluster("local", 2), Ledger(folder / "ledger.journal", layers, moves.pool) as ledger:
         room = ray.put({"epochs": 2, "seconds": 0.0, "folder": str(folder)})
-        resources, patience = Resources(memory_mb=512), Patience(minutes=0.1)
+        resources, patience = Resources(memory_mb=512), Patience(minutes=0.25)
         crew = RayEvaluator(room, Mixed, 2, resources, patience)
         assert crew.attend(GRACE)
         sampler = RandomSampler(space, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ def own_ray() -> Iterator[None]:
 def crew(own_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEvaluator]:
     room = {"epochs": EPOCHS, "seconds": 0.0, "folder": str(tmp_path_factory.mktemp("crew"))}
     evaluator = RayEvaluator(
-        ray.put(room), Pretending, 2, Resources(memory_mb=512), Patience(minutes=0.05)
+        ray.put(room), Pretending, 2, Resources(memory_mb=512), Patience(minutes=0.25)
     )
     assert evaluator.attend(60)
     yield evaluator
@@ -103,7 +104,7 @@ def test_what_fails_by_itself_is_recorded_and_the_rest_goes_on(crew: RayEvaluato
     wrong = {
         (RAISES, 0): "ValueError: no such network",
         (HOARDS, 0): "out of memory",
-        (HANGS, 0): "it hung: not done in 0.05 minutes (--candidate-minutes)",
+        (HANGS, 0): "it hung: not done in 0.25 minutes (--candidate-minutes)",
         (DIVERGES, 0): "Diverged: training diverged: the loss is not finite in epoch 1",
         (IS_NAN, 0): "its accuracy is nan",
         (DIES, 0): f"its worker died {DEATHS} times",
@@ -132,6 +133,21 @@ def test_a_worker_that_is_killed_while_idle_is_not_missed(crew: RayEvaluator) ->
     crew.submit(Job((0, 7), EPOCHS))
     done, _ = everything(crew)
     assert done[0, 7].reason == ""
+
+
+def test_a_worker_that_was_replaced_unnoticed_is_called_in_again(crew: RayEvaluator) -> None:
+    assert crew.attend(30)
+    before = {place.pid for place in crew.places}
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    # long enough for Ray to have put new processes in their places
+    time.sleep(8)
+    for number in range(4):
+        crew.submit(Job((0, number), EPOCHS))
+    done, _ = everything(crew)
+    assert len(done) == 4
+    assert {one.reason for one in done.values()} == {""}
+    assert before.isdisjoint(place.pid for place in crew.places)
 
 
 def test_a_room_that_nobody_can_enter_ends_the_search(own_ray: None) -> None:

@@ -71,7 +71,8 @@ class Run:
 
     def distilled(self) -> int:
         """Candidates that it says it has distilled, not counting those from the ledger."""
-        lines = [line for line in self.text().splitlines() if " candidate " in line]
+        # news of those under way have no reward yet
+        lines = [line for line in self.text().splitlines() if " reward " in line]
         return sum("from the ledger" not in line for line in lines)
 
     def scratch(self) -> list[Path]:
