@@ -337,7 +337,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer windows, a smaller proxy")
     parser.add_argument("--threads", type=int, default=1, help="of every way (default 1)")
     chosen = parser.parse_args()
-    windows, steps = (6, 8) if chosen.quick else (15, 12)
+    windows, steps = (4, 8) if chosen.quick else (15, 12)
     start = time.monotonic()
     rows = [row for shape in SHAPES for row in throughput(shape, chosen.threads, windows, steps)]
     compared = gap(chosen.threads, 3, 2000 if chosen.quick else ROWS)
