@@ -28,6 +28,7 @@ demo: $(HAS_SEARCH)
 # Small networks gain nothing from a second thread, so two processes share the tests, file by
 # file. Those with Ray use both processors by themselves, and come after the others.
 WITH_RAY := tests/search/test_pipeline.py tests/search/test_resume.py tests/service/test_cli.py
+FAULTS   := tests/search/test_evaluator.py tests/search/test_final.py tests/search/test_faults.py
 SHARED   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: $(HAS_DEV)
@@ -35,7 +36,8 @@ test: $(HAS_DEV)
 	$(BIN)/python -m pytest $(WITH_RAY)
 
 test-long: $(HAS_DEV)
-	$(SHARED) -m long
+	$(SHARED) -m long $(WITH_RAY:%=--ignore=%) $(FAULTS:%=--ignore=%)
+	$(BIN)/python -m pytest -m long $(WITH_RAY) $(FAULTS)
 
 lint: $(HAS_DEV)
 	$(BIN)/ruff check .

@@ -138,7 +138,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             if winner is None:
                 raise BadInput(
                     "every candidate failed to train",
-                    value=ledger.records[-1].reason,
+                    value=[record.reason for record in ledger.records if record.failed][-1],
                     bound="at least one student",
                     remedy="Lower --learning-rate in a new run, or raise --max-kb.",
                 )
