@@ -63,11 +63,6 @@ class Candidates:
         accuracy = self.at(key, epoch)
         return None if accuracy is None else self.space.reward_of(actions, accuracy)
 
-    def merit_of(self, record: Record, epoch: int) -> float | None:
-        """The same of a candidate in the ledger."""
-        accuracy = record.at(epoch)
-        return None if accuracy is None else self.space.reward_of(record.actions, accuracy)
-
     def hear(self, evaluation: Evaluation) -> str:
         """Keep the accuracies that a job brought; gives the candidate's key."""
         key = self.key(evaluation.actions)

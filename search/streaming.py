@@ -130,11 +130,11 @@ class Streaming:
 
     def _meet(self, record: Record) -> Event:
         """A record of an earlier process arrives."""
+        event = self.candidates.meet(record)
         for epoch, rung in self.rungs.items():
-            reward = self.candidates.merit_of(record, epoch)
+            reward = self.candidates.merit(record.key, record.actions, epoch)
             if reward is not None:
                 rung.enter(reward)
-        event = self.candidates.meet(record)
         self._arrive(record)
         return event
 

@@ -44,19 +44,23 @@ def resolve(
         return cast(Precision, precision)
     if not has_native_bf16(device):
         return "fp32"
+    return _likeliest(count_macs(module, input_shape, device))
+
+
+def _likeliest(macs: int) -> Precision:
     alone = torch.get_num_threads() == 1
     least = LEAST_MACS_ONE_THREAD if alone else LEAST_MACS_MORE_THREADS
-    return "bf16" if count_macs(module, input_shape, device) >= least else "fp32"
+    return "bf16" if macs >= least else "fp32"
 
 
 def candidates(
     precision: str, module: nn.Module, input_shape: tuple[int, int, int], device: str = "cpu"
 ) -> tuple[Precision, ...]:
     """The formats worth trying in training, the likeliest first; one where there is no doubt."""
-    likeliest = resolve(precision, module, input_shape, device)
     if precision != "auto" or not has_native_bf16(device):
-        return (likeliest,)
+        return (resolve(precision, module, input_shape, device),)
     macs = count_macs(module, input_shape, device)
+    likeliest = _likeliest(macs)
     if not SURELY_FP32 <= macs < SURELY_BF16:
         return (likeliest,)
     return ("bf16", "fp32") if likeliest == "bf16" else ("fp32", "bf16")

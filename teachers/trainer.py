@@ -23,9 +23,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from teachers import precision as precisions
 from teachers.checkpoint import Checkpoint
 from teachers.faster import faster
+from teachers.lesson import Rows
 from teachers.modes import Mode, Trial
 
-Rows = NDArray[np.int64]
 #: positions of rows, random numbers → the batch's inputs, b×C×H×W
 Feed = Callable[[Rows, np.random.Generator], Tensor]
 #: what the network gave for a batch, positions of its rows → scalar loss
@@ -116,13 +116,13 @@ class Trainer:
         self._faster.__enter__()
         self._parameters = [*module.parameters(), *(beside.parameters() if beside else ())]
         self._beside = beside
-        self._order(trial.mode.memory_format)
         self._optimiser = torch.optim.AdamW(
             self._parameters,
             lr=schedule.learning_rate,
             weight_decay=schedule.weight_decay,
             fused=True,
         )
+        self._order(trial.mode.memory_format)
         self.averaged = _averaged(module, ema) if ema else None
 
     def __enter__(self) -> Trainer:
@@ -190,8 +190,6 @@ class Trainer:
         The fused optimiser walks over both by address, whatever their strides are.
         """
         self.module.to(memory_format=memory_format)  # type: ignore[call-overload]
-        if not hasattr(self, "_optimiser"):
-            return
         for state in self._optimiser.state.values():
             for name, value in state.items():
                 if isinstance(value, Tensor) and value.ndim == 4:
