@@ -19,6 +19,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from tests.search import faults
 from tests.search.faults import Evidence
 
