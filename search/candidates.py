@@ -13,6 +13,7 @@ from hashlib import sha256
 from search.evaluation import Evaluation, Running
 from search.events import CandidateDone, CandidateRunning, Note
 from search.ledger import Ledger, Record
+from search.samplers import Outcome
 from search.space import Actions, Space
 
 #: answers from the ledger in a row after which a sampler has nothing new to say
@@ -26,6 +27,11 @@ def best(records: Sequence[Record]) -> Record | None:
     """
     whole = (record for record in records if record.whole)
     return max(whole, key=lambda record: record.reward, default=None)
+
+
+def outcome_of(actions: Actions, record: Record) -> Outcome:
+    """What a sampler is told of a proposal: the record of the network that it rounds to."""
+    return Outcome(actions, record.accuracy, record.reward, record.failed, record.pruned)
 
 
 class Candidates:

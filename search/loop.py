@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from search.candidates import MAX_REPEATS, Candidates
+from search.candidates import MAX_REPEATS, Candidates, outcome_of
 from search.candidates import best as best
 from search.evaluation import Evaluation as Evaluation
 from search.evaluation import Evaluator as Evaluator
@@ -83,7 +83,12 @@ class _Synchronous:
                 if key not in seen:
                     fresh.setdefault(key, actions)
             yield from self._settle(fresh)
-            self.sampler.tell(proposals, [seen[key].reward for key in keys])
+            self.sampler.tell(
+                [
+                    outcome_of(actions, seen[key])
+                    for actions, key in zip(proposals, keys, strict=True)
+                ]
+            )
             repeats = 0 if fresh else repeats + len(proposals)
             if repeats >= MAX_REPEATS:
                 yield self.candidates.nothing_new(repeats)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from search.candidates import MAX_REPEATS, Candidates
+from search.candidates import MAX_REPEATS, Candidates, outcome_of
 from search.evaluation import Evaluation, Evaluator, Job, Running, next_of
 from search.events import Event, Note
 from search.halving import Halving, Rung
 from search.ledger import Record
-from search.samplers import Sampler
+from search.samplers import Outcome, Sampler
 from search.space import Actions
 
 #: seconds between two looks at how many slots there are, where nothing else happens
@@ -36,7 +36,7 @@ class Streaming:
         self.pending: dict[str, list[Actions]] = {}
         self.submitted: set[str] = set()
         # arrived and not told
-        self.arrived: list[tuple[Actions, float]] = []
+        self.arrived: list[Outcome] = []
         self.proposed = self.repeats = 0
         self.late = False
 
@@ -111,7 +111,7 @@ class Streaming:
         if record is None:
             self.pending[key].append(actions)
         else:
-            self._tell(actions, record.reward)
+            self._tell(actions, record)
 
     def _take(self, evaluation: Evaluation) -> Iterator[Event]:
         """Send a candidate that paused and is good enough on; write every other one."""
@@ -141,12 +141,10 @@ class Streaming:
     def _arrive(self, record: Record) -> None:
         self.submitted.discard(record.key)
         for actions in self.pending.pop(record.key):
-            self._tell(actions, record.reward)
+            self._tell(actions, record)
 
-    def _tell(self, actions: Actions, reward: float) -> None:
-        self.arrived.append((actions, reward))
+    def _tell(self, actions: Actions, record: Record) -> None:
+        self.arrived.append(outcome_of(actions, record))
         if len(self.arrived) == self.batch:
-            self.sampler.tell(
-                [pair[0] for pair in self.arrived], [pair[1] for pair in self.arrived]
-            )
+            self.sampler.tell(self.arrived)
             self.arrived = []

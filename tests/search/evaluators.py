@@ -11,8 +11,8 @@ from search.events import Event
 from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.loop import search
-from search.reinforce import Reinforce
-from search.samplers import Sampler
+from search.samplers import Outcome, Sampler
+from search.samplers.reinforce import Reinforce
 from search.space import Actions, Space
 
 EPOCHS = 4
@@ -115,8 +115,10 @@ class Listener:
         taken, self.proposals = self.proposals[:count], self.proposals[count:]
         return taken
 
-    def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
-        self.told.append((list(proposals), list(rewards)))
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.told.append(
+            ([outcome.actions for outcome in outcomes], [outcome.reward for outcome in outcomes])
+        )
 
 
 class Recorder:
@@ -131,8 +133,8 @@ class Recorder:
         self.proposals += made
         return made
 
-    def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
-        self.sampler.tell(proposals, rewards)
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.sampler.tell(outcomes)
 
 
 def learner(space: Space, seed: int = 0) -> Reinforce:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.reinforce import Reinforce
+from search.samplers.reinforce import Reinforce
 from search.space import Actions, Space
 
 # The toy network has five layers, and the pool is (0 remove, ½ halve, 1 keep). Legal actions:
@@ -54,7 +54,7 @@ def test_a_first_update_worked_by_hand(space: Space) -> None:
     # R = (1, 3). No reward came before, so b is their mean, 2, and R − b = (−1, 1).
     # Eq. 9: ½ · (−1·(−1.5, 1, 0.5) + 1·(0.5, 0, −0.5)) = ½ · (2, −1, −1) = (1, −0.5, −0.5)
     # Eq. 10: 0 + 0.1 · (1, −0.5, −0.5)
-    made.tell([A, B], [1.0, 3.0])
+    made.update([A, B], [1.0, 3.0])
 
     after = weights(made)
     np.testing.assert_allclose(after.pop("head.bias"), [0.1, -0.05, -0.05], atol=1e-7)
@@ -63,7 +63,7 @@ def test_a_first_update_worked_by_hand(space: Space) -> None:
 
 def test_the_baseline_is_an_average_of_the_rewards_before(space: Space) -> None:
     made = blank(space, rate=0.1)
-    made.tell([A, B], [1.0, 3.0])
+    made.update([A, B], [1.0, 3.0])
     # b starts at 2 and takes in 1, then 3: 0.9·2 + 0.1·1 = 1.9; 0.9·1.9 + 0.1·3 = 2.01
     assert made.baseline == pytest.approx(2.01, abs=1e-12)
 
@@ -72,7 +72,7 @@ def test_the_baseline_is_an_average_of_the_rewards_before(space: Space) -> None:
     # R = (4, 2): R − b = (1.99, −0.01), not a word of the present rewards in b
     # Eq. 9: ½ · (1.99·(−1.5, 1, 0.5) − 0.01·(0.5, 0, −0.5))
     #      = ½ · (−2.985 − 0.005, 1.99, 0.995 + 0.005) = (−1.495, 0.995, 0.5)
-    made.tell([A, B], [4.0, 2.0])
+    made.update([A, B], [4.0, 2.0])
     np.testing.assert_allclose(made.policy.head.bias.detach(), [-0.1495, 0.0995, 0.05], atol=1e-7)
     # 0.9·2.01 + 0.1·4 = 2.209; 0.9·2.209 + 0.1·2 = 2.1881
     assert made.baseline == pytest.approx(2.1881, abs=1e-12)
@@ -81,7 +81,7 @@ def test_the_baseline_is_an_average_of_the_rewards_before(space: Space) -> None:
 def test_one_episode_divides_by_one(space: Space) -> None:
     made = blank(space, rate=1.0)
     made.baseline = 0.0
-    made.tell([A], [2.0])  # 1/1 · 2 · (−1.5, 1, 0.5)
+    made.update([A], [2.0])  # 1/1 · 2 · (−1.5, 1, 0.5)
     np.testing.assert_allclose(made.policy.head.bias.detach(), [-3.0, 2.0, 1.0], atol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_equal_rewards_teach_nothing(space: Space) -> None:
     made = agent(space, learning_rate=1.0)
     before = weights(made)
     for _ in range(3):
-        made.tell(made.propose(4), [0.5] * 4)
+        made.update(made.propose(4), [0.5] * 4)
     assert made.baseline == pytest.approx(0.5, abs=1e-12)
     for name, value in weights(made).items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-7)
@@ -130,7 +130,7 @@ def test_what_is_illegal_has_no_probability_and_no_gradient(space: Space) -> Non
     legal = np.array(MASKS, bool)
     assert (log_pi[0].exp().detach().numpy()[~legal] == 0).all()
     np.testing.assert_allclose(log_pi[0].exp().sum(-1).detach(), np.ones(5), atol=1e-6)
-    made.tell([A, B], [1.0, 3.0])
+    made.update([A, B], [1.0, 3.0])
     assert all(bool(value.isfinite().all()) for value in weights(made).values())
 
 
@@ -147,5 +147,5 @@ def test_it_learns_what_pays(space: Space) -> None:
     assert halves_the_stem() < 0.5
     for _ in range(40):
         proposals = made.propose(8)
-        made.tell(proposals, [float(actions[0] == 1) for actions in proposals])
+        made.update(proposals, [float(actions[0] == 1) for actions in proposals])
     assert halves_the_stem() > 0.9

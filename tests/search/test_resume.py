@@ -21,7 +21,7 @@ from search.evaluation import Job
 from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.loop import search
-from search.samplers import SAMPLERS, Sampler
+from search.samplers import SAMPLERS, Outcome, Sampler
 from search.space import Actions, Space
 from search.spec import JobSpec, to_yaml
 from search.watchdog import scratch_folder, users
@@ -175,8 +175,8 @@ class Witness:
         self.batches.append(self.sampler.propose(count))
         return self.batches[-1]
 
-    def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
-        self.sampler.tell(proposals, rewards)
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.sampler.tell(outcomes)
 
 
 class NoOne:

@@ -7,15 +7,16 @@ import pytest
 
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.samplers import SAMPLERS, Sampler
+from search.samplers import SAMPLERS, Outcome, Sampler
 from search.space import Actions, Space
 from tests.search.conftest import HALVES
 
 MAX_KB = 20.0  # the toy network has about 25 KB
 
 
-def paid(actions: Actions) -> float:
-    return sum(actions) / 10
+def paid(actions: Actions, scale: float = 1.0) -> Outcome:
+    """An outcome that is known by heart."""
+    return Outcome(actions, sum(actions) / 20, scale * sum(actions) / 10)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ class TestEverySampler:
         played = []
         for _ in range(batches):
             played.append(sampler.propose(4))
-            sampler.tell(played[-1], [scale * paid(actions) for actions in played[-1]])
+            sampler.tell([paid(actions, scale) for actions in played[-1]])
         return played
 
     def test_proposals_are_legal_and_within_the_limit(self, name: str, tight: Space) -> None:
@@ -56,7 +57,7 @@ class TestEverySampler:
         replayed = self.make(name, tight)
         for batch in played:
             assert replayed.propose(len(batch)) == batch
-            replayed.tell(batch, [paid(actions) for actions in batch])
+            replayed.tell([paid(actions) for actions in batch])
         assert self.play(replayed, 4) == self.play(first, 4)
 
     def test_rewards_may_come_late_and_in_any_order(self, name: str, tight: Space) -> None:
@@ -64,8 +65,7 @@ class TestEverySampler:
             made = [actions for _ in range(5) for actions in sampler.propose(1)]
             # two are still out while the rewards of three arrive
             for arrived in ([4, 0, 2], [5, 3, 1]):
-                told = [made[place] for place in arrived]
-                sampler.tell(told, [paid(actions) for actions in told])
+                sampler.tell([paid(made[place]) for place in arrived])
                 made += sampler.propose(1)
             return made
 
@@ -87,7 +87,7 @@ def test_a_learner_hears_its_rewards_and_random_does_not(space: Space) -> None:
     def after(name: str, reward: float) -> list[Actions]:
         sampler = SAMPLERS[name](space, 0, agent_rate=5.0, agent_units=4, baseline_decay=0.9)
         batch = sampler.propose(4)
-        sampler.tell(batch, [reward * index for index in range(4)])
+        sampler.tell([Outcome(actions, 0.5, reward * index) for index, actions in enumerate(batch)])
         return sampler.propose(8)
 
     assert after("random", 0.0) == after("random", 1.0)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from envs.layers import anatomy
 from search.agent import Policy
+from search.samplers.base import Outcome
 from search.space import Actions, Space
 
 
@@ -46,8 +47,14 @@ class Reinforce:
         """Episodes from the present policy."""
         return [self.space.within_limit(self._episode) for _ in range(count)]
 
-    def tell(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
         """One update with the N episodes of a batch."""
+        self.update(
+            [outcome.actions for outcome in outcomes], [outcome.reward for outcome in outcomes]
+        )
+
+    def update(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
+        """One step along Eq. 9's gradient (Eq. 10)."""
         b = self.update_baseline(rewards)
         advantage = torch.tensor([reward - b for reward in rewards])
         objective = (self.log_probability(proposals) * advantage).mean()

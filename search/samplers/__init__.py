@@ -1,0 +1,33 @@
+"""Who proposes candidates: an open set with one contract, :class:`search.samplers.base.Sampler`.
+
+A new member is one file here and one line in :data:`SAMPLERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from search.samplers.base import Outcome as Outcome
+from search.samplers.base import Sampler as Sampler
+from search.samplers.random import RandomSampler as RandomSampler
+from search.space import Space
+
+SamplerFactory = Callable[..., Sampler]
+
+
+def _reinforce(space: Space, seed: int, **options: float) -> Sampler:
+    from search.samplers.reinforce import Reinforce
+
+    return Reinforce(
+        space,
+        seed,
+        learning_rate=options["agent_rate"],
+        units=int(options["agent_units"]),
+        baseline_decay=options["baseline_decay"],
+    )
+
+
+SAMPLERS: dict[str, SamplerFactory] = {
+    "reinforce": _reinforce,
+    "random": lambda space, seed, **_: RandomSampler(space, seed),
+}

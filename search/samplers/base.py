@@ -1,0 +1,50 @@
+"""What the search asks of whoever proposes candidates, and what it tells in return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from search.space import Actions
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a proposal.
+
+    Attributes:
+        actions: as proposed. Another proposal that rounds to the same network has an outcome of
+            its own, with the same figures.
+        accuracy: on the validation part; 0 where it failed; where it was stopped at a rung, that
+            of the rung.
+        reward: under the job's thresholds; 0 where it failed.
+        failed: there is no accuracy.
+        pruned: it was stopped at a rung, so its accuracy is that of fewer epochs.
+    """
+
+    actions: Actions
+    accuracy: float
+    reward: float
+    failed: bool = False
+    pruned: bool = False
+
+
+class Sampler(Protocol):
+    """Who proposes candidates.
+
+    A sampler is asked for action vectors and later told what became of them: a batch at a time
+    and in the order of proposal, or in streaming mode one at a time and in the order of arrival.
+    Given the same seed and the same questions and answers in the same order it makes the same
+    proposals, which is what resuming rests on.
+    """
+
+    def propose(self, count: int) -> list[Actions]:
+        """``count`` legal action vectors within the limits."""
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """What became of proposals, each of them once.
+
+        In synchronous mode all that was proposed last, in that order; in streaming mode a group
+        as it arrived, while other proposals are still out.
+        """
