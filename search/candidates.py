@@ -7,7 +7,7 @@ candidate is handed out, and what the sampler is told, is the mode's business.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from search.evaluation import Evaluation, Running
 from search.events import CandidateDone, CandidateRunning, Note
@@ -148,6 +148,13 @@ class Candidates:
             seconds=record.seconds,
             mode=record.mode,
         )
+
+    def meet_again(self, keys: Sequence[str]) -> Iterator[CandidateDone]:
+        """Records of the ledger count from now on, in this order."""
+        for key in keys:
+            record = self.ledger.get(key)
+            assert record is not None
+            yield self.meet(record)
 
     def time_is_up(self) -> Note:
         """The search ends before its budget is spent."""

@@ -11,6 +11,7 @@ from search.events import Event
 from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.loop import search
+from search.memory import Memory
 from search.samplers import Outcome, Sampler
 from search.samplers.reinforce import Reinforce
 from search.space import Actions, Space
@@ -175,6 +176,7 @@ def play(
     deadline: Callable[[], bool] = lambda: False,
     mode: str = "synchronous",
     factor: int = 1,
+    memory: Memory | None = None,
 ) -> tuple[list[Event], list[Record]]:
     """A search until it ends or is stopped: what it told, and what stands in the ledger."""
     names = [layer.node for layer in space.layers]
@@ -191,6 +193,7 @@ def play(
                 halving=Halving(EPOCHS, factor),
                 mode=mode,
                 deadline=deadline,
+                memory=memory,
             )
             # one by one: what was told before a stop counts
             for event in told:
