@@ -7,13 +7,13 @@ candidate is handed out, and what the sampler is told, is the mode's business.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
 
 from search.evaluation import Evaluation, Running
 from search.events import CandidateDone, CandidateRunning, Note
 from search.ledger import Ledger, Record
 from search.samplers import Outcome
+from search.samplers.novel import fingerprint
 from search.space import Actions, Space
 
 #: answers from the ledger in a row after which a sampler has nothing new to say
@@ -52,7 +52,7 @@ class Candidates:
 
     def key(self, actions: Actions) -> str:
         """Digest of the network after rounding: equal for duplicates."""
-        return sha256(self.space.key(actions).encode()).hexdigest()[:24]
+        return fingerprint(self.space, actions).hex()
 
     def hand_out(self, key: str) -> None:
         """A candidate begins, or goes on: it keeps the number it got first."""
@@ -148,6 +148,13 @@ class Candidates:
             seconds=record.seconds,
             mode=record.mode,
         )
+
+    def meet_again(self, keys: Sequence[str]) -> Iterator[CandidateDone]:
+        """Records of the ledger count from now on, in this order."""
+        for key in keys:
+            record = self.ledger.get(key)
+            assert record is not None
+            yield self.meet(record)
 
     def time_is_up(self) -> Note:
         """The search ends before its budget is spent."""

@@ -2,9 +2,10 @@
 
 Synchronous mode, here: the rewards of a batch reach the sampler in the order of proposal,
 whatever the order in which they finished. So the proposals follow from the seed and the rewards
-alone, and a resumed search replays the ledger through a fresh sampler: what is finished is not
-distilled again, and what follows is what would have followed. The price is that a slot waits
-where a batch has no more for it. Streaming mode is in :mod:`search.streaming`.
+alone, and a resumed search replays the ledger through a fresh sampler, from where
+:mod:`search.memory` ends if there is one: what is finished is not distilled again, and what follows
+is what would have followed. The price is that a slot waits where a batch has no more for it.
+Streaming mode is in :mod:`search.streaming`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from search.evaluation import next_of
 from search.events import Event
 from search.halving import Halving
 from search.ledger import Ledger
+from search.memory import Memory, State
 from search.samplers import Sampler
 from search.space import Actions, Space
 from search.streaming import Streaming
@@ -40,6 +42,7 @@ def search(
     halving: Halving,
     mode: str = "synchronous",
     deadline: Callable[[], bool] = lambda: False,
+    memory: Memory | None = None,
 ) -> Iterator[Event]:
     """Fill the ledger up to ``budget`` candidates.
 
@@ -54,24 +57,33 @@ def search(
         mode: one of :data:`MODES`.
         deadline: asked before every batch, in streaming mode before every proposal; True ends
             the search with what is under way.
+        memory: where the search's state is kept, so that resuming is quick.
     """
     candidates = Candidates(space, ledger, budget)
     loop = Streaming if mode == "streaming" else _Synchronous
-    return loop(candidates, sampler, evaluator, halving).run(batch, deadline)
+    return loop(candidates, sampler, evaluator, halving, memory).run(batch, deadline)
 
 
 class _Synchronous:
     def __init__(
-        self, candidates: Candidates, sampler: Sampler, evaluator: Evaluator, halving: Halving
+        self,
+        candidates: Candidates,
+        sampler: Sampler,
+        evaluator: Evaluator,
+        halving: Halving,
+        memory: Memory | None,
     ) -> None:
-        self.candidates, self.sampler = candidates, sampler
+        self.candidates, self.sampler, self.memory = candidates, sampler, memory
         self.evaluator, self.halving = evaluator, halving
-        self.proposed = 0
+        self.proposed = self.repeats = 0
 
     def run(self, batch: int, deadline: Callable[[], bool]) -> Iterator[Event]:
         seen, budget = self.candidates.seen, self.candidates.budget
-        repeats = 0
+        yield from self._recall()
         while len(seen) < budget:
+            if self.repeats >= MAX_REPEATS:
+                yield self.candidates.nothing_new(self.repeats)
+                return
             if deadline():
                 yield self.candidates.time_is_up()
                 return
@@ -89,10 +101,21 @@ class _Synchronous:
                     for actions, key in zip(proposals, keys, strict=True)
                 ]
             )
-            repeats = 0 if fresh else repeats + len(proposals)
-            if repeats >= MAX_REPEATS:
-                yield self.candidates.nothing_new(repeats)
-                return
+            self.repeats = 0 if fresh else self.repeats + len(proposals)
+            # a batch that the budget cut short would be a whole one under a larger budget
+            if self.memory and len(proposals) == batch:
+                self.memory.keep(self.sampler, self._state)
+
+    def _state(self) -> State:
+        loop = {"proposed": self.proposed, "repeats": self.repeats}
+        return State(tuple(self.candidates.seen), loop)
+
+    def _recall(self) -> Iterator[Event]:
+        ledger = self.candidates.ledger
+        state = self.memory and self.memory.recall(self.sampler, ledger, in_order=False)
+        if state:
+            self.proposed, self.repeats = state.loop["proposed"], state.loop["repeats"]
+            yield from self.candidates.meet_again(state.keys)
 
     def _settle(self, fresh: Mapping[str, Actions]) -> Iterator[Event]:
         """Answer candidates from the ledger, or distil them, from rung to rung."""

@@ -24,6 +24,7 @@ from search.halving import Halving
 from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
+from search.memory import Memory
 from search.outcome import record_of, result_of
 from search.package import ship
 from search.patience import Patience
@@ -123,7 +124,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     with Ledger(folder.ledger, layers, prepared.moves.pool) as ledger:
         with cluster(spec.ray, processors, shared):
             workers = spec.workers or room_for(spec.threads, spec.gpus)
-            told = _search(prepared, ledger, workers, start)
+            told = _search(prepared, ledger, folder, workers, start)
             yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             finalists = best_of(ledger.records, spec.finalists)
             if not finalists:
@@ -148,7 +149,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
 
 
 def _search(
-    prepared: Prepared, ledger: Ledger, workers: int, start: float
+    prepared: Prepared, ledger: Ledger, folder: RunFolder, workers: int, start: float
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
     yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
@@ -178,6 +179,7 @@ def _search(
             halving=Halving(spec.proxy_epochs, spec.halving),
             mode=spec.mode,
             deadline=lambda: bool(best(ledger.records)) and out_of_time(),
+            memory=Memory(folder.memory, folder.digest_of(spec)),
         )
     finally:
         evaluator.close()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class RunFolder:
         self.job = self.root / "job.yaml"
         self.inputs = self.root / "inputs.json"
         self.ledger = self.root / "ledger.journal"
+        self.memory = self.root / "search.safetensors"
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"
@@ -107,6 +109,11 @@ class RunFolder:
                 bound="a path where folders can be made",
                 remedy=f"Choose another --out ({error.strerror}).",
             ) from None
+
+    def digest_of(self, spec: JobSpec) -> str:
+        """Of all that a resumption cannot change."""
+        fixed = spec.model_dump(mode="json", exclude={*MAY_CHANGE, "out"})
+        return sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def remove(self) -> None:
         """Take back what :meth:`create` made, for a job that turned out to be impossible."""

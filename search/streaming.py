@@ -3,8 +3,9 @@
 As many candidates are pending as there are slots, and rewards reach the sampler as they arrive,
 in groups of a batch. What it proposes depends on that order, so the ledger keeps it: every record
 says how many proposals had been made when it arrived. A resumed search walks through the ledger
-with a fresh sampler, proposal by proposal and arrival by arrival; what was pending when the
-search was stopped is proposed again on that walk, and handed out first.
+with a fresh sampler, proposal by proposal and arrival by arrival, from where
+:mod:`search.memory` ends if there is one; what was pending when the search was stopped is proposed
+again on that walk, or remembered, and handed out first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from search.evaluation import Evaluation, Evaluator, Job, Running, next_of
 from search.events import Event, Note
 from search.halving import Halving, Rung
 from search.ledger import Record
-from search.samplers import Outcome, Sampler
+from search.memory import Memory, State
+from search.samplers import Sampler
 from search.space import Actions
 
 #: seconds between two looks at how many slots there are, where nothing else happens
@@ -27,24 +29,33 @@ class Streaming:
     """One search in streaming mode."""
 
     def __init__(
-        self, candidates: Candidates, sampler: Sampler, evaluator: Evaluator, halving: Halving
+        self,
+        candidates: Candidates,
+        sampler: Sampler,
+        evaluator: Evaluator,
+        halving: Halving,
+        memory: Memory | None,
     ) -> None:
-        self.candidates, self.sampler = candidates, sampler
+        self.candidates, self.sampler, self.memory = candidates, sampler, memory
         self.evaluator, self.halving = evaluator, halving
         self.rungs = {epoch: Rung(halving.factor) for epoch in halving.rungs}
         # proposed and not arrived, in the order of proposal; a duplicate waits with its twin
         self.pending: dict[str, list[Actions]] = {}
         self.submitted: set[str] = set()
         # arrived and not told
-        self.arrived: list[Outcome] = []
+        self.arrived: list[tuple[Actions, Record]] = []
         self.proposed = self.repeats = 0
         self.late = False
+        # proposals and arrivals that the memory holds
+        self.kept = (0, 0)
 
     def run(self, batch: int, deadline: Callable[[], bool]) -> Iterator[Event]:
         """Fill the ledger, from where it stands."""
         self.batch = batch
+        yield from self._recall()
         yield from self._replay()
         while True:
+            self._keep()
             yield from self._hand_out(deadline)
             if not self.submitted:
                 break
@@ -58,9 +69,37 @@ class Streaming:
         elif self.repeats >= MAX_REPEATS:
             yield self.candidates.nothing_new(self.repeats)
 
+    def _keep(self) -> None:
+        stands = (self.proposed, len(self.candidates.seen))
+        if self.memory and stands != self.kept and self.memory.keep(self.sampler, self._state):
+            self.kept = stands
+
+    def _state(self) -> State:
+        loop = {
+            "proposed": self.proposed,
+            "repeats": self.repeats,
+            "pending": list(self.pending.items()),
+            "arrived": [(actions, record.key) for actions, record in self.arrived],
+        }
+        return State(tuple(self.candidates.seen), loop)
+
+    def _recall(self) -> Iterator[Event]:
+        ledger = self.candidates.ledger
+        state = self.memory and self.memory.recall(self.sampler, ledger, in_order=True)
+        if not state:
+            return
+        for event in self.candidates.meet_again(state.keys):
+            self._enter(self.candidates.seen[event.key])
+            yield event
+        self.proposed, self.repeats = state.loop["proposed"], state.loop["repeats"]
+        self.pending = {key: list(map(tuple, twins)) for key, twins in state.loop["pending"]}
+        self.arrived = [
+            (tuple(actions), self.candidates.seen[key]) for actions, key in state.loop["arrived"]
+        ]
+
     def _replay(self) -> Iterator[Event]:
         """Take the sampler through the ledger, in the order in which its records arrived."""
-        for record in list(self.candidates.ledger.records):
+        for record in self.candidates.ledger.records[len(self.candidates.seen) :]:
             while self.proposed < record.proposed:
                 self._propose()
             if self.proposed != record.proposed or record.key not in self.pending:
@@ -131,12 +170,16 @@ class Streaming:
     def _meet(self, record: Record) -> Event:
         """A record of an earlier process arrives."""
         event = self.candidates.meet(record)
+        self._enter(record)
+        self._arrive(record)
+        return event
+
+    def _enter(self, record: Record) -> None:
+        """At the rungs that it has reached it counts for those that come after it."""
         for epoch, rung in self.rungs.items():
             reward = self.candidates.merit(record.key, record.actions, epoch)
             if reward is not None:
                 rung.enter(reward)
-        self._arrive(record)
-        return event
 
     def _arrive(self, record: Record) -> None:
         self.submitted.discard(record.key)
@@ -144,7 +187,7 @@ class Streaming:
             self._tell(actions, record)
 
     def _tell(self, actions: Actions, record: Record) -> None:
-        self.arrived.append(outcome_of(actions, record))
+        self.arrived.append((actions, record))
         if len(self.arrived) == self.batch:
-            self.sampler.tell(self.arrived)
+            self.sampler.tell([outcome_of(actions, record) for actions, record in self.arrived])
             self.arrived = []

@@ -11,9 +11,11 @@ from search.events import Event
 from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.loop import search
+from search.memory import Memory
 from search.samplers import Outcome, Sampler
 from search.samplers.reinforce import Reinforce
 from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
 
 EPOCHS = 4
 
@@ -104,7 +106,20 @@ class FakeEvaluator:
         self.out = []
 
 
-class Listener:
+class Forgetful:
+    """The part of a sampler's contract that a fake has no use for."""
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        return 0
+
+    def save(self) -> Checkpoint:
+        return Checkpoint({}, {})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        raise ValueError("it keeps nothing")
+
+
+class Listener(Forgetful):
     """A sampler that says a fixed list of proposals and remembers what it was told."""
 
     def __init__(self, proposals: Sequence[Actions]) -> None:
@@ -136,6 +151,15 @@ class Recorder:
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.sampler.tell(outcomes)
 
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        return self.sampler.warm(evidence)
+
+    def save(self) -> Checkpoint:
+        return self.sampler.save()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.sampler.restore(checkpoint)
+
 
 def learner(space: Space, seed: int = 0) -> Reinforce:
     """Quick to learn, so that one wrong reward changes what is proposed next."""
@@ -152,6 +176,7 @@ def play(
     deadline: Callable[[], bool] = lambda: False,
     mode: str = "synchronous",
     factor: int = 1,
+    memory: Memory | None = None,
 ) -> tuple[list[Event], list[Record]]:
     """A search until it ends or is stopped: what it told, and what stands in the ledger."""
     names = [layer.node for layer in space.layers]
@@ -168,6 +193,7 @@ def play(
                 halving=Halving(EPOCHS, factor),
                 mode=mode,
                 deadline=deadline,
+                memory=memory,
             )
             # one by one: what was told before a stop counts
             for event in told:
