@@ -20,12 +20,15 @@ from search.space import Actions, Space
 MAX_REPEATS = 50
 
 
-def best(records: Sequence[Record]) -> Record | None:
+def best(records: Sequence[Record], least_accuracy: float | None = None) -> Record | None:
     """The record of highest reward, the first of equals; None where there is none to choose.
 
-    A candidate that failed, or that was stopped at a rung, is none.
+    A candidate that failed, or that was stopped at a rung, is none. Where any other reaches
+    ``least_accuracy``, so does the best.
     """
-    whole = (record for record in records if record.whole)
+    whole = [record for record in records if record.whole]
+    if least_accuracy is not None:
+        whole = [record for record in whole if record.accuracy >= least_accuracy] or whole
     return max(whole, key=lambda record: record.reward, default=None)
 
 

@@ -69,6 +69,7 @@ def result_of(
             "acc_i": test("acc_i"),
             "threshold": manifest.threshold,
         },
+        "limits": _limits(prepared, shipped),
         "figures": {
             name: {"value": figure.value, "part": figure.part, "rows": figure.rows}
             for name, figure in figures.items()
@@ -81,6 +82,23 @@ def result_of(
     }
 
 
+def _limits(prepared: Prepared, shipped: Shipped) -> dict[str, dict[str, float | bool]]:
+    """Every hard limit, what the student that ships measures, and whether it is kept."""
+    limits, student = prepared.space.limits.on_cost, shipped.manifest.student
+    values = {"max_kb": student.kb, "max_macs": float(student.macs)}
+    pairs = {name: (limits[name], value) for name, value in values.items() if name in limits}
+    if prepared.spec.max_drop is not None:
+        teacher, learnt = (
+            shipped.manifest.figures[f"validation.{who}_{prepared.spec.metric}"].value or 0.0
+            for who in ("teacher", "student")
+        )
+        pairs["max_drop"] = prepared.spec.max_drop, teacher - learnt
+    return {
+        name: {"limit": limit, "value": value, "kept": value <= limit}
+        for name, (limit, value) in pairs.items()
+    }
+
+
 def record_of(
     prepared: Prepared,
     records: Sequence[Record],
@@ -89,7 +107,7 @@ def record_of(
     now: datetime,
 ) -> report.RunRecord:
     """The run as the report shows it."""
-    spec, reward = prepared.spec, prepared.reward
+    spec, settings = prepared.spec, prepared.reward.settings
     student, teacher = cost(shipped.student), cost(prepared.network)
     appealed = appeals(shipped.rows["test"].score, shipped.threshold)
     figures = shipped.manifest.figures
@@ -100,11 +118,13 @@ def record_of(
         seed=spec.seed,
         parts=prepared.parts.counts(),
         thresholds={
-            "c0": reward.c0,
-            "a0": reward.a0,
-            "alpha": reward.alpha,
-            "beta": reward.beta,
+            "c0": settings.get("c0"),
+            "a0": settings.get("a0"),
+            "alpha": settings.get("alpha"),
+            "beta": settings.get("beta"),
             "max_kb": spec.max_kb,
+            "max_macs": spec.max_macs,
+            "max_ms": spec.max_ms,
             "max_drop": spec.max_drop,
         },
         teacher=report.TeacherFacts(
@@ -187,16 +207,15 @@ def _figure(name: str, figures: Mapping[str, Figure]) -> report.Figure:
 
 
 def _candidate(number: int, found: Record, prepared: Prepared) -> report.CandidateRow:
-    spec = prepared.spec
-    kept = spec.max_kb is None or found.kb <= spec.max_kb
-    drop = prepared.teacher_accuracy - found.accuracy
+    least = prepared.space.limits.min_accuracy
+    kept = prepared.space.fits(found.actions) and (least is None or found.accuracy >= least)
     return report.CandidateRow(
         number=number,
         accuracy=None if found.failed else found.accuracy,
         kb=found.kb,
         macs=found.macs,
         reward=found.reward,
-        within_limits=kept and not found.failed and drop <= spec.max_drop,
+        within_limits=kept and not found.failed,
         seconds=found.seconds,
         status="failed" if found.failed else "stopped" if found.pruned else "done",
         reason=found.reason or (f"after epoch {found.epochs}" if found.pruned else ""),

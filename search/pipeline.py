@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save
 from edge.errors import BadInput
 from search.answers import Telling
 from search.checks import check_inputs
+from search.choice import choose
 from search.classroom import Distilling
 from search.cluster import check_nodes, cluster, room_for, widest
 from search.crew import Resources
@@ -134,14 +135,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             workers = spec.workers or room_for(spec.threads, spec.gpus)
             told = _search(prepared, ledger, workers, start)
             yield from logged(told, folder.tensorboard) if spec.tensorboard else told
-            winner = best(ledger.records)
-            if winner is None:
-                raise BadInput(
-                    "every candidate failed to train",
-                    value=[record.reason for record in ledger.records if record.failed][-1],
-                    bound="at least one student",
-                    remedy="Lower --learning-rate in a new run, or raise --max-kb.",
-                )
+            winner = yield from choose(prepared, ledger.records)
             weights = yield from _train(prepared, winner, folder, widest(workers * spec.threads))
         student = prepared.space.student(winner.actions).spec
         threads = min(cores(), workers * spec.threads)

@@ -143,7 +143,7 @@ CurvePoints = tuple[Points, Points]
 class RunRecord:
     """A finished run.
 
-    ``thresholds``: c0, a0, alpha, beta, max_kb, max_drop as printed when the job started, None
+    ``thresholds``: c0, a0, alpha, beta and the hard limits as printed when the job started, None
     where a limit was not set. ``winner``: the number of the candidate that ships. ``curves``:
     by router, with "oracle" and "random" beside them. ``operating_point``: (appealing rate,
     accuracy of the pair). ``confusion``: ((right trusted, right appealed), (wrong trusted, wrong

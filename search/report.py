@@ -27,6 +27,8 @@ _THRESHOLDS = {
     "alpha": ("α", "weight of compression"),
     "beta": ("β", "weight of accuracy"),
     "max_kb": ("max KB", "largest student allowed"),
+    "max_macs": ("max MACs", "most multiply-accumulates allowed for one input"),
+    "max_ms": ("max ms", "most milliseconds allowed for one input"),
     "max_drop": ("max drop", "largest loss of accuracy allowed against the teacher"),
 }
 

@@ -234,9 +234,7 @@ def test_the_latency_factor_worked_by_hand() -> None:
         ({"rho": 2}, "`rho` .* got 2"),
     ],
 )
-def test_settings_of_a_job_out_of_range_are_refused(
-    chosen: dict[str, float], message: str
-) -> None:
+def test_settings_of_a_job_out_of_range_are_refused(chosen: dict[str, float], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         make_reward("threshold", chosen)
 

@@ -17,6 +17,7 @@ import pytest
 
 from envs.reward import ThresholdReward
 from search.checks import moves_of
+from search.limits import Limits
 from search.evaluation import Job
 from search.halving import Halving
 from search.ledger import Ledger, Record
@@ -147,7 +148,9 @@ def test_killed_interrupted_and_gone_on_as_if_nothing_had_been(tmp_path: Path) -
 
 def network_of(spec: JobSpec) -> Space:
     teacher = load_teacher(spec.teacher)
-    return Space(understand(teacher).network, moves_of(spec), ThresholdReward(), spec.max_kb)
+    return Space(
+        understand(teacher).network, moves_of(spec), ThresholdReward(), Limits(spec.max_kb)
+    )
 
 
 def opened(spec: JobSpec, out: Path) -> Ledger:

@@ -8,6 +8,7 @@ import pytest
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
 from search.samplers import SAMPLERS, Outcome, Sampler
+from search.limits import Limits
 from search.space import Actions, Space
 from tests.search.conftest import HALVES
 
@@ -21,7 +22,7 @@ def paid(actions: Actions, scale: float = 1.0) -> Outcome:
 
 @pytest.fixture(scope="module")
 def tight(toy: NetSpec) -> Space:
-    return Space(toy, HALVES, ThresholdReward(), MAX_KB)
+    return Space(toy, HALVES, ThresholdReward(), Limits(MAX_KB))
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -96,6 +97,6 @@ def test_a_learner_hears_its_rewards_and_random_does_not(space: Space) -> None:
 
 def test_a_limit_too_tight_for_luck_does_not_stall(toy: NetSpec, space: Space) -> None:
     least = space.cost(space.smallest).kb
-    narrow = Space(toy, HALVES, ThresholdReward(), least)
+    narrow = Space(toy, HALVES, ThresholdReward(), Limits(least))
     sampler = SAMPLERS["random"](narrow, 0)
     assert all(narrow.cost(actions).kb == least for actions in sampler.propose(2))
