@@ -17,10 +17,10 @@ import pytest
 
 from envs.reward import ThresholdReward
 from search.checks import moves_of
-from search.limits import Limits
 from search.evaluation import Job
 from search.halving import Halving
 from search.ledger import Ledger, Record
+from search.limits import Limits
 from search.loop import search
 from search.samplers import SAMPLERS, Outcome, Sampler
 from search.space import Actions, Space

@@ -7,8 +7,8 @@ import pytest
 
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.samplers import SAMPLERS, Outcome, Sampler
 from search.limits import Limits
+from search.samplers import SAMPLERS, Outcome, Sampler
 from search.space import Actions, Space
 from tests.search.conftest import HALVES
 

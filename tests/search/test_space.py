@@ -130,7 +130,7 @@ def test_draws_are_repeated_before_anything_is_shrunk(toy: NetSpec) -> None:
     assert space.within_limit(lambda: next(stream)) == fitting
 
 
-# -- several limits ---------------------------------------------------------------------------------
+# -- several limits
 
 
 def by_layers(rows: NDArray[np.int64]) -> Values:
