@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from routers.calibrate import appeals
 from routers.metrics import deferral_curve, oracle_curve, random_curve
 from routers.scores import SCORES
 from search import record as report
+from search.latency import measured_ms
 from search.ledger import Record
 from search.package import PairRows, Shipped
 from search.preparation import Prepared
@@ -24,10 +26,37 @@ from search.run_folder import RunFolder
 from search.spec import JobSpec, fields
 
 
+@dataclass(frozen=True)
+class Speeds:
+    """Milliseconds for one input on this machine, of the files that ship.
+
+    Attributes:
+        teacher, student: in ONNX Runtime.
+        threads: of one operator.
+    """
+
+    teacher: float
+    student: float
+    threads: int
+
+
+def speeds_of(prepared: Prepared, folder: RunFolder) -> Speeds:
+    """Time both networks."""
+    shape = prepared.network.input_shape
+    threads = 1 if prepared.latency is None else prepared.latency.profile.threads
+    teacher, student = (
+        measured_ms(path.read_bytes(), path.name, shape, threads)
+        for path in (folder.cloud_teacher, folder.bundle / "student.onnx")
+    )
+    return Speeds(teacher, student, threads)
+
+
 def result_of(
     prepared: Prepared,
     records: Sequence[Record],
+    winner: Record,
     shipped: Shipped,
+    speeds: Speeds,
     folder: RunFolder,
     seconds: float,
 ) -> dict[str, Any]:
@@ -35,6 +64,8 @@ def result_of(
     figures, manifest = shipped.manifest.figures, shipped.manifest
     teacher = cost(prepared.network)
     parts = prepared.parts.counts()
+
+    limits = _limits(prepared, winner, shipped, speeds)
 
     def test(name: str) -> float | None:
         return figures[f"test.{name}"].value
@@ -50,6 +81,7 @@ def result_of(
             "accuracy": test("teacher_accuracy"),
             "parameters": teacher.parameters,
             "macs": teacher.macs,
+            "ms": speeds.teacher,
         },
         "student": {
             "kb": manifest.student.kb,
@@ -57,6 +89,8 @@ def result_of(
             "parameters": manifest.student.parameters,
             "macs": manifest.student.macs,
             "file_kb": manifest.student.bytes / 1024,
+            "ms": speeds.student,
+            "predicted_ms": _predicted(prepared, winner),
         },
         "router": {
             "name": manifest.router.name,
@@ -69,7 +103,8 @@ def result_of(
             "acc_i": test("acc_i"),
             "threshold": manifest.threshold,
         },
-        "limits": _limits(prepared, shipped),
+        "threads": speeds.threads,
+        "limits": limits,
         "figures": {
             name: {"value": figure.value, "part": figure.part, "rows": figure.rows}
             for name, figure in figures.items()
@@ -78,14 +113,25 @@ def result_of(
         "failed": sum(record.failed for record in records),
         "stopped": sum(record.pruned for record in records),
         "seconds": round(seconds, 1),
-        "warnings": list(manifest.warnings),
+        "warnings": [*manifest.warnings, *_broken(limits)],
     }
 
 
-def _limits(prepared: Prepared, shipped: Shipped) -> dict[str, dict[str, float | bool]]:
-    """Every hard limit, what the student that ships measures, and whether it is kept."""
+def _predicted(prepared: Prepared, winner: Record) -> float | None:
+    return None if prepared.latency is None else prepared.space.ms(winner.actions)
+
+
+def _limits(
+    prepared: Prepared, winner: Record, shipped: Shipped, speeds: Speeds
+) -> dict[str, dict[str, float | bool]]:
+    """Every hard limit, what the student that ships measures, and whether it is kept.
+
+    A latency on another device is the predicted one: it cannot be measured here.
+    """
     limits, student = prepared.space.limits.on_cost, shipped.manifest.student
-    values = {"max_kb": student.kb, "max_macs": float(student.macs)}
+    values = {"max_kb": student.kb, "max_macs": float(student.macs), "max_ms": speeds.student}
+    if prepared.latency is not None and not prepared.latency.here:
+        values["max_ms"] = prepared.space.ms(winner.actions)
     pairs = {name: (limits[name], value) for name, value in values.items() if name in limits}
     if prepared.spec.max_drop is not None:
         teacher, learnt = (
@@ -99,11 +145,21 @@ def _limits(prepared: Prepared, shipped: Shipped) -> dict[str, dict[str, float |
     }
 
 
+def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[str]:
+    return [
+        f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that ships has "
+        f"{found['value']:.4g}"
+        for name, found in limits.items()
+        if not found["kept"]
+    ]
+
+
 def record_of(
     prepared: Prepared,
     records: Sequence[Record],
     winner: Record,
     shipped: Shipped,
+    speeds: Speeds,
     now: datetime,
 ) -> report.RunRecord:
     """The run as the report shows it."""
@@ -164,6 +220,7 @@ def record_of(
         ),
         warnings=shipped.manifest.warnings,
         note=shipped.ranking.note,
+        milliseconds=(speeds.teacher, speeds.student),
     )
 
 

@@ -28,10 +28,11 @@ from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Note, Progress, Stage
 from search.final import Trained, train_fully
 from search.halving import Halving
+from search.latency import Measuring, measuring
 from search.ledger import Ledger, Record, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
-from search.outcome import record_of, result_of
+from search.outcome import record_of, result_of, speeds_of
 from search.package import ship
 from search.patience import Patience
 from search.preparation import Prepared, check_names, prepare
@@ -135,17 +136,26 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             workers = spec.workers or room_for(spec.threads, spec.gpus)
             told = _search(prepared, ledger, workers, start)
             yield from logged(told, folder.tensorboard) if spec.tensorboard else told
-            winner = yield from choose(prepared, ledger.records)
+            winner = yield from choose(prepared.space, ledger.records, _measure(prepared, folder))
             weights = yield from _train(prepared, winner, folder, widest(workers * spec.threads))
         student = prepared.space.student(winner.actions).spec
         threads = min(cores(), workers * spec.threads)
         shipped = yield from ship(prepared, student, weights, folder, threads)
-        record = record_of(prepared, ledger.records, winner, shipped, datetime.now(UTC))
+        speeds = speeds_of(prepared, folder)
+        record = record_of(prepared, ledger.records, winner, shipped, speeds, datetime.now(UTC))
         write_report(folder.report, record)
         seconds = time.monotonic() - start
-        result = result_of(prepared, ledger.records, shipped, folder, seconds)
+        result = result_of(prepared, ledger.records, winner, shipped, speeds, folder, seconds)
         folder.write_result(result)
     yield Finished(result)
+
+
+def _measure(prepared: Prepared, folder: RunFolder) -> Measuring | None:
+    """Times candidates, where this is the machine that the limit is about."""
+    latency = prepared.latency
+    if latency is None or not latency.here:
+        return None
+    return measuring(prepared.space, folder, latency.profile.threads)
 
 
 def _search(

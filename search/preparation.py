@@ -23,6 +23,7 @@ from search.checks import moves_of
 from search.classroom import Classroom
 from search.events import Note, Stage
 from search.halving import Halving
+from search.latency import Latency, keep_profile, latency_of
 from search.limits import USUAL_DROP, Limits
 from search.loop import MODES
 from search.machine import image_budget
@@ -62,6 +63,7 @@ class Prepared:
         drawn: the same with its answers about the views that were drawn beforehand, from which the
             winner learns; None where there are none.
         teacher_accuracy: by the job's metric, on the validation part.
+        latency: of candidates, where the job asks for it.
     """
 
     spec: JobSpec
@@ -76,6 +78,7 @@ class Prepared:
     lesson: Lesson
     drawn: Lesson | None
     teacher_accuracy: float
+    latency: Latency | None = None
 
     def labels(self, part: str) -> NDArray[np.int64]:
         """Labels of a part."""
@@ -224,12 +227,17 @@ def prepare(
     # accuracy, which takes time
     limits = limits_of(spec, 0.0)
     Space(network, moves, PaperReward(), replace(limits, max_ms=None))
+    latency = yield from latency_of(spec, folder, teacher, network, moves)
+    if latency is not None:
+        Space(network, moves, PaperReward(), limits, latency.predictor)
     table = open_dataset(spec.data)
     unseen = parse_unseen(spec.teacher_unseen or teacher.manifest.unseen, table.train_rows)
     held = hold_out(table.labels, table.train_rows, unseen=unseen, seed=spec.seed)
     data = yield from _load(table, teacher, spec, folder)
     ready(data)
-    folder.create(spec, {"teacher": teacher.fingerprint, "data": data.digest})
+    inputs = {"teacher": teacher.fingerprint, "data": data.digest}
+    folder.create(spec, inputs if latency is None else inputs | {"profile": latency.digest})
+    keep_profile(latency, folder)
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
     parts, accuracy = yield from _share_out(asker, held, spec)
@@ -239,13 +247,26 @@ def prepare(
         yield Note(NEVER_SAID, warning=True)
     teacher_kb = cost(network).kb
     reward = reward_of(spec, teacher_kb, accuracy)
-    space = Space(network, moves, reward, limits_of(spec, accuracy))
+    predictor = None if latency is None else latency.predictor
+    space = Space(network, moves, reward, limits_of(spec, accuracy), predictor)
     yield Note(
         f"teacher {teacher_kb:,.0f} KB, {accuracy:.2%} {spec.metric} on {len(parts.validation):,} "
         f"validation rows; {_thresholds(reward, teacher_kb)}"
     )
     return Prepared(
-        spec, teacher, network, data, parts, moves, reward, space, tap, lesson, drawn, accuracy
+        spec,
+        teacher,
+        network,
+        data,
+        parts,
+        moves,
+        reward,
+        space,
+        tap,
+        lesson,
+        drawn,
+        accuracy,
+        latency,
     )
 
 

@@ -122,6 +122,7 @@ def _sizes(record: RunRecord) -> list[tuple[str, float, float, str]]:
         ("KB", teacher.kb, student.kb, "kb"),
         ("parameters", teacher.parameters, student.parameters, "count"),
         ("MACs", teacher.macs, student.macs, "count"),
+        *([] if record.milliseconds is None else [("ms", *record.milliseconds, "ms")]),
     ]
 
 
@@ -188,6 +189,8 @@ def _share_of(before: float, after: float) -> str:
 
 
 def _format_as(value: float, text: str) -> str:
+    if text == "ms":
+        return f"{value:.3g}"
     return _kb(value) if text == "kb" else _count(value)
 
 
