@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 from edge.errors import BadInput, check_member
+from edge.profile import read_profile
 from envs.moves import PRESETS, Moves
 from search.machine import image_budget
 from search.run_folder import RunFolder
@@ -41,6 +43,8 @@ def check_inputs(
     _check_ray(spec.ray)
     _check_gpus(spec.gpus)
     check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")
+    if spec.profile is not None:
+        read_profile(Path(spec.profile))
     manifest = check_teacher(spec.teacher, trusted=trusted)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
     check_dataset(

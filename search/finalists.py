@@ -45,19 +45,11 @@ class LastRound:
     ranked: tuple[tuple[Record, float], ...]
 
 
-def best_of(records: Sequence[Record], count: int) -> list[Record]:
-    """The records of highest reward, best first, the first of equals before the others.
-
-    A candidate that failed, or that was stopped at a rung, is none of them.
-    """
-    whole = [record for record in records if record.whole]
-    return sorted(whole, key=lambda record: -record.reward)[:count]
-
-
 def train_finalists(
     prepared: Prepared, chosen: Sequence[Record], folder: RunFolder, threads: int
 ) -> Telling[LastRound]:
-    """Train them all; the one of highest reward after that wins.
+    """Train them all; after that the one of highest reward wins, of those that keep the limit on
+    accuracy if any does.
 
     Args:
         prepared: the job.
@@ -75,11 +67,21 @@ def train_finalists(
     if left:
         room = ray.put(prepared.classroom(proxy=False))
         yield from _train(left, room, each)
-    ranked = sorted((one for one in finalists if one.trained), key=lambda one: -one.reward)
+    least = prepared.space.limits.min_accuracy or 0.0
+    ranked = sorted(
+        (one for one in finalists if one.trained),
+        key=lambda one: (one.accuracy < least, -one.reward),
+    )
     if not ranked:
         raise finalists[0].failure
     winner = ranked[0]
     yield Note(f"student: {winner.title}, {winner.accuracy:.2%} on the validation part")
+    if winner.accuracy < least:
+        yield Note(
+            f"no finalist keeps --max-drop, which asks for {least:.2%} on validation: the best by "
+            "reward is taken",
+            warning=True,
+        )
     assert winner.trained is not None
     order = tuple((finalist.record, finalist.accuracy) for finalist in ranked)
     return LastRound(winner.record, winner.trained.weights, order)

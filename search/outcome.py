@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,8 @@ from routers.calibrate import appeals
 from routers.metrics import deferral_curve, oracle_curve, random_curve
 from routers.scores import SCORES
 from search import record as report
+from search.finalists import LastRound
+from search.latency import measured_ms
 from search.ledger import Record
 from search.package import PairRows, Shipped
 from search.preparation import Prepared
@@ -24,11 +27,37 @@ from search.run_folder import RunFolder
 from search.spec import JobSpec, fields
 
 
+@dataclass(frozen=True)
+class Speeds:
+    """Milliseconds for one input on this machine, of the files that ship.
+
+    Attributes:
+        teacher, student: in ONNX Runtime.
+        threads: of one operator.
+    """
+
+    teacher: float
+    student: float
+    threads: int
+
+
+def speeds_of(prepared: Prepared, folder: RunFolder) -> Speeds:
+    """Time both networks."""
+    shape = prepared.network.input_shape
+    threads = 1 if prepared.latency is None else prepared.latency.profile.threads
+    teacher, student = (
+        measured_ms(path.read_bytes(), path.name, shape, threads)
+        for path in (folder.cloud_teacher, folder.bundle / "student.onnx")
+    )
+    return Speeds(teacher, student, threads)
+
+
 def result_of(
     prepared: Prepared,
     records: Sequence[Record],
-    finalists: Sequence[tuple[Record, float]],
+    last: LastRound,
     shipped: Shipped,
+    speeds: Speeds,
     folder: RunFolder,
     seconds: float,
 ) -> dict[str, Any]:
@@ -36,6 +65,8 @@ def result_of(
     figures, manifest = shipped.manifest.figures, shipped.manifest
     teacher = cost(prepared.network)
     parts = prepared.parts.counts()
+
+    limits = _limits(prepared, last.winner, shipped, speeds)
 
     def test(name: str) -> float | None:
         return figures[f"test.{name}"].value
@@ -51,6 +82,7 @@ def result_of(
             "accuracy": test("teacher_accuracy"),
             "parameters": teacher.parameters,
             "macs": teacher.macs,
+            "ms": speeds.teacher,
         },
         "student": {
             "kb": manifest.student.kb,
@@ -58,6 +90,8 @@ def result_of(
             "parameters": manifest.student.parameters,
             "macs": manifest.student.macs,
             "file_kb": manifest.student.bytes / 1024,
+            "ms": speeds.student,
+            "predicted_ms": _predicted(prepared, last.winner),
         },
         "router": {
             "name": manifest.router.name,
@@ -70,6 +104,8 @@ def result_of(
             "acc_i": test("acc_i"),
             "threshold": manifest.threshold,
         },
+        "threads": speeds.threads,
+        "limits": limits,
         "figures": {
             name: {"value": figure.value, "part": figure.part, "rows": figure.rows}
             for name, figure in figures.items()
@@ -80,11 +116,48 @@ def result_of(
         # accuracies on the validation part: of the proxy, and after the full training
         "finalists": [
             {"kb": record.kb, "proxy_accuracy": record.accuracy, "accuracy": accuracy}
-            for record, accuracy in finalists
+            for record, accuracy in last.ranked
         ],
         "seconds": round(seconds, 1),
-        "warnings": list(manifest.warnings),
+        "warnings": [*manifest.warnings, *_broken(limits)],
     }
+
+
+def _predicted(prepared: Prepared, winner: Record) -> float | None:
+    return None if prepared.latency is None else prepared.space.ms(winner.actions)
+
+
+def _limits(
+    prepared: Prepared, winner: Record, shipped: Shipped, speeds: Speeds
+) -> dict[str, dict[str, float | bool]]:
+    """Every hard limit, what the student that ships measures, and whether it is kept.
+
+    A latency on another device is the predicted one: it cannot be measured here.
+    """
+    limits, student = prepared.space.limits.on_cost, shipped.manifest.student
+    values = {"max_kb": student.kb, "max_macs": float(student.macs), "max_ms": speeds.student}
+    if prepared.latency is not None and not prepared.latency.here:
+        values["max_ms"] = prepared.space.ms(winner.actions)
+    pairs = {name: (limits[name], value) for name, value in values.items() if name in limits}
+    if prepared.spec.max_drop is not None:
+        teacher, learnt = (
+            shipped.manifest.figures[f"validation.{who}_{prepared.spec.metric}"].value or 0.0
+            for who in ("teacher", "student")
+        )
+        pairs["max_drop"] = prepared.spec.max_drop, teacher - learnt
+    return {
+        name: {"limit": limit, "value": value, "kept": value <= limit}
+        for name, (limit, value) in pairs.items()
+    }
+
+
+def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[str]:
+    return [
+        f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that ships has "
+        f"{found['value']:.4g}"
+        for name, found in limits.items()
+        if not found["kept"]
+    ]
 
 
 def record_of(
@@ -92,10 +165,11 @@ def record_of(
     records: Sequence[Record],
     winner: Record,
     shipped: Shipped,
+    speeds: Speeds,
     now: datetime,
 ) -> report.RunRecord:
     """The run as the report shows it."""
-    spec, reward = prepared.spec, prepared.reward
+    spec, settings = prepared.spec, prepared.reward.settings
     student, teacher = cost(shipped.student), cost(prepared.network)
     appealed = appeals(shipped.rows["test"].score, shipped.threshold)
     figures = shipped.manifest.figures
@@ -106,11 +180,13 @@ def record_of(
         seed=spec.seed,
         parts=prepared.parts.counts(),
         thresholds={
-            "c0": reward.c0,
-            "a0": reward.a0,
-            "alpha": reward.alpha,
-            "beta": reward.beta,
+            "c0": settings.get("c0"),
+            "a0": settings.get("a0"),
+            "alpha": settings.get("alpha"),
+            "beta": settings.get("beta"),
             "max_kb": spec.max_kb,
+            "max_macs": spec.max_macs,
+            "max_ms": spec.max_ms,
             "max_drop": spec.max_drop,
         },
         teacher=report.TeacherFacts(
@@ -150,6 +226,7 @@ def record_of(
         ),
         warnings=shipped.manifest.warnings,
         note=shipped.ranking.note,
+        milliseconds=(speeds.teacher, speeds.student),
     )
 
 
@@ -193,16 +270,15 @@ def _figure(name: str, figures: Mapping[str, Figure]) -> report.Figure:
 
 
 def _candidate(number: int, found: Record, prepared: Prepared) -> report.CandidateRow:
-    spec = prepared.spec
-    kept = spec.max_kb is None or found.kb <= spec.max_kb
-    drop = prepared.teacher_accuracy - found.accuracy
+    least = prepared.space.limits.min_accuracy
+    kept = prepared.space.fits(found.actions) and (least is None or found.accuracy >= least)
     return report.CandidateRow(
         number=number,
         accuracy=None if found.failed else found.accuracy,
         kb=found.kb,
         macs=found.macs,
         reward=found.reward,
-        within_limits=kept and not found.failed and drop <= spec.max_drop,
+        within_limits=kept and not found.failed,
         seconds=found.seconds,
         status="failed" if found.failed else "stopped" if found.pruned else "done",
         reason=found.reason or (f"after epoch {found.epochs}" if found.pruned else ""),

@@ -117,7 +117,7 @@ candidate{{ "" if run.candidates | length == 1 else "s" }} · teacher {{ run.tea
 {% endfor %}
 </table>
 <p class="faint">KB: 1,024 bytes of fp32 parameters and buffers, before folding and
-quantisation.</p>
+quantisation. ms: for one input in ONNX Runtime, on the machine of the search.</p>
 <p>Coefficients, layer by layer: <code>{{ run.student.actions | coefficients }}</code></p>
 </div>
 <div class="card scroll">

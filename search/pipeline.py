@@ -13,19 +13,22 @@ import ray
 import torch
 
 from edge.errors import BadInput
+from search.candidates import ranked
 from search.checks import check_inputs
+from search.choice import choose
 from search.classroom import Distilling
 from search.cluster import check_nodes, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
-from search.finalists import best_of, train_finalists
+from search.finalists import train_finalists
 from search.halving import Halving
+from search.latency import Measuring, measuring
 from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
-from search.outcome import record_of, result_of
+from search.outcome import record_of, result_of, speeds_of
 from search.package import ship
 from search.patience import Patience
 from search.preparation import Prepared, check_names, prepare
@@ -126,26 +129,31 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             workers = spec.workers or room_for(spec.threads, spec.gpus)
             told = _search(prepared, ledger, folder, workers, start)
             yield from logged(told, folder.tensorboard) if spec.tensorboard else told
-            finalists = best_of(ledger.records, spec.finalists)
-            if not finalists:
-                raise BadInput(
-                    "every candidate failed to train",
-                    value=[record.reason for record in ledger.records if record.failed][-1],
-                    bound="at least one student",
-                    remedy="Lower --learning-rate in a new run, or raise --max-kb.",
-                )
+            finalists = yield from choose(
+                prepared.space, ledger.records, spec.finalists, _measure(prepared, folder)
+            )
             last = yield from train_finalists(
                 prepared, finalists, folder, widest(workers * spec.threads)
             )
         student = prepared.space.student(last.winner.actions).spec
         threads = min(cores(), workers * spec.threads)
         shipped = yield from ship(prepared, student, last.weights, folder, threads)
-        record = record_of(prepared, ledger.records, last.winner, shipped, datetime.now(UTC))
+        speeds = speeds_of(prepared, folder)
+        now = datetime.now(UTC)
+        record = record_of(prepared, ledger.records, last.winner, shipped, speeds, now)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
-        result = result_of(prepared, ledger.records, last.ranked, shipped, folder, seconds)
+        result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds)
         folder.write_result(result)
     yield Finished(result)
+
+
+def _measure(prepared: Prepared, folder: RunFolder) -> Measuring | None:
+    """Times candidates, where this is the machine that the limit is about."""
+    latency = prepared.latency
+    if latency is None or not latency.here:
+        return None
+    return measuring(prepared.space, folder, latency.profile.threads)
 
 
 def _search(
@@ -192,7 +200,7 @@ def _device(spec: JobSpec) -> str:
 def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
     """What the full trainings will take, judged by the proxy trainings."""
     spec = prepared.spec
-    finalists = best_of(ledger.records, spec.finalists)
+    finalists = ranked(ledger.records)[: spec.finalists]
     proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson))
     whole = spec.final_epochs * len(prepared.lesson)
     rounds = math.ceil(len(finalists) / max(1, cores() // spec.threads))

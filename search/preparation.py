@@ -15,7 +15,7 @@ from envs.criteria import CRITERIA
 from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
-from envs.reward import REWARDS, Reward
+from envs.reward import REWARDS, PaperReward, Reward, make_reward
 from routers.families import FAMILIES
 from routers.qbc import SAMPLING
 from search.answers import Asker, Telling, draw_views, telling
@@ -23,6 +23,8 @@ from search.checks import moves_of
 from search.classroom import Classroom
 from search.events import Note, Stage
 from search.halving import Halving
+from search.latency import Latency, keep_profile, latency_of
+from search.limits import USUAL_DROP, Limits
 from search.loop import MODES
 from search.machine import image_budget
 from search.run_folder import RunFolder
@@ -61,6 +63,7 @@ class Prepared:
         drawn: the same with its answers about the views that were drawn beforehand, from which the
             winner learns; None where there are none.
         teacher_accuracy: by the job's metric, on the validation part.
+        latency: of candidates, where the job asks for it.
     """
 
     spec: JobSpec
@@ -75,6 +78,7 @@ class Prepared:
     lesson: Lesson
     drawn: Lesson | None
     teacher_accuracy: float
+    latency: Latency | None = None
 
     def labels(self, part: str) -> NDArray[np.int64]:
         """Labels of a part."""
@@ -141,6 +145,13 @@ def check_names(spec: JobSpec) -> None:
             bound="an augmentation: " + ", ".join(name for name in AUGMENTS if name != "none"),
             remedy="Choose one for --augment, or leave --views at 0.",
         )
+    if spec.gamma and spec.l0 is None and spec.max_ms is None:
+        raise BadInput(
+            "the latency factor has no threshold",
+            value=f"gamma {spec.gamma:g}",
+            bound="a latency at which the factor is 1",
+            remedy="Give --max-ms or --l0, or leave --gamma at 0.",
+        )
     _recipe(spec, proxy=False)
     Halving(spec.proxy_epochs, spec.halving)
 
@@ -148,15 +159,27 @@ def check_names(spec: JobSpec) -> None:
 def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
     """The reward with its thresholds taken from the limits where the job names none."""
     limit = 0.95 if spec.max_kb is None else 1 - spec.max_kb / teacher_kb
-    options = {
+    l0 = spec.max_ms if spec.l0 is None else spec.l0
+    settings = {
         "alpha": spec.alpha,
         "beta": spec.beta,
         "c0": max(0.0, limit) if spec.c0 is None else spec.c0,
-        "a0": max(0.0, teacher_accuracy - spec.max_drop) if spec.a0 is None else spec.a0,
+        "a0": max(0.0, teacher_accuracy - _drop(spec)) if spec.a0 is None else spec.a0,
+        "rho": spec.rho,
+        "teacher": teacher_accuracy,
+        "gamma": spec.gamma,
     }
-    if spec.reward == "threshold":
-        options["rho"] = spec.rho
-    return REWARDS[spec.reward](**options)
+    return make_reward(spec.reward, settings if l0 is None else settings | {"l0": l0})
+
+
+def limits_of(spec: JobSpec, teacher_accuracy: float) -> Limits:
+    """The hard limits of a job. A drop that nobody asked for bends the reward and is no limit."""
+    least = None if spec.max_drop is None else teacher_accuracy - spec.max_drop
+    return Limits(spec.max_kb, spec.max_macs, spec.max_ms, least)
+
+
+def _drop(spec: JobSpec) -> float:
+    return USUAL_DROP if spec.max_drop is None else spec.max_drop
 
 
 def _recipe(spec: JobSpec, proxy: bool) -> Recipe:
@@ -189,7 +212,7 @@ def prepare(
 
     Raises:
         BadInput: the teacher cannot be described, does not fit the data, or no candidate keeps the
-            size limit.
+            limits on cost.
     """
     yield Stage("prepare", f"teacher {Path(spec.teacher).name}, data {spec.data}")
     described = understand(load_teacher(spec.teacher, trusted=trusted))
@@ -200,15 +223,21 @@ def prepare(
     teacher = replace(teacher, manifest=replace(teacher.manifest, preprocess=preprocess))
     moves = moves_of(spec)
     moves.check_protected(anatomy(network).layers)
-    # any reward will do to see whether the limit can be kept; the real one needs the teacher's
+    # any reward will do to see whether the limits can be kept; the real one needs the teacher's
     # accuracy, which takes time
-    Space(network, moves, REWARDS[spec.reward](), spec.max_kb)
+    limits = limits_of(spec, 0.0)
+    Space(network, moves, PaperReward(), replace(limits, max_ms=None))
+    latency = yield from latency_of(spec, folder, teacher, network, moves)
+    if latency is not None:
+        Space(network, moves, PaperReward(), limits, latency.predictor)
     table = open_dataset(spec.data)
     unseen = parse_unseen(spec.teacher_unseen or teacher.manifest.unseen, table.train_rows)
     held = hold_out(table.labels, table.train_rows, unseen=unseen, seed=spec.seed)
     data = yield from _load(table, teacher, spec, folder)
     ready(data)
-    folder.create(spec, {"teacher": teacher.fingerprint, "data": data.digest})
+    inputs = {"teacher": teacher.fingerprint, "data": data.digest}
+    folder.create(spec, inputs if latency is None else inputs | {"profile": latency.digest})
+    keep_profile(latency, folder)
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
     parts, accuracy = yield from _share_out(asker, held, spec)
@@ -218,15 +247,38 @@ def prepare(
         yield Note(NEVER_SAID, warning=True)
     teacher_kb = cost(network).kb
     reward = reward_of(spec, teacher_kb, accuracy)
-    space = Space(network, moves, reward, spec.max_kb)
+    predictor = None if latency is None else latency.predictor
+    space = Space(network, moves, reward, limits_of(spec, accuracy), predictor)
     yield Note(
         f"teacher {teacher_kb:,.0f} KB, {accuracy:.2%} {spec.metric} on {len(parts.validation):,} "
-        f"validation rows; thresholds C0 {reward.c0:.4f} ({(1 - reward.c0) * teacher_kb:,.0f} KB), "
-        f"A0 {reward.a0:.4f}"
+        f"validation rows; {_thresholds(reward, teacher_kb)}"
     )
     return Prepared(
-        spec, teacher, network, data, parts, moves, reward, space, tap, lesson, drawn, accuracy
+        spec,
+        teacher,
+        network,
+        data,
+        parts,
+        moves,
+        reward,
+        space,
+        tap,
+        lesson,
+        drawn,
+        accuracy,
+        latency,
     )
+
+
+def _thresholds(reward: Reward, teacher_kb: float) -> str:
+    """The thresholds in force, in words."""
+    settings, told = reward.settings, []
+    if "c0" in settings:
+        kb = (1 - settings["c0"]) * teacher_kb
+        told.append(f"thresholds C0 {settings['c0']:.4f} ({kb:,.0f} KB), A0 {settings['a0']:.4f}")
+    if "l0" in settings:
+        told.append(f"L0 {settings['l0']:g} ms")
+    return ", ".join(told) or "a reward without thresholds"
 
 
 NEVER_SAID = (
@@ -256,7 +308,7 @@ def _share_out(asker: Asker, held: HeldOut, spec: JobSpec) -> Telling[tuple[Part
     labels = asker.data.labels
     validation = yield from asker.answers("validation", held.validation)
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
-    error_rate = 1 - accuracy + spec.max_drop / 2
+    error_rate = 1 - accuracy + _drop(spec) / 2
     return withhold_router(held, labels, error_rate=error_rate, seed=spec.seed), accuracy
 
 

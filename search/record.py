@@ -143,13 +143,14 @@ CurvePoints = tuple[Points, Points]
 class RunRecord:
     """A finished run.
 
-    ``thresholds``: c0, a0, alpha, beta, max_kb, max_drop as printed when the job started, None
+    ``thresholds``: c0, a0, alpha, beta and the hard limits as printed when the job started, None
     where a limit was not set. ``winner``: the number of the candidate that ships. ``curves``:
     by router, with "oracle" and "random" beside them. ``operating_point``: (appealing rate,
     accuracy of the pair). ``confusion``: ((right trusted, right appealed), (wrong trusted, wrong
     appealed)) rows. Curves, operating point and confusion are measured on ``pair_part``.
     ``figures``: most important first; the first four are shown large. One that stands among the
-    teacher's figures too is listed once.
+    teacher's figures too is listed once. ``milliseconds``: of teacher and student for one input, on
+    the machine of the search; None where nobody timed them.
     """
 
     title: str
@@ -173,6 +174,7 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     note: str = ""
     pair_part: str = "test"
+    milliseconds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         _known_part(self.pair_part, "the pair")

@@ -27,6 +27,8 @@ _THRESHOLDS = {
     "alpha": ("α", "weight of compression"),
     "beta": ("β", "weight of accuracy"),
     "max_kb": ("max KB", "largest student allowed"),
+    "max_macs": ("max MACs", "most multiply-accumulates allowed for one input"),
+    "max_ms": ("max ms", "most milliseconds allowed for one input"),
     "max_drop": ("max drop", "largest loss of accuracy allowed against the teacher"),
 }
 
@@ -120,6 +122,7 @@ def _sizes(record: RunRecord) -> list[tuple[str, float, float, str]]:
         ("KB", teacher.kb, student.kb, "kb"),
         ("parameters", teacher.parameters, student.parameters, "count"),
         ("MACs", teacher.macs, student.macs, "count"),
+        *([] if record.milliseconds is None else [("ms", *record.milliseconds, "ms")]),
     ]
 
 
@@ -186,6 +189,8 @@ def _share_of(before: float, after: float) -> str:
 
 
 def _format_as(value: float, text: str) -> str:
+    if text == "ms":
+        return f"{value:.3g}"
     return _kb(value) if text == "kb" else _count(value)
 
 

@@ -33,6 +33,8 @@ class RunFolder:
         self.cloud_teacher = self.root / "cloud" / "teacher.onnx"
         self.report = self.root / "report.html"
         self.result = self.root / "result.json"
+        self.profile = self.root / "latency_profile.json"
+        self.measured = self.root / "measured_ms.json"
 
     def check(self, spec: JobSpec, resume: bool) -> None:
         """Refuse a folder that cannot be used, before anything is made.

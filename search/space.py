@@ -1,18 +1,18 @@
-"""The candidates of one job: what may be proposed, what it costs, whether it keeps the limit.
+"""The candidates of one job: what may be proposed, what it costs, whether it keeps the limits.
 
 A candidate's cost is known exactly without training, so no distillation is spent on one that
-breaks a hard limit: samplers draw again until a proposal keeps it.
+breaks a hard limit: samplers draw again until a proposal keeps them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge.errors import BadInput
 from envs.compression import CompressionEnv
 from envs.cost import Cost, cost, costs
 from envs.layers import anatomy
@@ -20,35 +20,59 @@ from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import Student, compress
 from envs.reward import Reward, compression
+from search.limits import Limits
+from search.reach import Reach
 
 Actions = tuple[int, ...]
+Values = NDArray[np.float64]
+#: predicts milliseconds for one input from actions, shape (batch, layers)
+Latency = Callable[[NDArray[np.int64]], Values]
 
-#: draws before a proposal is shrunk into the limit instead
+#: draws before a proposal is shrunk into the limits instead
 MAX_DRAWS = 100
 #: costs that are kept in mind
 MAX_KNOWN = 65_536
 
 
 class Space:
-    """All candidates of a teacher under one set of moves and one size limit."""
+    """All candidates of a teacher under one set of moves and hard limits."""
 
     def __init__(
-        self, teacher: NetSpec, moves: Moves, reward: Reward, max_kb: float | None = None
+        self,
+        teacher: NetSpec,
+        moves: Moves,
+        reward: Reward,
+        limits: Limits | None = None,
+        latency: Latency | None = None,
     ) -> None:
         """Set up the space.
 
+        Args:
+            teacher: what is compressed.
+            moves: pool and scaled fields.
+            reward: of accuracy and cost.
+            limits: hard ones; None for none at all.
+            latency: of candidates; needed for a limit, or a reward, on latency.
+
         Raises:
-            BadInput: no candidate at all keeps ``max_kb``; names the smallest there is.
+            BadInput: no candidate at all keeps the limits; names the nearest that one does.
         """
-        self.teacher, self.moves, self.reward, self.max_kb = teacher, moves, reward, max_kb
+        self.teacher, self.moves, self.reward = teacher, moves, reward
+        self.limits, self.latency = limits or Limits(), latency
         self.layers = anatomy(teacher).layers
         self.masks = moves.masks(self.layers)
         self.teacher_cost = cost(teacher)
         self.env = CompressionEnv(teacher, moves, reward)
         self.student = lru_cache(maxsize=4096)(self._student)
-        self._known: dict[Actions, Cost] = {}
-        if max_kb is not None:
-            self._refuse_unreachable(max_kb)
+        self._known: dict[Actions, tuple[Cost, float]] = {}
+        widths = [layer.sets_width for layer in self.layers]
+        self.reach = Reach(self.masks, moves, widths, self.figures)
+        keeping = self.reach.extremes[:-1]
+        if self.limits.on_cost:
+            keeping = self.reach.keeping(self.limits)
+        self._smallest = min(
+            (tuple(map(int, row)) for row in keeping), key=lambda row: self.cost(row).bytes
+        )
 
     def _student(self, actions: Actions) -> Student:
         return compress(self.teacher, self.moves, actions)
@@ -59,13 +83,35 @@ class Space:
 
     def costs(self, candidates: Sequence[Actions]) -> list[Cost]:
         """What many candidates cost; asked at once, each takes a fraction of the time."""
+        return [spent for spent, _ in self._look_up(candidates)]
+
+    def ms(self, actions: Actions) -> float:
+        """Predicted milliseconds for one input; nan where nobody predicts them."""
+        return self._look_up([actions])[0][1]
+
+    def _look_up(self, candidates: Sequence[Actions]) -> list[tuple[Cost, float]]:
         asked = [actions for actions in dict.fromkeys(candidates) if actions not in self._known]
         if asked:
             if len(self._known) > MAX_KNOWN:
                 self._known = {a: self._known[a] for a in candidates if a in self._known}
-            spent = costs(self.teacher, self.moves, np.array(asked))
-            self._known |= {actions: spent[row] for row, actions in enumerate(asked)}
+            rows = np.array(asked)
+            spent, ms = costs(self.teacher, self.moves, rows), self._ms(rows)
+            self._known |= {
+                actions: (spent[row], float(ms[row])) for row, actions in enumerate(asked)
+            }
         return [self._known[actions] for actions in candidates]
+
+    def _ms(self, rows: NDArray[np.int64]) -> Values:
+        return np.full(len(rows), np.nan) if self.latency is None else self.latency(rows)
+
+    def figures(self, candidates: NDArray[np.int64]) -> dict[str, Values]:
+        """What candidates, shape (batch, layers), measure by every key of
+        :data:`search.limits.MEASURES`; nothing is kept in mind."""
+        spent = costs(self.teacher, self.moves, candidates)
+        found = {"max_kb": spent.kb, "max_macs": spent.macs.astype(np.float64)}
+        if self.latency is not None:
+            found["max_ms"] = self.latency(candidates)
+        return found
 
     def key(self, actions: Actions) -> str:
         """Equal for two candidates that round to the same network."""
@@ -73,15 +119,52 @@ class Space:
 
     def reward_of(self, actions: Actions, accuracy: float) -> float:
         """R of a candidate with a measured accuracy."""
-        ratio = compression(self.cost(actions).bytes, self.teacher_cost.bytes)
-        return self.reward(accuracy, ratio)
+        spent, ms = self._look_up([actions])[0]
+        ratio = compression(spent.bytes, self.teacher_cost.bytes)
+        return self.reward(accuracy, ratio, None if self.latency is None else ms)
+
+    def rewards(
+        self, candidates: Sequence[Actions] | NDArray[np.int64], accuracies: Values
+    ) -> Values:
+        """R of many candidates, from their exact costs and measured or predicted accuracies.
+
+        Args:
+            candidates: (batch, layers).
+            accuracies: (batch,).
+        """
+        return self.reward.many(*self._facts(candidates, accuracies))
+
+    def log_rewards(
+        self, candidates: Sequence[Actions] | NDArray[np.int64], accuracies: Values
+    ) -> Values:
+        """The exponents of :meth:`rewards`."""
+        return self.reward.log(*self._facts(candidates, accuracies))
+
+    def _facts(
+        self, candidates: Sequence[Actions] | NDArray[np.int64], accuracies: Values
+    ) -> tuple[Values, Values, Values | None]:
+        """A, C and, where it is known, L of candidates."""
+        rows = np.asarray(candidates, np.int64).reshape(-1, len(self.layers))
+        ratio = 1 - costs(self.teacher, self.moves, rows).bytes / self.teacher_cost.bytes
+        ms = None if self.latency is None else self.latency(rows)
+        return np.asarray(accuracies, np.float64), ratio, ms
 
     def fits(self, actions: Actions) -> bool:
-        """Whether a candidate keeps the size limit."""
-        return self.max_kb is None or self.cost(actions).kb <= self.max_kb
+        """Whether a candidate keeps the limits on cost."""
+        return not self.limits.on_cost or bool((self._ratios([actions]) <= 1).all())
+
+    def _ratios(self, candidates: Sequence[Actions]) -> Values:
+        """As :meth:`search.limits.Limits.ratios`, of candidates that are kept in mind."""
+        known = self._look_up(candidates)
+        figures: dict[str, Any] = {
+            "max_kb": np.array([spent.kb for spent, _ in known]),
+            "max_macs": np.array([float(spent.macs) for spent, _ in known]),
+            "max_ms": np.array([ms for _, ms in known]),
+        }
+        return self.limits.ratios(figures)
 
     def within_limit(self, draw: Callable[[], Actions]) -> Actions:
-        """The first of a stream of proposals that keeps the limit.
+        """The first of a stream of proposals that keeps the limits.
 
         After :data:`MAX_DRAWS` the last one is shrunk until it fits: the layer that brings most
         goes down by one coefficient, again and again, so that a tight limit cannot stall a job.
@@ -93,16 +176,21 @@ class Space:
         return self.shrunk(actions)
 
     def shrunk(self, actions: Actions) -> Actions:
-        """``actions``, lowered greedily until the size limit is kept."""
+        """``actions``, lowered greedily until the limits are kept."""
         while not self.fits(actions):
             lower = [self._lowered(actions, step) for step in range(len(actions))]
             choices = [choice for choice in lower if choice is not None]
-            self.costs(choices)
-            smaller = min(choices, key=lambda choice: self.cost(choice).bytes, default=None)
-            if smaller is None or self.cost(smaller).bytes >= self.cost(actions).bytes:
-                # a single step can cost more than it saves (a projection); the smallest never does
+            if not choices:
                 return self.smallest
-            actions = smaller
+            excess = np.log(self._ratios([actions, *choices]))
+            # a limit that is kept must stay so, but need not be kept by more
+            excess[excess[:, 0] <= 0] = np.maximum(excess[excess[:, 0] <= 0], 0)
+            total = excess.sum(axis=0)
+            best = int(total[1:].argmin())
+            if total[1 + best] >= total[0]:
+                # a single step can cost more than it saves (a projection, a larger map)
+                return self.smallest
+            actions = choices[best]
         return actions
 
     def _lowered(self, actions: Actions, step: int) -> Actions | None:
@@ -113,28 +201,5 @@ class Space:
 
     @property
     def smallest(self) -> Actions:
-        """The smallest candidate found by lowering every layer, with and without removal."""
-        lowest = tuple(int(np.flatnonzero(mask)[0]) for mask in self.masks)
-        narrow = tuple(
-            int(np.flatnonzero(mask)[min(1, int(mask.sum()) - 1)])
-            if self.moves.removes(int(np.flatnonzero(mask)[0]))
-            else int(np.flatnonzero(mask)[0])
-            for mask in self.masks
-        )
-        mixed = tuple(
-            low if not layer.sets_width else thin
-            for layer, low, thin in zip(self.layers, lowest, narrow, strict=True)
-        )
-        return min((lowest, narrow, mixed), key=lambda actions: self.cost(actions).bytes)
-
-    def _refuse_unreachable(self, max_kb: float) -> None:
-        least = self.cost(self.smallest).kb
-        if least > max_kb:
-            raise BadInput(
-                "no student can be that small",
-                value=f"--max-kb {max_kb:g}",
-                # rounded up: what is named must itself be accepted
-                bound=f"{math.ceil(least * 10) / 10:.1f} KB or more "
-                f"(the teacher has {self.teacher_cost.kb:,.0f})",
-                remedy=f"Set --max-kb {math.ceil(least * 1.5)} or more.",
-            )
+        """The smallest candidate, in bytes, among those that were found to keep the limits."""
+        return self._smallest

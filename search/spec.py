@@ -33,10 +33,21 @@ class JobSpec(BaseModel):
     seed: int = _field("Job", "Seed of everything that is drawn.", 0, ge=0, lt=2**31)
 
     max_kb: float | None = _field("Limits", "Largest student, KB of fp32 weights.", None, gt=0)
-    max_drop: float = _field(
+    max_macs: float | None = _field(
+        "Limits", "Most multiply-accumulates of the student for one input.", None, gt=0
+    )
+    max_ms: float | None = _field(
+        "Limits", "Most milliseconds of the student for one input, in ONNX Runtime.", None, gt=0
+    )
+    profile: str | None = _field(
+        "Limits",
+        "Latency profile of the device, from `understudy profile`; else of this machine.",
+        None,
+    )
+    max_drop: float | None = _field(
         "Limits",
         "Accuracy that the student may lose, as a share (.01 is one point).",
-        0.01,
+        None,
         ge=0,
         le=1,
     )
@@ -95,18 +106,22 @@ class JobSpec(BaseModel):
         "Search", "Memory of the moving-average baseline b.", 0.9, ge=0, lt=1
     )
 
-    reward: str = _field("Reward", "threshold (binds) or paper (Zhang's Eq. 7).", "threshold")
+    reward: str = _field(
+        "Reward", "threshold (binds), paper (Zhang's Eq. 7) or n2n (no thresholds).", "threshold"
+    )
     alpha: float = _field("Reward", "Weight of compression, Zhang's α.", 20.0, ge=0, le=300)
     beta: float = _field("Reward", "Weight of accuracy, Zhang's β.", 15.0, ge=0, le=300)
     c0: float | None = _field(
         "Reward", "Compression threshold; else from max_kb, else .95.", None, ge=0, le=1
     )
     a0: float | None = _field(
-        "Reward", "Accuracy threshold; else the teacher's less max_drop.", None, ge=0, le=1
+        "Reward", "Accuracy threshold; else the teacher's less max_drop or .01.", None, ge=0, le=1
     )
     rho: float = _field(
         "Reward", "Slope above a threshold over the slope below it.", 0.1, ge=0, le=1
     )
+    gamma: float = _field("Reward", "Weight of latency; 0 leaves it out.", 0.0, ge=0, le=100)
+    l0: float | None = _field("Reward", "Latency threshold, ms; else max_ms.", None, gt=0)
 
     loss: str = _field(
         "Distillation",

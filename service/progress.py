@@ -198,13 +198,16 @@ def _candidate(event: events.CandidateDone) -> str:
 
 def _summary(console: Console, result: Mapping[str, Any]) -> None:
     table = Table(title="On the test part, in ONNX Runtime", title_justify="left")
-    for column in ("", "KB", "accuracy", ""):
+    for column in ("", "KB", "ms", "accuracy", ""):
         table.add_column(column, justify="right" if column else "left")
     teacher, student, pair = result["teacher"], result["student"], result["pair"]
-    table.add_row("teacher", f"{teacher['kb']:,.1f}", f"{teacher['accuracy']:.2%}", "")
+    table.add_row(
+        "teacher", f"{teacher['kb']:,.1f}", f"{teacher['ms']:.3g}", f"{teacher['accuracy']:.2%}", ""
+    )
     table.add_row(
         "student",
         f"{student['kb']:,.1f}",
+        f"{student['ms']:.3g}",
         f"{student['accuracy']:.2%}",
         f"{teacher['kb'] / student['kb']:,.1f} times smaller",
     )
@@ -212,6 +215,7 @@ def _summary(console: Console, result: Mapping[str, Any]) -> None:
     table.add_row(
         f"pair, router {escape(router['name'])}",
         f"{student['kb'] + router['kb']:,.1f}",
+        "",
         f"{pair['accuracy']:.2%}",
         f"{pair['appeals']:.1%} appealed",
     )

@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from edge.errors import BadInput
-from envs.reward import PaperReward, ThresholdReward
+from envs.reward import N2NReward, PaperReward, ThresholdReward, TimedReward
 from search import preparation
 from search.classroom import Classroom
 from search.events import Event, Note, Progress
+from search.limits import Limits
 from search.pipeline import run
-from search.preparation import Prepared, check_names, prepare, reward_of
+from search.preparation import Prepared, check_names, limits_of, prepare, reward_of
 from search.record import PARTS
 from search.run_folder import RunFolder
 from search.spec import JobSpec
@@ -100,12 +101,22 @@ def test_thresholds_from_limits_worked_by_hand(tmp_path: Path) -> None:
 
     # without a size limit C0 = .95; a drop of more than there is leaves 0
     loose = job.model_copy(update={"max_kb": None, "max_drop": 1.0})
-    assert (reward_of(loose, 400, 0.97).c0, reward_of(loose, 400, 0.97).a0) == (0.95, 0.0)
+    settings = reward_of(loose, 400, 0.97).settings
+    assert (settings["c0"], settings["a0"]) == (0.95, 0.0)
     # a limit above the teacher's size asks for nothing
-    assert reward_of(job.model_copy(update={"max_kb": 500.0}), 400, 0.97).c0 == 0.0
+    assert reward_of(job.model_copy(update={"max_kb": 500.0}), 400, 0.97).settings["c0"] == 0
     # what the job names itself stands
     named = job.model_copy(update={"c0": 0.5, "a0": 0.6, "reward": "paper", "alpha": 1.0})
     assert reward_of(named, 400, 0.97) == PaperReward(alpha=1.0, beta=15.0, c0=0.5, a0=0.6)
+    # a drop that nobody names bends the reward at one point, and is no limit
+    silent = job.model_copy(update={"max_drop": None, "max_macs": 5e6})
+    assert reward_of(silent, 400, 0.97).settings["a0"] == pytest.approx(0.96)
+    assert limits_of(silent, 0.97) == Limits(max_kb=90, max_macs=5e6)
+    assert limits_of(job.model_copy(update=limits), 0.97).min_accuracy == pytest.approx(0.95)
+    # N2N knows the teacher alone; a latency factor multiplies it
+    n2n = job.model_copy(update={"reward": "n2n", "gamma": 2.0, "max_ms": 4.0})
+    assert reward_of(n2n, 400, 0.97) == TimedReward(N2NReward(0.97), 2.0, 4.0)
+    assert reward_of(n2n.model_copy(update={"l0": 3.0}), 400, 0.97).settings["l0"] == 3
 
 
 def test_the_thresholds_are_told(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from search.checks import moves_of
 from search.evaluation import Job
 from search.halving import Halving
 from search.ledger import Ledger, Record
+from search.limits import Limits
 from search.loop import search
 from search.samplers import SAMPLERS, Sampler
 from search.space import Actions, Space
@@ -148,7 +149,9 @@ def test_killed_interrupted_and_gone_on_as_if_nothing_had_been(tmp_path: Path) -
 
 def network_of(spec: JobSpec) -> Space:
     teacher = load_teacher(spec.teacher)
-    return Space(understand(teacher).network, moves_of(spec), ThresholdReward(), spec.max_kb)
+    return Space(
+        understand(teacher).network, moves_of(spec), ThresholdReward(), Limits(spec.max_kb)
+    )
 
 
 def opened(spec: JobSpec, out: Path) -> Ledger:

@@ -12,6 +12,7 @@ from edge.errors import BadInput
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
+from search.limits import Limits
 from search.samplers import SAMPLERS, Outcome, Sampler
 from search.samplers.evolution import Evolution
 from search.samplers.novel import INSURANCE, Known
@@ -42,7 +43,7 @@ def everything(space: Space) -> list[Actions]:
 
 @pytest.fixture(scope="module")
 def tight(toy: NetSpec) -> Space:
-    return Space(toy, HALVES, ThresholdReward(), MAX_KB)
+    return Space(toy, HALVES, ThresholdReward(), Limits(MAX_KB))
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -219,6 +220,6 @@ def test_a_learner_hears_its_rewards_and_random_does_not(space: Space) -> None:
 
 def test_a_limit_too_tight_for_luck_does_not_stall(toy: NetSpec, space: Space) -> None:
     least = space.cost(space.smallest).kb
-    narrow = Space(toy, HALVES, ThresholdReward(), least)
+    narrow = Space(toy, HALVES, ThresholdReward(), Limits(least))
     sampler = SAMPLERS["random"](narrow, 0)
     assert all(narrow.cost(actions).kb == least for actions in sampler.propose(2))

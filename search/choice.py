@@ -1,0 +1,92 @@
+"""Who takes part in the last round: the best by reward that keep every limit on cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.errors import BadInput
+from search.answers import Telling
+from search.candidates import ranked
+from search.events import Note, Stage
+from search.latency import Measuring
+from search.ledger import Record
+from search.space import Space
+
+#: candidates that are measured, for each that is wanted, before the search is given up as too slow
+MOST_MEASURED = 8
+
+
+def choose(
+    space: Space, records: Sequence[Record], count: int = 1, measure: Measuring | None = None
+) -> Telling[list[Record]]:
+    """The finalists of a search, best first.
+
+    The limit on accuracy is not looked at: a short training says little of what the full one
+    reaches. But where there is one, the most accurate candidate takes part as well.
+
+    Args:
+        space: with the job's limits.
+        records: of the ledger.
+        count: finalists, if there are so many.
+        measure: times a candidate as it would ship. Where there is a limit on latency, a finalist
+            keeps it when it is measured, not only by prediction; None trusts the prediction.
+
+    Raises:
+        BadInput: every candidate failed, or none keeps the limit on latency.
+    """
+    left = ranked(records)
+    if not left:
+        raise BadInput(
+            "every candidate failed to train",
+            value=[record.reason for record in records if record.failed][-1],
+            bound="at least one student",
+            remedy="Lower --learning-rate in a new run, or raise the limits on cost.",
+        )
+    if space.limits.max_ms is not None and measure is not None:
+        return (yield from _fast_enough(space, left, count, space.limits.max_ms, measure))
+    found = left[:count]
+    if space.limits.min_accuracy is not None:
+        surest = max(left, key=lambda record: record.accuracy)
+        found += [] if surest in found else [surest]
+    return found
+
+
+def _fast_enough(
+    space: Space, left: list[Record], count: int, limit: float, measure: Measuring
+) -> Telling[list[Record]]:
+    """The best that keep the limit when they are timed.
+
+    What is measured over what was predicted corrects the prediction for the next one, so a
+    candidate that would hardly keep the limit is not even built.
+    """
+    yield Stage("latency", f"the best are timed as they would ship, against {limit:g} ms")
+    ratio, found = 1.0, list[Record]()
+    slow: list[float] = []
+    while len(found) < count and len(slow) < MOST_MEASURED:
+        left = [record for record in left if ratio * space.ms(record.actions) <= limit]
+        if not left:
+            break
+        candidate = left.pop(0)
+        predicted, ms = space.ms(candidate.actions), measure(candidate.actions)
+        said = f"predicted {predicted:.3g} ms, measured {ms:.3g} ms"
+        if ms <= limit:
+            yield Note(f"{said}: within --max-ms {limit:g}")
+            found.append(candidate)
+            continue
+        slow.append(ms)
+        # several that were too slow: never less careful than the last one taught
+        ratio = max(ratio, ms / predicted)
+        yield Note(
+            f"{said}, more than --max-ms {limit:g}: predictions count {ratio:.2f} times from now "
+            "on, and the next best is taken",
+            warning=True,
+        )
+    if found:
+        return found
+    raise BadInput(
+        "no candidate keeps the limit on latency when it is measured",
+        value=f"--max-ms {limit:g}; measured {', '.join(f'{ms:.3g}' for ms in slow)} ms",
+        bound="a student that is as fast on this machine",
+        remedy=f"Search anew with --max-ms {1.1 * limit:.2g} or more, or with a profile that was "
+        "timed while the machine had nothing else to do.",
+    )

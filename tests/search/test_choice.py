@@ -1,0 +1,132 @@
+"""The finalists keep every limit on cost, by measurement where it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge.errors import BadInput
+from envs.netspec import NetSpec
+from envs.reward import ThresholdReward
+from search.choice import choose
+from search.events import Event, Note
+from search.ledger import Record
+from search.limits import Limits
+from search.space import Actions, Space
+from tests.search.conftest import HALVES
+
+#: the first layer kept, halved, removed; the others kept
+FULL, HALF, NONE = ((first, 2, 2, 2, 2) for first in (2, 1, 0))
+
+
+def record(actions: Actions, accuracy: float, reward: float, reason: str = "") -> Record:
+    return Record(
+        key=str(actions),
+        actions=actions,
+        accuracy=accuracy,
+        reward=reward,
+        parameters=1,
+        bytes=1,
+        macs=1,
+        seconds=1.0,
+        reason=reason,
+    )
+
+
+def by_first(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Predicted: 1, 2 and 3 ms."""
+    return np.asarray(1 + rows[:, 0], np.float64)
+
+
+def chosen(
+    space: Space,
+    records: Sequence[Record],
+    times: dict[Actions, float] | None = None,
+    count: int = 1,
+) -> tuple[list[Record], list[Event]]:
+    told: list[Event] = []
+    steps = choose(space, records, count, None if times is None else times.__getitem__)
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            found: list[Record] = end.value
+            return found, told
+
+
+def limited(toy: NetSpec, limits: Limits) -> Space:
+    return Space(toy, HALVES, ThresholdReward(), limits, by_first)
+
+
+RECORDS = [record(FULL, 0.97, 3.0), record(HALF, 0.95, 2.0), record(NONE, 0.90, 1.0)]
+
+
+def test_without_limits_the_reward_decides(space: Space) -> None:
+    assert chosen(space, RECORDS[::-1]) == (RECORDS[:1], [])
+    assert chosen(space, RECORDS[::-1], count=2) == (RECORDS[:2], [])
+    assert chosen(space, RECORDS, count=9) == (RECORDS, [])
+
+
+def test_who_failed_or_was_stopped_takes_no_part(space: Space) -> None:
+    failed = record(FULL, 0.0, 0.0, "it raised")
+    stopped = replace(record(HALF, 0.9, 9.0), pruned=True)
+    assert chosen(space, [failed, stopped, RECORDS[2]], count=3) == ([RECORDS[2]], [])
+
+
+def test_where_accuracy_has_a_limit_the_most_accurate_takes_part(toy: NetSpec) -> None:
+    """Rewards the other way round: the least accurate is the best by reward."""
+    upside = [record(r.actions, r.accuracy, 4 - r.reward) for r in RECORDS]
+    space = limited(toy, Limits(min_accuracy=0.5))
+    assert chosen(space, upside) == ([upside[2], upside[0]], [])
+    assert chosen(space, upside, count=3) == (upside[::-1], [])
+
+
+def test_the_best_that_is_fast_enough_when_it_is_timed(toy: NetSpec) -> None:
+    space = limited(toy, Limits(max_ms=3.0))
+    winner, told = chosen(space, RECORDS, {FULL: 2.9})
+    assert winner == RECORDS[:1]
+    assert "predicted 3 ms, measured 2.9 ms: within --max-ms 3" in str(told[-1])
+
+
+def test_what_was_measured_corrects_the_prediction(toy: NetSpec) -> None:
+    # FULL takes 6 ms instead of 3: twice as long. So HALF is expected to take 4 and is not even
+    # timed; NONE, expected to take 2, is
+    winner, told = chosen(limited(toy, Limits(max_ms=3.0)), RECORDS, {FULL: 6.0, NONE: 2.2})
+    assert winner == [RECORDS[2]]
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert "measured 6 ms, more than --max-ms 3: predictions count 2.00 times" in notes[0]
+    assert "predicted 1 ms, measured 2.2 ms: within" in notes[1]
+
+
+def test_more_than_one_is_timed_where_more_are_wanted(toy: NetSpec) -> None:
+    space = limited(toy, Limits(max_ms=3.0))
+    found, _ = chosen(space, RECORDS, {FULL: 3.3, HALF: 2.2, NONE: 1.1}, count=2)
+    assert found == RECORDS[1:]
+
+
+def test_none_that_is_fast_enough(toy: NetSpec) -> None:
+    space = limited(toy, Limits(max_ms=3.0))
+    with pytest.raises(BadInput, match=r"--max-ms 3; measured 3\.3, 3\.2, 3\.1 ms") as caught:
+        chosen(space, RECORDS, {FULL: 3.3, HALF: 3.2, NONE: 3.1})
+    assert "Search anew with --max-ms 3.3 or more" in caught.value.remedy
+
+
+def test_a_device_that_is_not_here_is_predicted(toy: NetSpec) -> None:
+    assert chosen(limited(toy, Limits(max_ms=3.0)), RECORDS) == (RECORDS[:1], [])
+
+
+def test_every_candidate_failed(space: Space) -> None:
+    failed = [record(FULL, 0.0, 0.0, "the loss is nan")]
+    with pytest.raises(BadInput, match="got the loss is nan"):
+        chosen(space, failed)
+
+
+def test_the_made_up_device_is_what_these_tests_say(toy: NetSpec) -> None:
+    space = limited(toy, Limits())
+    assert [space.ms(actions) for actions in (FULL, HALF, NONE)] == [3.0, 2.0, 1.0]
+    assert all(np.isfinite(space.ms(tuple(a))) for a in product((1, 2), repeat=5))
