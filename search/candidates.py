@@ -13,7 +13,7 @@ from search.evaluation import Evaluation, Running
 from search.events import CandidateDone, CandidateRunning, Note
 from search.ledger import Ledger, Record
 from search.samplers import Outcome
-from search.samplers.novel import fingerprint
+from search.samplers.novel import network_digest
 from search.space import Actions, Space
 
 #: answers from the ledger in a row after which a sampler has nothing new to say
@@ -36,7 +36,9 @@ def best(records: Sequence[Record]) -> Record | None:
 
 def outcome_of(actions: Actions, record: Record) -> Outcome:
     """What a sampler is told of a proposal: the record of the network that it rounds to."""
-    return Outcome(actions, record.accuracy, record.reward, record.failed, record.pruned)
+    return Outcome(
+        actions, record.accuracy, record.reward, record.failed, record.pruned, record.key
+    )
 
 
 class Candidates:
@@ -57,7 +59,7 @@ class Candidates:
 
     def key(self, actions: Actions) -> str:
         """Digest of the network after rounding: equal for duplicates."""
-        return fingerprint(self.space, actions).hex()
+        return network_digest(self.space, actions).hex()
 
     def hand_out(self, key: str) -> None:
         """A candidate begins, or goes on: it keeps the number it got first."""

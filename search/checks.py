@@ -16,6 +16,7 @@ from envs.moves import PRESETS, Moves
 from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.spec import JobSpec
+from search.warm import check_warm
 from teachers.datasets import check_dataset
 from teachers.formats import check_teacher
 from teachers.metrics import METRICS
@@ -40,6 +41,7 @@ def check_inputs(
     if own_folder:
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
+    check_warm(spec)
     _check_ray(spec.ray)
     _check_gpus(spec.gpus)
     check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")

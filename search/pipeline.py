@@ -21,6 +21,7 @@ from search.cluster import check_nodes, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
+from search.evidence import warm_up
 from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
@@ -168,6 +169,7 @@ def _search(
         agent_units=spec.agent_units,
         baseline_decay=spec.baseline_decay,
     )
+    yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
     evaluator = RayEvaluator(
         ray.put(prepared.classroom(proxy=True)),
         Distilling(prepared.recipe(proxy=True), _device(spec)),

@@ -26,6 +26,7 @@ class RunFolder:
         self.inputs = self.root / "inputs.json"
         self.ledger = self.root / "ledger.journal"
         self.memory = self.root / "search.safetensors"
+        self.evidence = self.root / "evidence.safetensors"
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"

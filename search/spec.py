@@ -73,6 +73,11 @@ class JobSpec(BaseModel):
         "Who proposes candidates: reinforce, random, evolution, tpe, nsga2 or gp.",
         "reinforce",
     )
+    warm: tuple[str, ...] = _field(
+        "Search",
+        "Folders of earlier runs on the same teacher, whose candidates the sampler learns from.",
+        (),
+    )
     preset: str = _field("Search", "Pool and scaled fields: default or paper.", "default")
     pool: tuple[float, ...] | None = _field(
         "Search", "Coefficients, ascending, the last one 1; replaces the preset's.", None

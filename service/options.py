@@ -65,7 +65,7 @@ def job_values(job: Path | None, resume: bool, options: Mapping[str, Any]) -> Jo
     chosen = {name: value for name, value in options.items() if value is not None}
     if resume:
         values = _stored(chosen.get("out") or values.get("out")) | values
-    for name in ("pool", "protect", "families"):
+    for name in ("pool", "protect", "families", "warm"):
         if isinstance(chosen.get(name), str):
             chosen[name] = tuple(part.strip() for part in chosen[name].split(",") if part.strip())
     return make_spec(values | chosen)

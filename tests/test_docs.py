@@ -13,6 +13,7 @@ import pytest
 from edge.preprocess import Preprocess
 from envs.criteria import CRITERIA
 from envs.ops import OPS
+from search.samplers import SAMPLERS
 from teachers.formats import FORMATS
 from teachers.manifest import parse_manifest
 from teachers.onnx_import.table import OPERATORS
@@ -94,6 +95,11 @@ def test_the_worked_example_prints_what_the_page_says(capsys: pytest.CaptureFixt
     (shown,) = re.findall(r"```text\n(.*?)```", NETWORKS, re.DOTALL)
     exec(code, {"__name__": "page"})
     assert capsys.readouterr().out.strip() == shown.strip()
+
+
+def test_every_sampler_is_described_and_no_other() -> None:
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    assert_same(first_cells(page), ["--sampler", *SAMPLERS])
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

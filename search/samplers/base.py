@@ -22,6 +22,7 @@ class Outcome:
         reward: under the job's thresholds; 0 where it failed.
         failed: there is no accuracy.
         pruned: it was stopped at a rung, so its accuracy is that of fewer epochs.
+        key: digest of the network after rounding, where it is known already: equal for duplicates.
     """
 
     actions: Actions
@@ -29,6 +30,7 @@ class Outcome:
     reward: float
     failed: bool = False
     pruned: bool = False
+    key: str = ""
 
 
 class Sampler(Protocol):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from search.samplers.base import Outcome
 from search.space import Actions, Space
 
-#: bytes of a fingerprint
+#: bytes of a network's digest
 DIGEST = 12
 #: uniform draws before one is shrunk into the limits; their costs are counted a chunk at a time
 DRAWS, CHUNK = 100, 25
@@ -24,7 +24,7 @@ NUDGES = 64
 INSURANCE = 3
 
 
-def fingerprint(space: Space, actions: Actions) -> bytes:
+def network_digest(space: Space, actions: Actions) -> bytes:
     """Digest of the network after rounding: equal for duplicates."""
     return sha256(space.key(actions).encode()).digest()[:DIGEST]
 
@@ -34,14 +34,14 @@ class Known:
 
     def __init__(self, space: Space) -> None:
         self._digests: dict[bytes, None] = {}
-        self._fingerprint = lru_cache(maxsize=65_536)(partial(fingerprint, space))
+        self._digest = lru_cache(maxsize=65_536)(partial(network_digest, space))
 
     def __contains__(self, actions: Actions) -> bool:
-        return self._fingerprint(actions) in self._digests
+        return self._digest(actions) in self._digests
 
-    def add(self, actions: Actions) -> None:
-        """From now on it is known."""
-        self._digests[self._fingerprint(actions)] = None
+    def add(self, actions: Actions, key: str = "") -> None:
+        """From now on it is known; ``key`` is its digest in hex, if somebody has it."""
+        self._digests[bytes.fromhex(key) if key else self._digest(actions)] = None
 
     def to_array(self) -> NDArray[np.uint8]:
         """Shape (networks, :data:`DIGEST`)."""
@@ -157,9 +157,12 @@ class NovelSampler(ABC):
         """Evidence counts as known, but the best of it that keep the limits are proposed first."""
         told = list(evidence)
         for outcome in told:
-            self.known.add(outcome.actions)
-        whole = [outcome for outcome in told if not (outcome.failed or outcome.pruned)]
-        fitting = [outcome for outcome in whole if self.space.fits(outcome.actions)]
-        best = sorted(fitting, key=lambda outcome: outcome.reward, reverse=True)
-        distinct = {fingerprint(self.space, o.actions): o.actions for o in reversed(best)}
-        self.queue = list(reversed(distinct.values()))[:INSURANCE]
+            self.known.add(outcome.actions, outcome.key)
+        again = Known(self.space)
+        for outcome in sorted(told, key=lambda outcome: outcome.reward, reverse=True):
+            if len(self.queue) == INSURANCE or outcome.failed:
+                return
+            new = self.space.fits(outcome.actions) and outcome.actions not in again
+            if new and not outcome.pruned:
+                again.add(outcome.actions)
+                self.queue.append(outcome.actions)

@@ -64,6 +64,7 @@ def test_everything_is_in_its_place(job: FinishedJob) -> None:
         "report.html",
         "result.json",
         "ledger.journal",
+        "search.safetensors",
         "job.yaml",
     ):
         assert (job.out / name).is_file(), name

@@ -18,13 +18,19 @@ import pytest
 from envs.reward import ThresholdReward
 from search.checks import moves_of
 from search.evaluation import Job
+from search.events import Note
+from search.evidence import warm_up
 from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.limits import Limits
 from search.loop import search
+from search.pipeline import run
+from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
+from search.samplers.novel import INSURANCE
 from search.space import Actions, Space
 from search.spec import JobSpec, to_yaml
+from search.warm import check_warm
 from search.watchdog import scratch_folder, users
 from teachers.description import understand
 from teachers.formats import load_teacher
@@ -214,6 +220,46 @@ def proposals(spec: JobSpec, out: Path) -> list[list[Actions]]:
         ):
             pass
     return witness.batches
+
+
+BEGINS = "the search begins with what earlier runs say of {} candidates"
+
+
+def test_a_finished_run_is_evidence_for_the_next(tmp_path: Path) -> None:
+    whole = jobs.finished_job()
+    # a tighter limit, and another sampler
+    spec = jobs.small_job(tmp_path / "next", warm=(str(whole.out),), sampler="tpe", max_kb=60)
+    check_warm(spec)
+    space = network_of(spec)
+    sampler = SAMPLERS[spec.sampler](space, spec.seed)
+    teacher = load_teacher(spec.teacher).fingerprint
+    folder = RunFolder(spec.out)
+    (note,) = [
+        e.text for e in warm_up(sampler, space, spec, teacher, folder) if isinstance(e, Note)
+    ]
+    assert f"of {whole.spec.budget} candidates" in note
+    earlier = [record.actions for record in records_of(whole.spec, whole.out)]
+    proposed = sampler.propose(len(earlier) + 1)
+    assert all(space.fits(actions) for actions in proposed)
+    # of the earlier ones the best that keep the limit, and no other
+    again = [actions for actions in proposed if actions in earlier]
+    assert again == proposed[: len(again)]
+    assert len(again) == min(INSURANCE, sum(map(space.fits, earlier)))
+
+
+@pytest.mark.long
+def test_a_search_that_begins_with_evidence(tmp_path: Path) -> None:
+    whole = jobs.finished_job()
+    spec = jobs.small_job(tmp_path / "next", warm=(str(whole.out),), sampler="evolution", budget=4)
+    notes = [event.text for event in run(spec) if isinstance(event, Note)]
+    assert (
+        f"the search begins with what earlier runs say of {whole.spec.budget} candidates" in notes
+    )
+    records = records_of(spec, tmp_path / "next")
+    assert len(records) == 4
+    # the recipe is the same, so the best of the earlier run comes out as it was
+    best = max(records_of(whole.spec, whole.out), key=lambda record: record.reward)
+    assert (best.key, best.accuracy) in {(record.key, record.accuracy) for record in records}
 
 
 HOLDER = "import sys, time; file = open(sys.argv[1], 'w'); print(flush=True); time.sleep(60)"

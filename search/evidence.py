@@ -1,0 +1,141 @@
+"""What earlier runs found out, as outcomes that a sampler can begin with.
+
+Reading a run needs no lock and changes nothing, so it may still be going on. What was read is kept
+in the new run's folder: a resumed search begins with the same evidence, whatever has become of the
+earlier runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.events import Event, Note
+from search.run_folder import RunFolder, write_bytes
+from search.samplers import Outcome, Sampler
+from search.space import Actions, Space
+from search.spec import JobSpec
+from search.warm import check_teacher_of, differences, earlier_run
+from teachers.checkpoint import Checkpoint
+
+
+class Found(NamedTuple):
+    """A candidate of an earlier run: figures that hold under any thresholds."""
+
+    key: str
+    actions: Actions
+    accuracy: float
+    failed: bool
+    pruned: bool
+
+
+def warm_up(
+    sampler: Sampler, space: Space, spec: JobSpec, teacher: str, folder: RunFolder
+) -> Iterator[Event]:
+    """Give a fresh sampler the evidence of ``spec.warm``, and tell of it.
+
+    Args:
+        sampler: of this job; it has proposed nothing yet.
+        space: of this job.
+        spec: of this job.
+        teacher: its teacher's fingerprint.
+        folder: of this job's run.
+
+    Raises:
+        BadInput: an earlier run is of another teacher.
+    """
+    if not spec.warm:
+        return
+    if folder.evidence.exists():
+        found = _kept(folder.evidence)
+    else:
+        found = []
+        for name in spec.warm:
+            check_teacher_of(name, teacher)
+            other = differences(earlier_run(name), spec)
+            if other:
+                yield Note(f"{name} came to its accuracies with another {', '.join(other)}")
+            found += read_candidates(RunFolder(name).ledger)
+        found = _legal(found, space)
+        _keep(found, folder.evidence)
+    used = sampler.warm(outcomes_of(found, space))
+    if used:
+        yield Note(f"the search begins with what earlier runs say of {used} candidates")
+    elif found:
+        yield Note(
+            f"{spec.sampler} learns from proposals of its own alone: --warm changes nothing",
+            warning=True,
+        )
+
+
+def read_candidates(journal: Path) -> list[Found]:
+    """All finished candidates of a run, in the order in which they finished."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    from search.ledger import STUDY
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.load_study(
+            study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(journal)))
+        )
+    except KeyError:  # stopped before its first line was whole
+        return []
+    return [
+        Found(
+            trial.user_attrs["key"],
+            tuple(trial.user_attrs["actions"]),
+            trial.user_attrs["accuracy"],
+            bool(trial.user_attrs["reason"]),
+            trial.state == optuna.trial.TrialState.PRUNED,
+        )
+        for trial in study.get_trials(deepcopy=False)
+    ]
+
+
+def outcomes_of(found: list[Found], space: Space) -> list[Outcome]:
+    """Rewards under the job's own thresholds; of several runs the last says what a network is."""
+    space.costs([candidate.actions for candidate in found])
+    last = {candidate.key: candidate for candidate in found}
+    return [
+        Outcome(
+            candidate.actions,
+            candidate.accuracy,
+            0.0 if candidate.failed else space.reward_of(candidate.actions, candidate.accuracy),
+            failed=candidate.failed,
+            pruned=candidate.pruned,
+            key=candidate.key,
+        )
+        for candidate in last.values()
+    ]
+
+
+def _legal(found: list[Found], space: Space) -> list[Found]:
+    """Those that may be proposed here too: other layers may be protected."""
+    steps = np.arange(len(space.masks))
+    return [one for one in found if space.masks[steps, one.actions].all()]
+
+
+def _keep(found: list[Found], path: Path) -> None:
+    arrays: dict[str, NDArray[Any]] = {
+        "actions": np.array([one.actions for one in found], np.int16),
+        "accuracies": np.array([one.accuracy for one in found], np.float64),
+        "failed": np.array([one.failed for one in found], np.uint8),
+        "pruned": np.array([one.pruned for one in found], np.uint8),
+    }
+    write_bytes(path, Checkpoint(arrays, {"keys": [one.key for one in found]}).to_bytes())
+
+
+def _kept(path: Path) -> list[Found]:
+    kept = Checkpoint.from_bytes(path.read_bytes())
+    columns = [kept.arrays[name] for name in ("actions", "accuracies", "failed", "pruned")]
+    return [
+        Found(key, tuple(map(int, actions)), float(accuracy), bool(failed), bool(pruned))
+        for key, actions, accuracy, failed, pruned in zip(kept.meta["keys"], *columns, strict=True)
+    ]
