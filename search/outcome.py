@@ -45,9 +45,13 @@ def speeds_of(prepared: Prepared, folder: RunFolder) -> Speeds:
     """Time both networks."""
     shape = prepared.network.input_shape
     threads = 1 if prepared.latency is None else prepared.latency.profile.threads
+    hoped = prepared.space.limits.max_ms
     teacher, student = (
-        measured_ms(path.read_bytes(), path.name, shape, threads)
-        for path in (folder.cloud_teacher, folder.bundle / "student.onnx")
+        measured_ms(path.read_bytes(), path.name, shape, threads, limit)
+        for path, limit in (
+            (folder.cloud_teacher, None),
+            (folder.bundle / "student.onnx", hoped),
+        )
     )
     return Speeds(teacher, student, threads)
 

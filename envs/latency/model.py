@@ -41,8 +41,8 @@ BLOCKS = (1, 4, 8, 16)
 ALONE = 0.3
 #: relative error beyond which a graph counts less and less
 CLIP = 0.1
-#: folds of the kit over which a size of block is judged
-FOLDS = 4
+#: folds of the kit over which a size of block is judged, and the least ratio that counts there
+FOLDS, LEAST = 6, 1e-6
 #: numbers are counted in these, so that coefficients are of a like size
 MEGA, TEN_THOUSAND = 1e6, 1e4
 
@@ -122,7 +122,7 @@ class LatencyModel:
         coefficients: name of a term → milliseconds for one of it.
         other: the same, of an operator that was not in the kit, by the end of a term's name.
         error: median relative error on whole students of the kit that were held out.
-        scale: every prediction is multiplied by it.
+        misfit: mean of |log(predicted / measured)| over all graphs of the kit, held out.
     """
 
     block: int
@@ -130,7 +130,7 @@ class LatencyModel:
     coefficients: dict[str, float]
     other: dict[str, float]
     error: float
-    scale: float = 1.0
+    misfit: float
 
     def predict(self, batch: Batch) -> Values:
         """Milliseconds of every student of a batch."""
@@ -143,32 +143,36 @@ class LatencyModel:
                 mask = both(live, where)
                 if price and mask is not False:
                     total += price * np.where(mask, amount, 0.0)
-        return self.scale * total
+        return total
 
 
 def fit(profile: Profile) -> LatencyModel:
     """The model that explains a profile best."""
     found = [_fit_block(profile.timings, block) for block in BLOCKS]
-    return min(found, key=lambda model: model.error)
+    return min(found, key=lambda model: model.misfit)
 
 
 def _fit_block(timings: Sequence[Timing], block: int) -> LatencyModel:
     names, matrix = _matrix(timings, block)
     ms = np.array([timing.ms for timing in timings])
     weights = np.array([ALONE if timing.alone else 1.0 for timing in timings])
-    whole = np.flatnonzero(weights == 1) if (weights == 1).any() else np.arange(len(ms))
-    errors = []
+    held_out = np.empty(len(ms))
     for fold in range(FOLDS):
-        out = whole[fold::FOLDS]
-        rest = np.setdiff1d(np.arange(len(ms)), out)
-        if not len(rest):
-            continue
-        prices = _solve(matrix[rest], ms[rest], weights[rest])
-        errors.append(np.abs(matrix[out] @ prices / ms[out] - 1))
+        out = np.arange(len(ms)) % FOLDS == fold
+        prices = _solve(matrix[~out], ms[~out], weights[~out])
+        held_out[out] = matrix[out] @ prices
+    ratio = np.maximum(held_out / ms, LEAST)
+    whole = weights == 1 if (weights == 1).any() else weights > 0
     prices = _solve(matrix, ms, weights)
     coefficients = dict(zip(names, map(float, prices[1:]), strict=True))
-    error = float(np.median(np.concatenate(errors))) if errors else float("inf")
-    return LatencyModel(block, float(prices[0]), coefficients, _others(coefficients), error)
+    return LatencyModel(
+        block,
+        float(prices[0]),
+        coefficients,
+        _others(coefficients),
+        error=float(np.median(np.abs(ratio[whole] - 1))),
+        misfit=float(np.abs(np.log(ratio)).mean()),
+    )
 
 
 def _matrix(timings: Sequence[Timing], block: int) -> tuple[list[str], Values]:

@@ -99,7 +99,8 @@ def test_what_was_measured_corrects_the_prediction(toy: NetSpec) -> None:
     winner, told = chosen(limited(toy, Limits(max_ms=3.0)), RECORDS, {FULL: 6.0, NONE: 2.2})
     assert winner == [RECORDS[2]]
     notes = [event.text for event in told if isinstance(event, Note)]
-    assert "measured 6 ms, more than --max-ms 3: predictions count 2.00 times" in notes[0]
+    assert "measured 6 ms, more than --max-ms 3 with a margin of 3%" in notes[0]
+    assert "predictions count 2.00 times" in notes[0]
     assert "predicted 1 ms, measured 2.2 ms: within" in notes[1]
 
 
@@ -107,6 +108,15 @@ def test_more_than_one_is_timed_where_more_are_wanted(toy: NetSpec) -> None:
     space = limited(toy, Limits(max_ms=3.0))
     found, _ = chosen(space, RECORDS, {FULL: 3.3, HALF: 2.2, NONE: 1.1}, count=2)
     assert found == RECORDS[1:]
+
+
+def test_one_that_keeps_the_limit_by_a_hair_wins_only_where_no_other_does(toy: NetSpec) -> None:
+    # 2.95 of 3 ms could be 3.05 at the next measurement; HALF has room
+    space = limited(toy, Limits(max_ms=3.0))
+    assert chosen(space, RECORDS, {FULL: 2.95, HALF: 2.0})[0] == [RECORDS[1]]
+    winner, told = chosen(space, RECORDS, {FULL: 2.95, HALF: 3.1, NONE: 3.2})
+    assert winner == RECORDS[:1]
+    assert "without the margin" in str(told[-1])
 
 
 def test_none_that_is_fast_enough(toy: NetSpec) -> None:

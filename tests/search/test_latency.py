@@ -168,6 +168,9 @@ def test_a_search_ends_with_a_student_that_is_fast_enough_when_it_is_measured(
     (result,) = (event.result for event in run(spec) if isinstance(event, Finished))
     measured = json.loads(RunFolder(spec.out).measured.read_text())
     assert min(measured.values()) <= limit
-    assert result["student"]["ms"] == pytest.approx(min(measured.values()), rel=0.3)
-    assert result["limits"]["max_ms"]["limit"] == limit
+    # what ships is timed again, perhaps while the machine is busier
+    assert result["student"]["ms"] <= 1.2 * limit
+    kept = result["limits"]["max_ms"]
+    assert kept == {"limit": limit, "value": result["student"]["ms"], "kept": kept["kept"]}
+    assert kept["kept"] != any("--max-ms" in warning for warning in result["warnings"])
     assert result["student"]["predicted_ms"] <= limit
