@@ -195,7 +195,8 @@ def _figure(name: str, figures: Mapping[str, Figure]) -> report.Figure:
 def _candidate(number: int, found: Record, prepared: Prepared) -> report.CandidateRow:
     spec = prepared.spec
     kept = spec.max_kb is None or found.kb <= spec.max_kb
-    drop = prepared.teacher_accuracy - found.accuracy
+    expected = prepared.space.expected(found.accuracy, found.epochs)
+    drop = prepared.teacher_accuracy - expected
     return report.CandidateRow(
         number=number,
         accuracy=None if found.failed else found.accuracy,
@@ -206,6 +207,7 @@ def _candidate(number: int, found: Record, prepared: Prepared) -> report.Candida
         seconds=found.seconds,
         status="failed" if found.failed else "stopped" if found.pruned else "done",
         reason=found.reason or (f"after epoch {found.epochs}" if found.pruned else ""),
+        expected=None if found.failed else expected,
     )
 
 

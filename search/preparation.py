@@ -22,6 +22,7 @@ from search.answers import Asker, Telling, draw_views, telling
 from search.checks import moves_of
 from search.classroom import Classroom
 from search.events import Note, Stage
+from search.expectation import Expectation
 from search.halving import Halving
 from search.loop import MODES
 from search.machine import image_budget
@@ -218,7 +219,14 @@ def prepare(
         yield Note(NEVER_SAID, warning=True)
     teacher_kb = cost(network).kb
     reward = reward_of(spec, teacher_kb, accuracy)
-    space = Space(network, moves, reward, spec.max_kb)
+    expectation = Expectation(
+        teacher=accuracy,
+        images=min(spec.proxy_rows, len(lesson)),
+        full=spec.final_epochs * len(lesson),
+        gain=spec.proxy_gain,
+        rows=len(parts.validation),
+    )
+    space = Space(network, moves, reward, spec.max_kb, expectation)
     yield Note(
         f"teacher {teacher_kb:,.0f} KB, {accuracy:.2%} {spec.metric} on {len(parts.validation):,} "
         f"validation rows; thresholds C0 {reward.c0:.4f} ({(1 - reward.c0) * teacher_kb:,.0f} KB), "

@@ -20,6 +20,7 @@ from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import Student, compress
 from envs.reward import Reward, compression
+from search.expectation import Expectation
 
 Actions = tuple[int, ...]
 
@@ -33,14 +34,27 @@ class Space:
     """All candidates of a teacher under one set of moves and one size limit."""
 
     def __init__(
-        self, teacher: NetSpec, moves: Moves, reward: Reward, max_kb: float | None = None
+        self,
+        teacher: NetSpec,
+        moves: Moves,
+        reward: Reward,
+        max_kb: float | None = None,
+        expectation: Expectation | None = None,
     ) -> None:
         """Set up the space.
+
+        Args:
+            teacher: what is compressed.
+            moves: pool and scaled fields.
+            reward: of accuracy and cost.
+            max_kb: size limit.
+            expectation: what the accuracies of proxies say; None takes them at their word.
 
         Raises:
             BadInput: no candidate at all keeps ``max_kb``; names the smallest there is.
         """
         self.teacher, self.moves, self.reward, self.max_kb = teacher, moves, reward, max_kb
+        self.expectation = expectation
         self.layers = anatomy(teacher).layers
         self.masks = moves.masks(self.layers)
         self.teacher_cost = cost(teacher)
@@ -71,8 +85,12 @@ class Space:
         """Equal for two candidates that round to the same network."""
         return self.student(actions).spec.to_json()
 
+    def expected(self, accuracy: float, epochs: int) -> float:
+        """Accuracy after the full training, of a candidate with this one after so many epochs."""
+        return accuracy if self.expectation is None else self.expectation(accuracy, epochs)
+
     def reward_of(self, actions: Actions, accuracy: float) -> float:
-        """R of a candidate with a measured accuracy."""
+        """R of a candidate with an accuracy after its full training, measured or expected."""
         ratio = compression(self.cost(actions).bytes, self.teacher_cost.bytes)
         return self.reward(accuracy, ratio)
 

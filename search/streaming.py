@@ -118,7 +118,9 @@ class Streaming:
         key = self.candidates.hear(evaluation)
         weak = False
         if evaluation.state is not None:
-            reward = self.candidates.space.reward_of(evaluation.actions, evaluation.accuracy)
+            reward = self.candidates.worth(
+                evaluation.actions, evaluation.accuracy, evaluation.epochs
+            )
             weak = not self.rungs[evaluation.epochs].enter(reward)
             if not weak:
                 stop = self.halving.after(evaluation.epochs)
