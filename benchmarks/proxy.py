@@ -6,8 +6,9 @@
 Trains the same students of ResNet-18, spread over the size range and drawn at random otherwise,
 under several proxies and in full (8 epochs with the winner's recipe, over --full-rows rows of the
 distillation part), and compares the order that each proxy gives with the order of the full
-trainings, and with the rule "the smaller the better". Accuracies are of the validation part. What
-is finished stands in runs/proxy and is not trained again. Reads $UNDERSTUDY_DATA (default
+trainings, and with the rule "the smaller the better". A proxy is taken at its word, and by what it
+lets expect of the full training (search/expectation.py). Accuracies are of the validation part.
+What is finished stands in runs/proxy and is not trained again. Reads $UNDERSTUDY_DATA (default
 ../shared). The report ends with a JSON line.
 """
 
@@ -36,7 +37,9 @@ from envs.moves import PRESETS
 from envs.resolve import compress
 from envs.reward import REWARDS
 from envs.surgery import Inheritance
+from search.expectation import Expectation
 from search.space import Space
+from search.spec import JobSpec
 from teachers.datasets import load_dataset
 from teachers.description import understand
 from teachers.distill import Diverged, Recipe, distil
@@ -77,7 +80,7 @@ class Case:
         held = hold_out(data.labels, data.train_rows, unseen=unseen, seed=0)
         rows, labels = held.validation, data.labels
         said = predict(self.teacher.module, data.images, self.look, rows=rows, precision="auto")
-        self.accuracy = accuracy(said.logits, labels[rows])
+        self.accuracy, self.exam_rows = accuracy(said.logits, labels[rows]), len(rows)
         parts = withhold_router(held, labels, error_rate=1 - self.accuracy + MAX_DROP / 2, seed=0)
         learnt = parts.distillation
         self.exam = Exam(data.images, rows, labels[rows])
@@ -218,6 +221,8 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
     truth_accuracy = np.array([full[s]["accuracy"] for s in students])
     truth = rewards(truth_accuracy)
     top = truth >= np.median(truth)
+    images = FULL_EPOCHS * int(setting_of_truth.removeprefix("full"))
+    gain = JobSpec.model_fields["proxy_gain"].default
     table = []
 
     def add(rule: str, scores: NDArray[np.float64], seconds: float, accuracies: Any) -> None:
@@ -230,20 +235,27 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
             "top_half": _spearman(scores[top], truth[top]),
             "regret": round(float(truth.max() - truth[pick]), 4),
             "regret_share": round(float(1 - truth[pick] / truth.max()), 4),
+            "regret_of_two": round(float(truth.max() - truth[np.argsort(-scores)[:2]].max()), 4),
             "seconds": round(seconds, 1),
         }
         if accuracies is not None:
             row["accuracy"] = _spearman(accuracies, truth_accuracy)
         table.append(row)
 
-    for setting, (_, epochs) in PROXIES.items():
+    for setting, (seen_rows, epochs) in PROXIES.items():
         found = {row["student"]: row for row in rows if row["setting"] == setting}
         if not set(students) <= set(found):
             continue
         seconds = float(np.mean([found[s]["seconds"] for s in students]))
         for epoch in range(1, epochs + 1):
             seen = np.array([(found[s]["curve"] + [0.0] * epochs)[epoch - 1] for s in students])
-            add(f"{setting} after {epoch}", rewards(seen), seconds * epoch / epochs, seen)
+            spent = seconds * epoch / epochs
+            add(f"{setting} after {epoch}", rewards(seen), spent, seen)
+            expect = Expectation(case.accuracy, seen_rows, images, gain, case.exam_rows)
+            expected = expect.many(seen, epoch)
+            add(f"{setting} after {epoch}, expected", rewards(expected), spent, expected)
+            error = np.sqrt(np.mean((expected - truth_accuracy) ** 2))
+            table[-1]["error_of_accuracy"] = round(float(error), 4)
     add("size", -kb, 0.0, None)
     add(
         setting_of_truth,
@@ -270,10 +282,11 @@ def main() -> None:
     for row in table:
         all_, half = row["reward"], row["top_half"]
         sys.stdout.write(
-            f"{row['data']:8s} {row['rule']:18s} rho {all_['rho']:.3f} "
+            f"{row['data']:8s} {row['rule']:26s} rho {all_['rho']:.3f} "
             f"[{all_['low']:.3f}, {all_['high']:.3f}]  top half {half['rho']:.3f} "
             f"[{half['low']:.3f}, {half['high']:.3f}]  regret {row['regret']:.4f} "
-            f"({row['regret_share']:.1%})  {row['seconds']:.0f} s\n"
+            f"({row['regret_share']:.1%}), of two {row['regret_of_two']:.4f}  "
+            f"{row['seconds']:.0f} s\n"
         )
     sys.stdout.write(json.dumps({"rows": table}) + "\n")
 

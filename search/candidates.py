@@ -34,11 +34,10 @@ def best(records: Sequence[Record]) -> Record | None:
     return next(iter(ranked(records)), None)
 
 
-def outcome_of(actions: Actions, record: Record) -> Outcome:
+def outcome_of(space: Space, actions: Actions, record: Record) -> Outcome:
     """What a sampler is told of a proposal: the record of the network that it rounds to."""
-    return Outcome(
-        actions, record.accuracy, record.reward, record.failed, record.pruned, record.key
-    )
+    expected = 0.0 if record.failed else space.expected(record.accuracy, record.epochs)
+    return Outcome(actions, expected, record.reward, record.failed, record.pruned, record.key)
 
 
 class Candidates:
@@ -74,7 +73,11 @@ class Candidates:
     def merit(self, key: str, actions: Actions, epoch: int) -> float | None:
         """Reward of a candidate for its accuracy after an epoch, if that was measured."""
         accuracy = self.at(key, epoch)
-        return None if accuracy is None else self.space.reward_of(actions, accuracy)
+        return None if accuracy is None else self.worth(actions, accuracy, epoch)
+
+    def worth(self, actions: Actions, accuracy: float, epochs: int) -> float:
+        """Reward of what a candidate is expected to reach, after so many epochs of its proxy."""
+        return self.space.reward_of(actions, self.space.expected(accuracy, epochs))
 
     def hear(self, evaluation: Evaluation) -> str:
         """Keep the accuracies that a job brought; gives the candidate's key."""
@@ -111,8 +114,8 @@ class Candidates:
         self._numbers.pop(key, None)
         spent = self.space.cost(evaluation.actions)
         failed = bool(evaluation.reason)
-        reward = self.space.reward_of(evaluation.actions, evaluation.accuracy)
         epochs = max((evaluation.epochs, *heard))
+        reward = self.worth(evaluation.actions, evaluation.accuracy, epochs)
         record = Record(
             key=key,
             actions=evaluation.actions,

@@ -29,6 +29,7 @@ class Found(NamedTuple):
     key: str
     actions: Actions
     accuracy: float
+    epochs: int
     failed: bool
     pruned: bool
 
@@ -92,6 +93,7 @@ def read_candidates(journal: Path) -> list[Found]:
             trial.user_attrs["key"],
             tuple(trial.user_attrs["actions"]),
             trial.user_attrs["accuracy"],
+            trial.user_attrs.get("epochs", 0),
             bool(trial.user_attrs["reason"]),
             trial.state == optuna.trial.TrialState.PRUNED,
         )
@@ -103,17 +105,15 @@ def outcomes_of(found: list[Found], space: Space) -> list[Outcome]:
     """Rewards under the job's own thresholds; of several runs the last says what a network is."""
     space.costs([candidate.actions for candidate in found])
     last = {candidate.key: candidate for candidate in found}
-    return [
-        Outcome(
-            candidate.actions,
-            candidate.accuracy,
-            0.0 if candidate.failed else space.reward_of(candidate.actions, candidate.accuracy),
-            failed=candidate.failed,
-            pruned=candidate.pruned,
-            key=candidate.key,
-        )
-        for candidate in last.values()
-    ]
+    return [_outcome(candidate, space) for candidate in last.values()]
+
+
+def _outcome(found: Found, space: Space) -> Outcome:
+    if found.failed:
+        return Outcome(found.actions, 0.0, 0.0, failed=True, key=found.key)
+    expected = space.expected(found.accuracy, found.epochs)
+    reward = space.reward_of(found.actions, expected)
+    return Outcome(found.actions, expected, reward, pruned=found.pruned, key=found.key)
 
 
 def _legal(found: list[Found], space: Space) -> list[Found]:
@@ -126,6 +126,7 @@ def _keep(found: list[Found], path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {
         "actions": np.array([one.actions for one in found], np.int16),
         "accuracies": np.array([one.accuracy for one in found], np.float64),
+        "epochs": np.array([one.epochs for one in found], np.int32),
         "failed": np.array([one.failed for one in found], np.uint8),
         "pruned": np.array([one.pruned for one in found], np.uint8),
     }
@@ -134,8 +135,14 @@ def _keep(found: list[Found], path: Path) -> None:
 
 def _kept(path: Path) -> list[Found]:
     kept = Checkpoint.from_bytes(path.read_bytes())
-    columns = [kept.arrays[name] for name in ("actions", "accuracies", "failed", "pruned")]
+    columns = [
+        kept.arrays[name] for name in ("actions", "accuracies", "epochs", "failed", "pruned")
+    ]
     return [
-        Found(key, tuple(map(int, actions)), float(accuracy), bool(failed), bool(pruned))
-        for key, actions, accuracy, failed, pruned in zip(kept.meta["keys"], *columns, strict=True)
+        Found(
+            key, tuple(map(int, actions)), float(accuracy), int(epochs), bool(failed), bool(pruned)
+        )
+        for key, actions, accuracy, epochs, failed, pruned in zip(
+            kept.meta["keys"], *columns, strict=True
+        )
     ]

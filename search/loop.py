@@ -97,7 +97,7 @@ class _Synchronous:
             yield from self._settle(fresh)
             self.sampler.tell(
                 [
-                    outcome_of(actions, seen[key])
+                    outcome_of(self.candidates.space, actions, seen[key])
                     for actions, key in zip(proposals, keys, strict=True)
                 ]
             )

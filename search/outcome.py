@@ -275,7 +275,8 @@ def _figure(name: str, figures: Mapping[str, Figure]) -> report.Figure:
 
 def _candidate(number: int, found: Record, prepared: Prepared) -> report.CandidateRow:
     least = prepared.space.limits.min_accuracy
-    kept = prepared.space.fits(found.actions) and (least is None or found.accuracy >= least)
+    expected = prepared.space.expected(found.accuracy, found.epochs)
+    kept = prepared.space.fits(found.actions) and (least is None or expected >= least)
     return report.CandidateRow(
         number=number,
         accuracy=None if found.failed else found.accuracy,
@@ -286,6 +287,7 @@ def _candidate(number: int, found: Record, prepared: Prepared) -> report.Candida
         seconds=found.seconds,
         status="failed" if found.failed else "stopped" if found.pruned else "done",
         reason=found.reason or (f"after epoch {found.epochs}" if found.pruned else ""),
+        expected=None if found.failed else expected,
     )
 
 

@@ -144,11 +144,12 @@ quantisation. ms: for one input in ONNX Runtime, on the machine of the search.</
 <h2 id="search">Search</h2>
 <div class="plots">
 <figure class="card">{{ plots.reward }}
-<figcaption>Reward of every candidate, from its accuracy on the validation part and its
-size.</figcaption></figure>
+<figcaption>Reward of every candidate, from its size and the accuracy on the validation part that
+its full training is expected to reach.</figcaption></figure>
 <figure class="card">{{ plots.front }}
-<figcaption>Accuracy on the validation part ({{ run.parts.get("validation", 0) | count }} rows)
-against size. On the Pareto front, none is both smaller and more accurate.</figcaption></figure>
+<figcaption>Accuracy on the validation part ({{ run.parts.get("validation", 0) | count }} rows), as
+expected after the full training, against size. On the Pareto front, none is both smaller and more
+accurate.</figcaption></figure>
 </div>
 <details class="card">
 <summary>{{ best | length }} {{ "best " if best | length < run.candidates | length else "" }}of
@@ -156,6 +157,7 @@ against size. On the Pareto front, none is both smaller and more accurate.</figc
 <div class="scroll">
 <table id="candidates">
 <tr><th scope="col" class="n">no.</th><th scope="col" class="n">accuracy (validation)</th>
+<th scope="col" class="n">expected after full training</th>
 <th scope="col" class="n">KB</th><th scope="col" class="n">MACs</th>
 <th scope="col" class="n">reward</th><th scope="col">limits</th>
 <th scope="col" class="n">seconds</th><th scope="col">status</th></tr>
@@ -163,6 +165,7 @@ against size. On the Pareto front, none is both smaller and more accurate.</figc
 <tr class="{{ 'winner' if row.number == run.winner else 'out' if row.accuracy is none else '' }}">
 <td class="n">{{ row.number }}{{ " ★" if row.number == run.winner else "" }}</td>
 <td class="n">{{ row.accuracy | share }}</td>
+<td class="n">{{ row.shown | share }}</td>
 <td class="n">{{ row.kb | kb }}</td><td class="n">{{ row.macs | count }}</td>
 <td class="n">{{ row.reward | number }}</td><td>{{ "kept" if row.within_limits else "broken" }}</td>
 <td class="n">{{ row.seconds | number }}</td>

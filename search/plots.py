@@ -111,12 +111,15 @@ def front_plot(
     least_accuracy: float | None,
     teacher_accuracy: float | None,
 ) -> str:
-    """Validation accuracy against KB, with the Pareto front, the limits and the winner."""
+    """Validation accuracy against KB, with the Pareto front, the limits and the winner.
+
+    It is the accuracy that is expected after the full training, where that is known.
+    """
     with _style("front"):
         figure, axes = _axes()
         # what was stopped early has no accuracy that compares with the others'
         done = [row for row in candidates if row.whole]
-        points = [(row.kb, row.accuracy or 0.0) for row in done]
+        points = [(row.kb, row.shown or 0.0) for row in done]
         kept = [p for p, row in zip(points, done, strict=True) if row.within_limits]
         broken = [p for p, row in zip(points, done, strict=True) if not row.within_limits]
         _dots(axes, kept, color=SKY, label="within the limits")
@@ -133,7 +136,8 @@ def front_plot(
         if teacher_accuracy is not None:
             axes.axhline(teacher_accuracy, color=PURPLE, lw=1.2, ls="-.", label="teacher")
         axes.set_xlabel("size of the student (KB, log scale)")
-        axes.set_ylabel("accuracy on validation")
+        expected = any(row.expected is not None for row in done)
+        axes.set_ylabel(f"{'expected ' if expected else ''}accuracy on validation")
         _plain_log(axes)
         _percent(axes)
         _legend(figure)

@@ -22,6 +22,7 @@ from search.answers import Asker, Telling, draw_views, telling
 from search.checks import moves_of
 from search.classroom import Classroom
 from search.events import Note, Stage
+from search.expectation import Expectation
 from search.halving import Halving
 from search.latency import Latency, keep_profile, latency_of
 from search.limits import USUAL_DROP, Limits
@@ -248,7 +249,14 @@ def prepare(
     teacher_kb = cost(network).kb
     reward = reward_of(spec, teacher_kb, accuracy)
     predictor = None if latency is None else latency.predictor
-    space = Space(network, moves, reward, limits_of(spec, accuracy), predictor)
+    expectation = Expectation(
+        teacher=accuracy,
+        images=min(spec.proxy_rows, len(lesson)),
+        full=spec.final_epochs * len(lesson),
+        gain=spec.proxy_gain,
+        rows=len(parts.validation),
+    )
+    space = Space(network, moves, reward, limits_of(spec, accuracy), predictor, expectation)
     yield Note(
         f"teacher {teacher_kb:,.0f} KB, {accuracy:.2%} {spec.metric} on {len(parts.validation):,} "
         f"validation rows; {_thresholds(reward, teacher_kb)}"

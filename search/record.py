@@ -73,8 +73,10 @@ class CandidateRow:
 
     ``status``: "done"; "stopped" at a rung, where ``accuracy`` and ``reward`` are those of its
     last epoch and ``reason`` names it; or "failed", where ``reason`` says why, ``accuracy`` is
-    None and the reward 0. ``accuracy`` is on the validation part. ``within_limits``: the job's
-    limits on size and drop are kept.
+    None and the reward 0. ``accuracy`` is on the validation part, after the short training;
+    ``expected``: what the full one is expected to reach there, which is what the reward is of;
+    None where it is the same. ``within_limits``: the job's limits on size and, as expected, on
+    drop are kept.
     """
 
     number: int
@@ -86,6 +88,12 @@ class CandidateRow:
     seconds: float
     status: str = "done"
     reason: str = ""
+    expected: float | None = None
+
+    @property
+    def shown(self) -> float | None:
+        """The accuracy that is held against the thresholds."""
+        return self.accuracy if self.expected is None else self.expected
 
     @property
     def whole(self) -> bool:

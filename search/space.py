@@ -20,6 +20,7 @@ from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import Student, compress
 from envs.reward import Reward, compression
+from search.expectation import Expectation
 from search.limits import Limits
 from search.reach import Reach
 
@@ -44,6 +45,7 @@ class Space:
         reward: Reward,
         limits: Limits | None = None,
         latency: Latency | None = None,
+        expectation: Expectation | None = None,
     ) -> None:
         """Set up the space.
 
@@ -53,12 +55,14 @@ class Space:
             reward: of accuracy and cost.
             limits: hard ones; None for none at all.
             latency: of candidates; needed for a limit, or a reward, on latency.
+            expectation: what the accuracies of proxies say; None takes them at their word.
 
         Raises:
             BadInput: no candidate at all keeps the limits; names the nearest that one does.
         """
         self.teacher, self.moves, self.reward = teacher, moves, reward
         self.limits, self.latency = limits or Limits(), latency
+        self.expectation = expectation
         self.layers = anatomy(teacher).layers
         self.masks = moves.masks(self.layers)
         self.teacher_cost = cost(teacher)
@@ -117,8 +121,12 @@ class Space:
         """Equal for two candidates that round to the same network."""
         return self.student(actions).spec.to_json()
 
+    def expected(self, accuracy: float, epochs: int) -> float:
+        """Accuracy after the full training, of a candidate with this one after so many epochs."""
+        return accuracy if self.expectation is None else self.expectation(accuracy, epochs)
+
     def reward_of(self, actions: Actions, accuracy: float) -> float:
-        """R of a candidate with a measured accuracy."""
+        """R of a candidate with an accuracy after its full training, measured or expected."""
         spent, ms = self._look_up([actions])[0]
         ratio = compression(spent.bytes, self.teacher_cost.bytes)
         return self.reward(accuracy, ratio, None if self.latency is None else ms)
@@ -126,7 +134,7 @@ class Space:
     def rewards(
         self, candidates: Sequence[Actions] | NDArray[np.int64], accuracies: Values
     ) -> Values:
-        """R of many candidates, from their exact costs and measured or predicted accuracies.
+        """R of many candidates, from their exact costs and accuracies after the full training.
 
         Args:
             candidates: (batch, layers).

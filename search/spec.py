@@ -142,8 +142,17 @@ class JobSpec(BaseModel):
         None,
         ge=0,
     )
-    proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 6000, ge=2)
+    proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 3000, ge=2)
     proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
+    proxy_gain: float = _field(
+        "Distillation",
+        "How fast a candidate's log error nears the teacher's with the images seen, as a power: "
+        "rewards are of what the full training is expected to reach; 0 takes proxies at their "
+        "word.",
+        0.38,
+        ge=0,
+        le=2,
+    )
     halving: int = _field(
         "Distillation",
         "At epochs 1, N, N², … of the proxy one candidate in N goes on; 1 stops none.",

@@ -157,7 +157,9 @@ class Streaming:
         key = self.candidates.hear(evaluation)
         weak = False
         if evaluation.state is not None:
-            reward = self.candidates.space.reward_of(evaluation.actions, evaluation.accuracy)
+            reward = self.candidates.worth(
+                evaluation.actions, evaluation.accuracy, evaluation.epochs
+            )
             weak = not self.rungs[evaluation.epochs].enter(reward)
             if not weak:
                 stop = self.halving.after(evaluation.epochs)
@@ -189,5 +191,10 @@ class Streaming:
     def _tell(self, actions: Actions, record: Record) -> None:
         self.arrived.append((actions, record))
         if len(self.arrived) == self.batch:
-            self.sampler.tell([outcome_of(actions, record) for actions, record in self.arrived])
+            self.sampler.tell(
+                [
+                    outcome_of(self.candidates.space, actions, record)
+                    for actions, record in self.arrived
+                ]
+            )
             self.arrived = []

@@ -17,11 +17,11 @@ class Outcome:
     Attributes:
         actions: as proposed. Another proposal that rounds to the same network has an outcome of
             its own, with the same figures.
-        accuracy: on the validation part; 0 where it failed; where it was stopped at a rung, that
-            of the rung.
+        accuracy: on the validation part, that its full training is expected to reach; 0 where it
+            failed.
         reward: under the job's thresholds; 0 where it failed.
         failed: there is no accuracy.
-        pruned: it was stopped at a rung, so its accuracy is that of fewer epochs.
+        pruned: it was stopped at a rung, so what is expected of it rests on fewer epochs.
         key: digest of the network after rounding, where it is known already: equal for duplicates.
     """
 

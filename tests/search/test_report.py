@@ -208,7 +208,7 @@ def test_candidates_that_were_stopped_early_are_counted_and_come_after_the_whole
     changed = replace(record, candidates=(stopped, *record.candidates[1:]))
     page = Page(render(changed))
     assert ": 21 trained to the end, 1 stopped early, 2 failed" in page.text
-    kinds = [cells[-1].split(":")[0] for _, cells in page.rows if len(cells) == 8]
+    kinds = [cells[-1].split(":")[0] for _, cells in page.rows if len(cells) == 9]
     listed = [kind for kind in kinds if kind in ("done", "stopped", "failed")]
     assert listed == ["done"] * 21 + ["stopped"] + ["failed"] * 2
     assert "stopped: after epoch 1" in page.text

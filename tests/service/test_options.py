@@ -56,6 +56,8 @@ CHOSEN: dict[str, Any] = {
     "proxy_epochs": 2,
     "halving": 2,
     "final_epochs": 4,
+    "finalists": 3,
+    "proxy_gain": 0.2,
     "batch_size": 32,
     "learning_rate": 0.004,
     "temperature": 2.0,

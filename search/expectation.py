@@ -1,0 +1,58 @@
+"""What a short training says of a full one.
+
+Students that train longer come closer to their teacher, the weak ones by more. So the accuracies of
+short trainings exaggerate the differences between candidates, and held against a threshold that is
+meant for the student that ships they are all too low. What was found to hold: the gap between the
+logarithms of a student's error and its teacher's shrinks as a power of the images seen,
+
+    ln(e / e_T)  ∝  images^(−g),
+
+so that the error after the full training is expected to be e_T · (e / e_T)^b, with
+b = (images of the full training / images so far)^(−g). docs/results.md has where g comes from, and
+how candidates rank with and without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """From an accuracy after some epochs of the proxy to the one after the full training.
+
+    Attributes:
+        teacher: accuracy of the teacher on the same rows.
+        images: that a candidate sees in an epoch of its proxy.
+        full: images of the whole full training.
+        gain: g above; 0 takes the proxy at its word.
+        rows: on which accuracies are measured: an error of less than half of one is not told apart.
+    """
+
+    teacher: float
+    images: int
+    full: int
+    gain: float
+    rows: int
+
+    def exponent(self, epochs: int) -> float:
+        """b after so many epochs, in (0, 1]."""
+        more = self.full / (self.images * max(1, epochs))
+        return float(max(1.0, more) ** -self.gain)
+
+    def __call__(self, accuracy: float, epochs: int) -> float:
+        """The accuracy that is expected; rises with ``accuracy``, in [0, 1]."""
+        return float(self.many(np.array([accuracy]), epochs)[0])
+
+    def many(self, accuracies: Values, epochs: int) -> Values:
+        """The same of many candidates after equally many epochs."""
+        least = 0.5 / self.rows
+        teacher = max(1 - self.teacher, least)
+        gap = np.maximum(1 - accuracies, least) / teacher
+        found: Values = 1 - np.minimum(1.0, teacher * gap ** self.exponent(epochs))
+        return found
