@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from hashlib import sha256
 
 from search.evaluation import Evaluation, Running
 from search.events import CandidateDone, CandidateRunning, Note
 from search.ledger import Ledger, Record
 from search.samplers import Outcome
+from search.samplers.novel import fingerprint
 from search.space import Actions, Space
 
 #: answers from the ledger in a row after which a sampler has nothing new to say
@@ -52,7 +52,7 @@ class Candidates:
 
     def key(self, actions: Actions) -> str:
         """Digest of the network after rounding: equal for duplicates."""
-        return sha256(self.space.key(actions).encode()).hexdigest()[:24]
+        return fingerprint(self.space, actions).hex()
 
     def hand_out(self, key: str) -> None:
         """A candidate begins, or goes on: it keeps the number it got first."""

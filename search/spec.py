@@ -57,7 +57,11 @@ class JobSpec(BaseModel):
         le=1e6,
     )
 
-    sampler: str = _field("Search", "Who proposes candidates: reinforce or random.", "reinforce")
+    sampler: str = _field(
+        "Search",
+        "Who proposes candidates: reinforce, random, evolution, tpe, nsga2 or gp.",
+        "reinforce",
+    )
     preset: str = _field("Search", "Pool and scaled fields: default or paper.", "default")
     pool: tuple[float, ...] | None = _field(
         "Search", "Coefficients, ascending, the last one 1; replaces the preset's.", None

@@ -27,7 +27,28 @@ def _reinforce(space: Space, seed: int, **options: float) -> Sampler:
     )
 
 
+def _evolution(space: Space, seed: int, **_: float) -> Sampler:
+    from search.samplers.evolution import Evolution
+
+    return Evolution(space, seed)
+
+
+def _of_optuna(name: str) -> SamplerFactory:
+    def make(space: Space, seed: int, **_: float) -> Sampler:
+        from search.samplers import optuna_samplers
+
+        made: Sampler = getattr(optuna_samplers, name)(space, seed)
+        return made
+
+    return make
+
+
+#: every member takes the space, the seed and the agent's options, and uses those that it knows
 SAMPLERS: dict[str, SamplerFactory] = {
     "reinforce": _reinforce,
     "random": lambda space, seed, **_: RandomSampler(space, seed),
+    "evolution": _evolution,
+    "tpe": _of_optuna("tpe"),
+    "nsga2": _of_optuna("nsga2"),
+    "gp": _of_optuna("gp"),
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from search.space import Actions
+from teachers.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Sampler(Protocol):
 
     A sampler is asked for action vectors and later told what became of them: a batch at a time
     and in the order of proposal, or in streaming mode one at a time and in the order of arrival.
-    Given the same seed and the same questions and answers in the same order it makes the same
-    proposals, which is what resuming rests on.
+    Given the same seed, the same evidence, and the same questions and answers in the same order
+    it makes the same proposals, which is what resuming rests on.
     """
 
     def propose(self, count: int) -> list[Actions]:
@@ -47,4 +48,26 @@ class Sampler(Protocol):
 
         In synchronous mode all that was proposed last, in that order; in streaming mode a group
         as it arrived, while other proposals are still out.
+        """
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        """What earlier jobs found out about candidates of this space; before the first proposal.
+
+        Nothing of it was proposed here, and nothing of it is in this job's ledger. Rewards are
+        under the present job's thresholds; a candidate may break its limits.
+
+        Returns:
+            How many outcomes it learns from; 0 from a sampler that learns only from proposals of
+            its own, or not at all.
+        """
+
+    def save(self) -> Checkpoint:
+        """All that the next proposals depend on, those that are still out included."""
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where another sampler of the same kind, space, seed and settings was saved.
+
+        Raises:
+            ValueError, KeyError: the checkpoint is none of this sampler's; it is then in no state
+                to be used.
         """

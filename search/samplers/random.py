@@ -8,6 +8,7 @@ import numpy as np
 
 from search.samplers.base import Outcome
 from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
 
 
 class RandomSampler:
@@ -23,6 +24,16 @@ class RandomSampler:
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing is learnt."""
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        """Nothing is learnt."""
+        return 0
+
+    def save(self) -> Checkpoint:
+        return Checkpoint({}, {"generator": self.rng.bit_generator.state})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.rng.bit_generator.state = checkpoint.meta["generator"]
 
     def _draw(self) -> Actions:
         return tuple(int(self.rng.choice(choices)) for choices in self.legal)

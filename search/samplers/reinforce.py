@@ -11,6 +11,7 @@ from envs.layers import anatomy
 from search.agent import Policy
 from search.samplers.base import Outcome
 from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
 
 
 class Reinforce:
@@ -74,6 +75,30 @@ class Reinforce:
             past = mean if self.baseline is None else self.baseline
             self.baseline = self.baseline_decay * past + (1 - self.baseline_decay) * reward
         return used
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        """None of it: Eq. 9 holds for episodes of the present policy alone."""
+        return 0
+
+    def save(self) -> Checkpoint:
+        """The policy's weights, the generator's state and the baseline."""
+        arrays = {
+            f"policy.{name}": value.detach().numpy().copy()
+            for name, value in self.policy.state_dict().items()
+        }
+        arrays["generator"] = self.generator.get_state().numpy()
+        return Checkpoint(arrays, {"baseline": self.baseline})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        arrays = {name: torch.from_numpy(value) for name, value in checkpoint.arrays.items()}
+        try:
+            self.policy.load_state_dict(
+                {name: arrays[f"policy.{name}"] for name in self.policy.state_dict()}
+            )
+            self.generator.set_state(arrays["generator"])
+        except RuntimeError as error:
+            raise ValueError(f"no checkpoint of this agent: {error}") from None
+        self.baseline = checkpoint.meta["baseline"]
 
     def log_probability(self, proposals: Sequence[Actions]) -> Tensor:
         """Σ_t log π(a_t | s_t, a_{t−1}, …) of every episode, shape (N,)."""

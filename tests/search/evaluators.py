@@ -14,6 +14,7 @@ from search.loop import search
 from search.samplers import Outcome, Sampler
 from search.samplers.reinforce import Reinforce
 from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
 
 EPOCHS = 4
 
@@ -104,7 +105,20 @@ class FakeEvaluator:
         self.out = []
 
 
-class Listener:
+class Forgetful:
+    """The part of a sampler's contract that a fake has no use for."""
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        return 0
+
+    def save(self) -> Checkpoint:
+        return Checkpoint({}, {})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        raise ValueError("it keeps nothing")
+
+
+class Listener(Forgetful):
     """A sampler that says a fixed list of proposals and remembers what it was told."""
 
     def __init__(self, proposals: Sequence[Actions]) -> None:
@@ -135,6 +149,15 @@ class Recorder:
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.sampler.tell(outcomes)
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        return self.sampler.warm(evidence)
+
+    def save(self) -> Checkpoint:
+        return self.sampler.save()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.sampler.restore(checkpoint)
 
 
 def learner(space: Space, seed: int = 0) -> Reinforce:

@@ -21,13 +21,14 @@ from search.evaluation import Job
 from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.loop import search
-from search.samplers import SAMPLERS, Outcome, Sampler
+from search.samplers import SAMPLERS, Sampler
 from search.space import Actions, Space
 from search.spec import JobSpec, to_yaml
 from search.watchdog import scratch_folder, users
 from teachers.description import understand
 from teachers.formats import load_teacher
 from tests.search import jobs
+from tests.search.evaluators import Recorder
 from tests.search.processes import Process, descendants, living, shared_memory, wait_until
 
 #: seconds that Ray's processes have to end after their driver
@@ -164,19 +165,16 @@ def outcomes(records: Sequence[Record]) -> dict[str, tuple[Actions, float, float
     return {record.key: (record.actions, record.accuracy, record.reward) for record in records}
 
 
-class Witness:
+class Witness(Recorder):
     """A sampler's batches, written down."""
 
     def __init__(self, sampler: Sampler) -> None:
-        self.sampler = sampler
+        super().__init__(sampler)
         self.batches: list[list[Actions]] = []
 
     def propose(self, count: int) -> list[Actions]:
-        self.batches.append(self.sampler.propose(count))
+        self.batches.append(super().propose(count))
         return self.batches[-1]
-
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
-        self.sampler.tell(outcomes)
 
 
 class NoOne:
