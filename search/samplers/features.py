@@ -40,12 +40,6 @@ class Seen:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def part(self, rows: Batch) -> Seen:
-        """Some of them."""
-        spent = self.costs
-        chosen = Costs(spent.parameters[rows], spent.bytes[rows], spent.macs[rows], spent.peak[rows])
-        return Seen(self.layers[rows], self.whole[rows], chosen)
-
 
 class Features:
     """Turns action vectors into what a surrogate sees."""

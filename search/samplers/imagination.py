@@ -37,6 +37,7 @@ class Imagining:
         rate: learning rate of Adam.
         entropy: weight of the policy's entropy, in units of the standardised reward.
         real: weight of the mixed-in real candidates.
+        charge: for breaking a limit by a factor of e, taken off log R.
     """
 
     units: int = 64
@@ -45,6 +46,7 @@ class Imagining:
     rate: float = 4e-3
     entropy: float = 0.03
     real: float = 0.3
+    charge: float = 10.0
 
 
 class Imagination:
@@ -71,7 +73,7 @@ class Imagination:
     def learn(
         self,
         predict: Callable[[Batch], Values],
-        penalty: Callable[[Batch], Values],
+        excess: Callable[[Batch], Values],
         real: Batch,
         rewards: Values,
     ) -> None:
@@ -79,14 +81,15 @@ class Imagination:
 
         Args:
             predict: (hopeful) accuracies of action vectors.
-            penalty: taken off the logarithm of the reward where a limit is broken.
+            excess: how far they break the limits, 0 where they keep them.
             real: candidates that were distilled, the best ones; may be none.
             rewards: logarithms of their true rewards.
         """
         self._predict = predict
         for _ in range(self.settings.updates):
             actions, paid = self._episodes()
-            self._update(actions, np.log(np.maximum(paid, 1e-300)) - penalty(actions), real, rewards)
+            charged = np.log(np.maximum(paid, 1e-300)) - self.settings.charge * excess(actions)
+            self._update(actions, charged, real, rewards)
 
     def sample(self, count: int) -> Batch:
         """Episodes of the policy, shape (count, layers)."""
@@ -167,9 +170,9 @@ class Imagination:
         start = torch.full((len(actions), 1), self.policy.pool_size)
         previous = torch.cat([start, actions[:, :-1]], 1)
         count = len(actions)
-        log_pi, _ = self.policy(
+        log_pi: Tensor = self.policy(
             self.states.expand(count, -1, -1), previous, self.masks.expand(count, -1, -1)
-        )
+        )[0]
         return log_pi
 
     def _update(self, actions: Batch, rewards: Values, real: Batch, true: Values) -> None:
@@ -191,6 +194,6 @@ class Imagination:
         spread = -(log_pi.exp() * log_pi.clamp_min(-1e9)).sum(-1)[: len(actions), free].mean()
         loss = -(gain / max(1, int(free.sum())) ** 0.5 + self.settings.entropy * spread)
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
         self.optimiser.step()

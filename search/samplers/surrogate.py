@@ -28,8 +28,9 @@ Points = tuple[Tensor, Tensor]
 SMALLEST_ERROR = 0.002
 #: candidates that a fit takes in; cost grows with their third power
 MOST = 600
-#: steps of the search for the kernel's parameters
-STEPS = 40
+#: steps of the search for the kernel's parameters, and how many standard deviations of their
+#: priors they may go: far out a kernel cannot be factorised
+STEPS, FARTHEST = 40, 4
 
 
 def halvings(accuracies: Values) -> Values:
@@ -99,7 +100,11 @@ class Surrogate:
             (gradient,) = torch.autograd.grad(value, theta)
             return value.item(), gradient.numpy()
 
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        bounds = list(
+            zip(means - FARTHEST * deviations, means + FARTHEST * deviations, strict=True)
+        )
+        options = {"maxiter": STEPS}
+        found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
         self.parameters = np.asarray(found.x)
 
     def believe(self, seen: Seen) -> None:
@@ -155,7 +160,8 @@ class Surrogate:
         """Minus the logarithm of the marginal likelihood, but for a constant."""
         chol = _cholesky(self._kernel(theta, self._points, self._points), theta[-1].exp() ** 2)
         solved = torch.cholesky_solve(y[:, None], chol)[:, 0]
-        return 0.5 * y @ solved + chol.diagonal().log().sum()
+        evidence: Tensor = 0.5 * y @ solved + chol.diagonal().log().sum()
+        return evidence
 
     def _kernel(self, theta: Tensor, one: Points, other: Points) -> Tensor:
         count = one[0].shape[1]
@@ -177,4 +183,5 @@ def _matern(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _cholesky(kernel: Tensor, noise: Tensor) -> Tensor:
-    return torch.linalg.cholesky(kernel + (noise + 1e-6) * torch.eye(len(kernel)))
+    found: Tensor = torch.linalg.cholesky(kernel + (noise + 1e-6) * torch.eye(len(kernel)))
+    return found
