@@ -43,8 +43,23 @@ def _of_optuna(name: str) -> SamplerFactory:
     return make
 
 
+def _model_based(agent: bool = True, mutation: bool = True) -> SamplerFactory:
+    def make(space: Space, seed: int, **options: float) -> Sampler:
+        from search.samplers.imagination import Imagining
+        from search.samplers.model_based import ModelBased, Settings
+
+        own = {"units": int(options["agent_units"])} if "agent_units" in options else {}
+        own |= {"updates": int(options["imagined"])} if "imagined" in options else {}
+        return ModelBased(space, seed, Settings(agent, mutation, imagining=Imagining(**own)))
+
+    return make
+
+
 #: every member takes the space, the seed and the agent's options, and uses those that it knows
 SAMPLERS: dict[str, SamplerFactory] = {
+    "model-based": _model_based(),
+    "model-based-no-agent": _model_based(agent=False),
+    "model-based-no-mutation": _model_based(mutation=False),
     "reinforce": _reinforce,
     "random": lambda space, seed, **_: RandomSampler(space, seed),
     "evolution": _evolution,

@@ -25,7 +25,7 @@ MAX_KB = 20.0  # the toy network has about 25 KB
 #: batches of four, all of whose outcomes every learner awaits before it uses them
 STARTUP = 3
 #: those that propose nothing twice as long as they find something new
-NOVEL = {"evolution", "tpe", "nsga2", "gp"}
+NOVEL = {name for name in SAMPLERS if name not in ("random", "reinforce")}
 
 
 def paid(actions: Actions) -> Outcome:
@@ -50,7 +50,9 @@ def tight(toy: NetSpec) -> Space:
 class TestEverySampler:
     def make(self, name: str, space: Space, seed: int = 0) -> Sampler:
         # a large rate, so that what was told decides what comes next
-        return SAMPLERS[name](space, seed, agent_rate=0.5, agent_units=4, baseline_decay=0.9)
+        return SAMPLERS[name](
+            space, seed, agent_rate=0.5, agent_units=4, baseline_decay=0.9, imagined=2
+        )
 
     def play(self, sampler: Sampler, batches: int, count: int = 4) -> list[list[Actions]]:
         played = []

@@ -1,0 +1,112 @@
+"""What is expected of candidates: the surrogate's accuracy, the exact cost, the reward of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.samplers.base import Outcome
+from search.samplers.features import Batch, Features, Seen
+from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
+from search.space import Actions, Space
+
+Values = NDArray[np.float64]
+
+#: nodes and weights of a mean over a normal distribution
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+#: smoothing of the expected improvement, in units of log R
+TAU = 0.01
+
+
+class Appraisal:
+    """Judges candidates by the outcomes that it was given.
+
+    Attributes:
+        surrogate: fitted to them.
+        features: what it sees.
+        fitted: :meth:`fit` was called, and nothing else was learnt since.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.features, self.surrogate = Features(space), Surrogate()
+        self.fitted = False
+
+    def fit(self, outcomes: Sequence[Outcome], tune: bool = True) -> None:
+        """Take in what was distilled; what failed has an accuracy of 0.
+
+        Args:
+            outcomes: at least one.
+            tune: the surrogate's parameters; else they stay what they are.
+        """
+        told = kept(outcomes)
+        self.actions = np.array([outcome.actions for outcome in told])
+        seen = self.features(self.actions)
+        accuracies = np.clip([outcome.accuracy for outcome in told], 0.0, 1.0)
+        self.surrogate.fit(seen, halvings(accuracies), tune)
+        self.rewards = self._log_rewards(accuracies, seen)
+        # what is predicted of a candidate that was distilled holds less luck than what it reached
+        mean, _ = self.surrogate.predict(seen)
+        self._smoothed = self._log_rewards(accuracy_of(mean), seen)
+        self._incumbent = float(self._smoothed.max())
+        self.fitted = True
+
+    def suppose(self, pending: Sequence[Actions]) -> None:
+        """Take candidates under way for what they are predicted to be, and these alone."""
+        self.surrogate.forget()
+        if pending:
+            self.surrogate.believe(self.features(np.array(pending)))
+
+    def best(self, count: int) -> tuple[Batch, Values]:
+        """Candidates of highest predicted reward among the outcomes, best first, and the
+        logarithms of their true rewards."""
+        order = np.argsort(-self._smoothed, kind="stable")[:count]
+        return self.actions[order], self.rewards[order]
+
+    def improvement(self, actions: Batch) -> Values:
+        """log E[max(0, log R − the best so far)], smoothed so that it is never log 0.
+
+        Over the normal distribution of z, by quadrature: the reward bends at its thresholds.
+        """
+        seen = self.features(actions)
+        mean, spread = self.surrogate.predict(seen)
+        total = np.zeros(len(seen))
+        for node, weight in zip(NODES, WEIGHTS, strict=True):
+            gain = self._log_rewards(accuracy_of(mean + node * spread), seen) - self._incumbent
+            total += weight * TAU * np.logaddexp(0, gain / TAU)
+        found: Values = np.log(np.maximum(total, 1e-300))
+        return found
+
+    def hopeful(self, actions: Batch, deviations: float) -> Values:
+        """Accuracies that lie so many standard deviations above the predicted ones."""
+        mean, spread = self.surrogate.predict(self.features(actions))
+        return accuracy_of(mean + deviations * spread)
+
+    def promise(self, actions: Batch) -> Values:
+        """log R of students that never err: what their costs alone allow."""
+        return self._log_rewards(np.ones(len(actions)), self.features(actions))
+
+    def excess(self, actions: Batch) -> Values:
+        """How far candidates break the limits: 0 where they keep them, else log of the ratio."""
+        if self.space.max_kb is None:
+            return np.zeros(len(actions))
+        over = self.features(actions).costs.kb / self.space.max_kb
+        found: Values = np.log(np.maximum(over, 1.0))
+        return found
+
+    def _log_rewards(self, accuracies: Values, seen: Seen) -> Values:
+        ratio = 1 - seen.costs.bytes / self.space.teacher_cost.bytes
+        return self.space.reward.log(accuracies, ratio)
+
+
+def kept(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """At most :data:`MOST`: half of them the best, the others the last."""
+    if len(outcomes) <= MOST:
+        return outcomes
+    ranked = sorted(range(len(outcomes)), key=lambda place: -outcomes[place].reward)
+    best = set(ranked[: MOST // 2])
+    last = [place for place in range(len(outcomes)) if place not in best][len(best) - MOST :]
+    return [outcomes[place] for place in sorted(best | set(last))]

@@ -1,0 +1,215 @@
+"""Model-based search: what distillation taught is fitted, and the fit is searched at leisure.
+
+After every batch a surrogate of accuracy is fitted to all outcomes. The GRU agent is trained by
+REINFORCE on imagined episodes against it, and proposes candidates; so do mutation and crossing of
+the best so far, and chance. Of all these the one of highest expected improvement of log R is
+distilled; those that are under way count as if they turned out as predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from search.samplers.appraisal import Appraisal
+from search.samplers.base import Outcome
+from search.samplers.features import Batch
+from search.samplers.imagination import Imagination, Imagining
+from search.samplers.novel import NovelSampler
+from search.samplers.variation import Variation
+from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
+
+#: draws for each of the first candidates, from which the ones that lie apart are chosen
+FIRST_DRAWS = 40
+#: candidates that are climbed from in every round
+CLIMBERS = 3
+#: of the best of the pool, how many may be known before one of them is mended
+MOST_KNOWN = 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the search on the surrogate.
+
+    Attributes:
+        agent: whether the policy proposes.
+        mutation: whether the best so far are varied, and the best of the pool improved.
+        start: candidates spread over the space before anything is fitted.
+        pool: candidates from each source to choose from.
+        elites: candidates that are varied, and whose true rewards the policy hears.
+        climbs: rounds in which the best of the pool are improved, one layer at a time.
+        hope: standard deviations above the mean at which the policy's accuracies are imagined.
+        imagining: of the policy.
+    """
+
+    agent: bool = True
+    mutation: bool = True
+    start: int = 8
+    pool: int = 256
+    elites: int = 12
+    climbs: int = 3
+    hope: float = 1.0
+    imagining: Imagining = field(default_factory=Imagining)
+
+
+class ModelBased(NovelSampler):
+    """A sampler; see the module."""
+
+    def __init__(self, space: Space, seed: int, settings: Settings | None = None) -> None:
+        """Set up; nothing is known yet."""
+        super().__init__(space, seed, draws=2)
+        self.settings = settings or Settings()
+        self.appraisal, self.variation = Appraisal(space), Variation(space)
+        self.imagination = (
+            Imagination(space, seed, self.settings.imagining) if self.settings.agent else None
+        )
+        self.outcomes: list[Outcome] = []
+        self.pending: list[Actions] = []
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep what was found; it is fitted before the next proposal."""
+        for outcome in outcomes:
+            self.pending.remove(outcome.actions)
+        self.outcomes += outcomes
+        self.appraisal.fitted = False
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        """All of it is fitted along, from the first proposal on."""
+        self._know(evidence)
+        self.outcomes += evidence
+        return len(evidence)
+
+    def _proposed(self, actions: Actions) -> None:
+        self.pending.append(actions)
+
+    def _draw(self, rng: Generator) -> Actions:
+        known = len(self.outcomes) + len(self.pending)
+        if known < self.settings.start or not self.outcomes:
+            return self._apart(rng)
+        if not self.appraisal.fitted:
+            self.appraisal.fit(self.outcomes)
+            self._dream()
+        self.appraisal.suppose(self.pending)
+        return self._best(self._pool(rng), rng)
+
+    def _apart(self, rng: Generator) -> Actions:
+        """Far from all that is known, where the costs leave room for a high reward."""
+        drawn = self._allowed(self.variation.drawn(FIRST_DRAWS * self.settings.start, rng))
+        if not len(drawn):
+            return as_actions(self.variation.drawn(1, rng)[0])
+        promise = self.appraisal.promise(drawn)
+        good = drawn[np.argsort(-promise, kind="stable")[: (len(drawn) + 1) // 2]]
+        there = [outcome.actions for outcome in self.outcomes] + self.pending
+        if not there:
+            return as_actions(good[0])
+        gaps = np.linalg.norm(self._points(good)[:, None] - self._points(np.array(there)), axis=2)
+        return as_actions(good[gaps.min(1).argmax()])
+
+    def _points(self, actions: Batch) -> NDArray[np.float64]:
+        seen = self.appraisal.features(actions)
+        return np.concatenate([seen.layers, seen.whole / 4], 1)
+
+    def _dream(self) -> None:
+        """The policy learns against the surrogate as it is now."""
+        if self.imagination is not None:
+            appraisal, hope = self.appraisal, self.settings.hope
+            real, rewards = appraisal.best(self.settings.elites)
+            self.imagination.learn(
+                lambda actions: appraisal.hopeful(actions, hope), appraisal.excess, real, rewards
+            )
+
+    def _pool(self, rng: Generator) -> Batch:
+        size = self.settings.pool
+        sources = [self.variation.drawn(size, rng)]
+        if self.settings.mutation:
+            elites, _ = self.appraisal.best(self.settings.elites)
+            sources.append(self.variation.varied(elites, 2 * size, rng))
+        if self.imagination is not None:
+            sources.append(self.imagination.sample(size))
+        return self._allowed(np.unique(np.concatenate(sources), axis=0))
+
+    def _best(self, pool: Batch, rng: Generator) -> Actions:
+        """The new candidate of highest expected improvement, climbed to from the pool."""
+        if not len(pool):
+            return as_actions(self.variation.drawn(1, rng)[0])
+        scores = self.appraisal.improvement(pool)
+        for _ in range(self.settings.climbs if self.settings.mutation else 0):
+            top = pool[np.argsort(-scores, kind="stable")[:CLIMBERS]]
+            around = np.concatenate([self.variation.neighbours(one) for one in top])
+            around = self._allowed(np.unique(around, axis=0))
+            if not len(around):
+                break
+            before = scores.max()
+            pool = np.concatenate([pool, around])
+            scores = np.concatenate([scores, self.appraisal.improvement(around)])
+            if scores.max() <= before:
+                break
+        order = np.argsort(-scores, kind="stable")
+        ranked = [as_actions(pool[place]) for place in order[:MOST_KNOWN]]
+        return next((actions for actions in ranked if actions not in self.known), ranked[0])
+
+    def _allowed(self, actions: Batch) -> Batch:
+        return actions[self.appraisal.excess(actions) <= 0] if len(actions) else actions
+
+    def diagnose(self) -> dict[str, float]:
+        """What a look inside tells: the policy's entropy, and the noise that the surrogate sees."""
+        found = {"noise": self.appraisal.surrogate.noise} if self.appraisal.fitted else {}
+        if self.imagination is not None:
+            found["entropy"] = self.imagination.entropy()
+        return found
+
+    def save(self) -> Checkpoint:
+        layers = len(self.legal)
+        figures = [[o.accuracy, o.reward, o.failed, o.pruned] for o in self.outcomes]
+        arrays: dict[str, NDArray[Any]] = {
+            "actions": np.array([o.actions for o in self.outcomes], np.int16).reshape(-1, layers),
+            "figures": np.array(figures, np.float64).reshape(-1, 4),
+            "known": self.known.to_array(),
+            "surrogate": self.appraisal.surrogate.parameters,
+        }
+        if self.imagination is not None:
+            arrays |= self.imagination.arrays()
+        return Checkpoint(
+            arrays,
+            {
+                "drawn": self.drawn,
+                "queue": self.queue,
+                "stale": self.stale,
+                "pending": self.pending,
+                "fitted": self.appraisal.fitted,
+            },
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        arrays, meta = checkpoint.arrays, checkpoint.meta
+        self.known.from_array(arrays["known"])
+        self.outcomes = _outcomes(arrays)
+        self.drawn, self.stale = meta["drawn"], meta["stale"]
+        self.queue = [tuple(actions) for actions in meta["queue"]]
+        self.pending = [tuple(actions) for actions in meta["pending"]]
+        self.appraisal.surrogate.parameters = arrays["surrogate"]
+        if self.imagination is not None:
+            self.imagination.take(arrays)
+        self.appraisal.fitted = False
+        if meta["fitted"]:
+            self.appraisal.fit(self.outcomes, tune=False)
+
+
+def as_actions(row: NDArray[np.int64]) -> Actions:
+    """A row of a batch as the search knows it."""
+    return tuple(int(action) for action in row)
+
+
+def _outcomes(arrays: Mapping[str, NDArray[Any]]) -> list[Outcome]:
+    return [
+        Outcome(as_actions(actions), float(accuracy), float(reward), bool(failed), bool(pruned))
+        for actions, (accuracy, reward, failed, pruned) in zip(
+            arrays["actions"], arrays["figures"], strict=True
+        )
+    ]

@@ -1,0 +1,71 @@
+"""Candidates to choose from without a policy: drawn over all sizes, and elites that are varied."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from search.samplers.features import Batch
+from search.space import Space
+
+
+class Variation:
+    """Draws and varies legal action vectors. ``legal[step]`` are a layer's choices in order."""
+
+    def __init__(self, space: Space) -> None:
+        self.legal = [np.flatnonzero(mask) for mask in space.masks]
+        self.counts = np.array([len(choices) for choices in self.legal])
+        self.free = np.flatnonzero(self.counts > 1)
+        self._table = np.zeros((len(self.legal), self.counts.max()), int)
+        self._place = np.zeros(space.masks.shape, int)
+        for step, choices in enumerate(self.legal):
+            self._table[step, : len(choices)] = choices
+            self._place[step, choices] = np.arange(len(choices))
+
+    def drawn(self, count: int, rng: Generator) -> Batch:
+        """Each candidate has a level of width, and every layer its own draw around it.
+
+        Layers drawn evenly and alone would all make students of nearly one size.
+        """
+        level, spread = rng.uniform(0, 1, (count, 1)), rng.uniform(0.02, 0.35, (count, 1))
+        places = (level + spread * rng.normal(size=(count, len(self.counts)))) * self.counts
+        return self._actions(np.floor(places).astype(int))
+
+    def varied(self, parents: Batch, count: int, rng: Generator) -> Batch:
+        """Children of the parents, the first ones most often: one layer or a few changed, some of
+        them after a crossing with another parent."""
+        order = np.minimum(rng.geometric(min(0.5, 3 / (len(parents) + 3)), count), len(parents)) - 1
+        places = self._places(parents[order])
+        mates = self._places(parents[rng.integers(0, len(parents), count)])
+        cross = (rng.random((count, 1)) < 0.3) & (rng.random(places.shape) < 0.5)
+        places = np.where(cross, mates, places)
+        changes = np.minimum(rng.geometric(0.5, count), len(self.free))
+        rank = np.argsort(np.argsort(rng.random((count, len(self.free))), 1), 1)
+        chosen = np.zeros(places.shape, bool)
+        chosen[:, self.free] = rank < changes[:, None]
+        step = rng.choice([-2, -1, 1, 2], places.shape, p=[0.1, 0.4, 0.4, 0.1])
+        anew = np.floor(rng.random(places.shape) * self.counts).astype(int)
+        moved = np.where(rng.random(places.shape) < 0.7, places + step, anew)
+        return self._actions(np.where(chosen, moved, places))
+
+    def neighbours(self, actions: NDArray[np.int64]) -> Batch:
+        """All candidates that differ in one layer by one coefficient, or by its removal."""
+        places = self._places(actions[None])[0]
+        found = []
+        for step in self.free:
+            for place in {places[step] - 1, places[step] + 1, 0} - {places[step]}:
+                if 0 <= place < self.counts[step]:
+                    other = places.copy()
+                    other[step] = place
+                    found.append(other)
+        return self._actions(np.array(found))
+
+    def _places(self, actions: Batch) -> Batch:
+        found: Batch = self._place[np.arange(actions.shape[1]), actions]
+        return found
+
+    def _actions(self, places: Batch) -> Batch:
+        places = np.clip(places, 0, self.counts - 1)
+        found: Batch = self._table[np.arange(places.shape[1]), places]
+        return found

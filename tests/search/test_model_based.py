@@ -1,0 +1,290 @@
+"""The parts of model-based search, each on something that can be checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from envs.moves import Moves
+from envs.netspec import NetSpec
+from envs.reward import ThresholdReward
+from search.samplers.appraisal import Appraisal, kept
+from search.samplers.base import Outcome
+from search.samplers.features import Features
+from search.samplers.imagination import Imagination, Imagining
+from search.samplers.model_based import ModelBased, Settings
+from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
+from search.samplers.variation import Variation
+from search.space import Space
+
+FINE = Moves((0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o")
+Batch = NDArray[np.int64]
+
+
+@pytest.fixture(scope="module")
+def fine(toy: NetSpec) -> Space:
+    return Space(toy, FINE, ThresholdReward(c0=0.6, a0=0.8))
+
+
+def accuracies(space: Space, actions: Batch) -> NDArray[np.float64]:
+    """A student's accuracy, were it a matter of how wide each layer is: it saturates."""
+    places = actions / (len(space.moves.pool) - 1)
+    found: NDArray[np.float64] = 1 - np.exp(-1 - 3 * places @ np.array([0.4, 0.1, 0.1, 0.4, 0.0]))
+    return found
+
+
+def outcomes(space: Space, actions: Batch) -> list[Outcome]:
+    rows = [tuple(map(int, row)) for row in actions]
+    return [
+        Outcome(row, float(accuracy), space.reward_of(row, float(accuracy)))
+        for row, accuracy in zip(rows, accuracies(space, actions), strict=True)
+    ]
+
+
+def drawn(space: Space, count: int, seed: int = 0) -> Batch:
+    return np.unique(Variation(space).drawn(count, np.random.default_rng(seed)), axis=0)
+
+
+# --- what the surrogate sees
+
+
+def test_features_worked_by_hand(toy: NetSpec) -> None:
+    space = Space(toy, Moves((0.0, 0.5, 1.0), "o"), ThresholdReward())
+    seen = Features(space)(np.array([[2, 2, 2, 2, 2], [1, 0, 0, 2, 2]]))
+    # places of stem, inner, outer ("remove" and "keep" alone) and down; the head has no choice.
+    # Then the marks of those four: all can be removed
+    assert seen.layers.tolist() == [[1, 1, 1, 1, 0, 0, 0, 0], [0.5, 0, 0, 1, 0, 1, 1, 0]]
+    assert seen.whole[0].tolist() == [0, 0, 0, 1]  # the teacher itself: log₂ 1, and all layers
+    assert seen.whole[1, 3] == 0.6
+    spent = space.cost((1, 0, 0, 2, 2))
+    assert seen.whole[1, 0] == pytest.approx(np.log2(spent.bytes / space.teacher_cost.bytes))
+
+
+# --- the surrogate
+
+
+@given(st.floats(0, 1))
+def test_halvings_are_undone(accuracy: float) -> None:
+    (again,) = accuracy_of(halvings(np.array([accuracy])))
+    assert again == pytest.approx(accuracy, abs=1e-9)
+
+
+def test_it_ranks_what_it_has_not_seen(fine: Space) -> None:
+    actions = drawn(fine, 300)
+    known, asked = actions[::4], np.delete(actions, np.s_[::4], axis=0)
+    features, surrogate = Features(fine), Surrogate()
+    surrogate.fit(features(known), halvings(accuracies(fine, known)))
+    mean, spread = surrogate.predict(features(asked))
+    truth = halvings(accuracies(fine, asked))
+    assert np.corrcoef(mean, truth)[0, 1] > 0.98
+    # and says how far off it may be
+    assert (np.abs(mean - truth) < 3 * np.hypot(spread, surrogate.noise)).mean() > 0.95
+    there, _ = surrogate.predict(features(known))
+    np.testing.assert_allclose(there, halvings(accuracies(fine, known)), atol=0.2)
+
+
+def test_where_it_has_been_it_is_surer(fine: Space) -> None:
+    features, surrogate = Features(fine), Surrogate()
+    known = np.array([[6, 6, 6, 6, 6], [5, 6, 6, 6, 6], [6, 5, 6, 5, 6], [5, 5, 6, 6, 6]])
+    surrogate.fit(features(known), np.array([3.0, 2.9, 2.8, 2.7]))
+    _, spread = surrogate.predict(features(np.array([[6, 6, 6, 5, 6], [1, 0, 0, 1, 6]])))
+    assert spread[0] < 0.5 * spread[1]
+
+
+def test_what_is_supposed_makes_it_surer_and_can_be_taken_back(fine: Space) -> None:
+    actions = drawn(fine, 60)
+    features, surrogate = Features(fine), Surrogate()
+    surrogate.fit(features(actions[:20]), halvings(accuracies(fine, actions[:20])))
+    asked = features(actions[20:21])
+    (before,), (spread,) = surrogate.predict(asked)
+    surrogate.believe(asked)
+    (after,), (less,) = surrogate.predict(asked)
+    assert after == pytest.approx(before, abs=1e-6)
+    assert less < spread
+    surrogate.forget()
+    np.testing.assert_allclose(np.ravel(surrogate.predict(asked)), [before, spread])
+
+
+def test_parameters_stay_where_they_are_not_tuned(fine: Space) -> None:
+    actions = drawn(fine, 60)
+    features, surrogate = Features(fine), Surrogate()
+    surrogate.fit(features(actions[:20]), halvings(accuracies(fine, actions[:20])))
+    tuned = surrogate.parameters.copy()
+    surrogate.fit(features(actions), halvings(accuracies(fine, actions)), tune=False)
+    np.testing.assert_array_equal(surrogate.parameters, tuned)
+
+
+# --- what is expected of candidates
+
+
+def test_expected_improvement_is_a_mean_over_many_outcomes(fine: Space) -> None:
+    actions = drawn(fine, 80)
+    appraisal = Appraisal(fine)
+    appraisal.fit(outcomes(fine, actions[:12]))
+    asked = actions[12:40]
+    mean, spread = appraisal.surrogate.predict(appraisal.features(asked))
+    best = max(
+        fine.reward.log(
+            accuracy_of(appraisal.surrogate.predict(appraisal.features(row[None]))[0]),
+            np.array([1 - fine.cost(tuple(map(int, row))).bytes / fine.teacher_cost.bytes]),
+        )[0]
+        for row in actions[:12]
+    )
+    rng = np.random.default_rng(0)
+    for place, row in enumerate(asked):
+        z = rng.normal(mean[place], spread[place], 40_000)
+        ratio = 1 - fine.cost(tuple(map(int, row))).bytes / fine.teacher_cost.bytes
+        gains = fine.reward.log(accuracy_of(z), np.full(len(z), ratio)) - best
+        expected = np.maximum(gains, 0).mean()
+        found = np.exp(appraisal.improvement(row[None])[0])
+        # smoothing adds at most τ·log 2
+        assert found == pytest.approx(expected, rel=0.05, abs=0.008)
+
+
+def test_the_excess_over_a_limit_is_the_log_of_the_ratio(toy: NetSpec) -> None:
+    tight = Space(toy, FINE, ThresholdReward(), max_kb=12.0)
+    actions = drawn(tight, 60)
+    for row, excess in zip(actions, Appraisal(tight).excess(actions), strict=True):
+        kb = tight.cost(tuple(map(int, row))).kb
+        assert excess == pytest.approx(max(0.0, np.log(kb / 12.0)))
+
+
+def test_a_long_history_is_cut_to_its_best_and_its_last() -> None:
+    rewards = np.r_[9.0, np.zeros(MOST), np.ones(49)]
+    told = [Outcome((place,), 0.5, float(reward)) for place, reward in enumerate(rewards)]
+    left = kept(told)
+    assert len(left) == MOST
+    assert left[0] is told[0]
+    assert left[-MOST // 2 :] == told[-MOST // 2 :]
+    assert kept(told[:MOST]) == told[:MOST]
+
+
+# --- where candidates come from
+
+
+def test_neighbours_differ_in_one_layer(fine: Space) -> None:
+    centre = np.array([3, 3, 6, 3, 6])
+    around = Variation(fine).neighbours(centre)
+    assert ((around != centre).sum(1) == 1).all()
+    # up, down and removed for three layers; `outer` can only be removed, the head not at all
+    assert len(around) == 3 * 3 + 1
+    assert all(fine.masks[np.arange(5), row].all() for row in around)
+
+
+def test_draws_reach_every_size(fine: Space) -> None:
+    kb = np.array([fine.cost(tuple(map(int, row))).kb for row in drawn(fine, 400)])
+    assert kb.min() < 0.03 * fine.teacher_cost.kb
+    assert kb.max() > 0.8 * fine.teacher_cost.kb
+
+
+def test_children_are_legal_and_like_their_parents(fine: Space) -> None:
+    parents = np.array([[3, 3, 6, 3, 6], [5, 5, 6, 5, 6]])
+    children = Variation(fine).varied(parents, 300, np.random.default_rng(0))
+    assert all(fine.masks[np.arange(5), row].all() for row in children)
+    changed = (children[:, None] != parents).sum(2).min(1)
+    assert 1 <= np.median(changed) <= 2
+
+
+# --- the agent
+
+
+def dreaming(space: Space, **settings: float) -> Imagination:
+    options = {"units": 8, "episodes": 32, "rate": 0.03} | settings
+    return Imagination(space, 0, Imagining(**options))  # type: ignore[arg-type]
+
+
+def test_the_agent_learns_what_its_episodes_pay(fine: Space) -> None:
+    agent = dreaming(fine, updates=40)
+    wide = agent.entropy()
+
+    def stem_pays(actions: Batch) -> NDArray[np.float64]:
+        return np.where(actions[:, 0] == 3, 0.99, 0.2)
+
+    agent.learn(stem_pays, lambda a: np.zeros(len(a)), np.zeros((0, 5), int), np.zeros(0))
+    assert (agent.sample(64)[:, 0] == 3).mean() > 0.6
+    assert agent.entropy() < wide
+    assert all(fine.masks[np.arange(5), row].all() for row in agent.sample(64))
+
+
+def test_it_is_charged_for_breaking_a_limit(fine: Space) -> None:
+    def narrow(charge: float) -> float:
+        """Share of narrow stems, which pay, where a limit forbids them."""
+        agent = dreaming(fine, updates=40, charge=charge)
+        agent.learn(
+            lambda actions: np.full(len(actions), 0.9),
+            lambda actions: np.where(actions[:, 0] < 3, 1.0, 0.0),
+            np.zeros((0, 5), int),
+            np.zeros(0),
+        )
+        return float((agent.sample(64)[:, 0] < 3).mean())
+
+    assert narrow(10.0) < 0.2
+    assert narrow(0.0) > 0.8
+
+
+def test_it_imitates_real_candidates_that_are_better_than_its_dreams(fine: Space) -> None:
+    def after(reward: float) -> float:
+        agent = dreaming(fine, updates=40, real=3.0)
+        real = np.array([[1, 1, 6, 1, 6]])
+        agent.learn(
+            lambda actions: np.full(len(actions), 0.5),
+            lambda actions: np.zeros(len(actions)),
+            real,
+            np.array([reward]),
+        )
+        return float((agent.sample(128)[:, 1] == 1).mean())
+
+    assert after(1e3) > after(-1e3) + 0.2
+
+
+def test_its_checkpoint_is_exact(fine: Space) -> None:
+    def dream(agent: Imagination) -> Batch:
+        agent.learn(
+            lambda actions: accuracies(fine, actions),
+            lambda actions: np.zeros(len(actions)),
+            np.array([[1, 1, 6, 1, 6]]),
+            np.array([0.0]),
+        )
+        return agent.sample(16)
+
+    agent, other = dreaming(fine, updates=2), dreaming(fine, updates=2)
+    dream(agent)
+    other.take(agent.arrays())
+    np.testing.assert_array_equal(dream(agent), dream(other))
+    for one, same in zip(agent.policy.parameters(), other.policy.parameters(), strict=True):
+        assert torch.equal(one, same)
+
+
+# --- all of it
+
+
+def searched(space: Space, settings: Settings, budget: int) -> float:
+    """Share of the optimum's log-reward, over that of the worst, that a search reaches."""
+    sampler = ModelBased(space, 0, settings)
+    best = -np.inf
+    for _ in range(budget // 4):
+        told = outcomes(space, np.array(sampler.propose(4)))
+        sampler.tell(told)
+        best = max(best, *(np.log(outcome.reward) for outcome in told))
+    legal = [np.flatnonzero(mask) for mask in space.masks]
+    every = np.stack(np.meshgrid(*legal, indexing="ij"), -1).reshape(-1, len(legal))
+    ratio = Appraisal(space).features(every).costs.bytes / space.teacher_cost.bytes
+    all_rewards = space.reward.log(accuracies(space, every), 1 - ratio)
+    return float((best - np.median(all_rewards)) / (all_rewards.max() - np.median(all_rewards)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(imagining=Imagining(units=16, updates=8)),
+        Settings(agent=False),
+        Settings(mutation=False, imagining=Imagining(units=16, updates=8)),
+    ],
+    ids=["whole", "no-agent", "no-mutation"],
+)
+def test_it_finds_the_optimum_of_a_space_that_is_known(fine: Space, settings: Settings) -> None:
+    assert searched(fine, settings, 32) > 0.95
