@@ -90,16 +90,18 @@ class Appraisal:
         return self._log_rewards(np.ones(len(actions)), self.features(actions))
 
     def excess(self, actions: Batch) -> Values:
-        """How far candidates break the limits: 0 where they keep them, else log of the ratio."""
-        if self.space.max_kb is None:
+        """How far candidates break the limits: the sum, over those that are broken, of the log of
+        what they measure over what they may."""
+        limits = self.space.limits
+        if not limits.on_cost or not len(actions):
             return np.zeros(len(actions))
-        over = self.features(actions).costs.kb / self.space.max_kb
-        found: Values = np.log(np.maximum(over, 1.0))
+        over = limits.ratios(self.space.figures(actions))
+        found: Values = np.log(np.maximum(over, 1.0)).sum(axis=0)
         return found
 
     def _log_rewards(self, accuracies: Values, seen: Seen) -> Values:
         ratio = 1 - seen.costs.bytes / self.space.teacher_cost.bytes
-        return self.space.reward.log(accuracies, ratio)
+        return self.space.reward.log(accuracies, ratio, seen.ms)
 
 
 def kept(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:

@@ -31,11 +31,13 @@ class Seen:
         whole: (batch, 4) log₂ of bytes, multiply-accumulates and peak of activations over the
             teacher's, and the share of layers that are left.
         costs: of the candidates.
+        ms: predicted for one input, (batch,); None where nobody predicts them.
     """
 
     layers: Values
     whole: Values
     costs: Costs
+    ms: Values | None
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -71,7 +73,8 @@ class Features:
         ]
         left = 1 - gone.mean(1)
         whole = np.stack([*(np.log2(np.maximum(ratio, 2.0**-20)) for ratio in ratios), left], 1)
-        return Seen(layers, whole, spent)
+        ms = None if self.space.latency is None else self.space.latency(actions)
+        return Seen(layers, whole, spent, ms)
 
     def _removed(self, actions: Batch) -> Values:
         removes = np.array([self.space.moves.removes(a) for a in range(len(self.space.moves.pool))])

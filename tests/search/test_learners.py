@@ -14,6 +14,7 @@ import pytest
 from envs.moves import PRESETS, Moves
 from envs.reward import ThresholdReward
 from envs.trace import trace
+from search.limits import Limits
 from search.samplers import SAMPLERS, Outcome, Sampler
 from search.samplers.novel import INSURANCE, uniform
 from search.samplers.reinforce import Reinforce
@@ -90,7 +91,7 @@ def test_proposing_takes_less_than_a_second_with_500_candidates_behind_it(name: 
     """Seconds of one processor, on a ResNet-18 with 20 layers to decide on."""
     module = zoo.build("resnet18", input_shape=(1, 28, 28), classes=10)
     network = trace(module, (1, 28, 28))
-    space = Space(network, PRESETS["default"], ThresholdReward(c0=0.977), 1000)
+    space = Space(network, PRESETS["default"], ThresholdReward(c0=0.977), Limits(1000))
     sampler = SAMPLERS[name](space, 0, agent_rate=1e-4, agent_units=64, baseline_decay=0.9)
     rng = np.random.default_rng(0)
     legal = [np.flatnonzero(mask) for mask in space.masks]

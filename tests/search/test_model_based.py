@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
+from search.limits import Limits
 from search.samplers.appraisal import Appraisal, kept
 from search.samplers.base import Outcome
 from search.samplers.features import Features
@@ -146,7 +147,7 @@ def test_expected_improvement_is_a_mean_over_many_outcomes(fine: Space) -> None:
 
 
 def test_the_excess_over_a_limit_is_the_log_of_the_ratio(toy: NetSpec) -> None:
-    tight = Space(toy, FINE, ThresholdReward(), max_kb=12.0)
+    tight = Space(toy, FINE, ThresholdReward(), Limits(max_kb=12.0))
     actions = drawn(tight, 60)
     for row, excess in zip(actions, Appraisal(tight).excess(actions), strict=True):
         kb = tight.cost(tuple(map(int, row))).kb
