@@ -17,11 +17,27 @@ from routers.calibrate import appeals
 from routers.metrics import deferral_curve, oracle_curve, random_curve
 from routers.scores import SCORES
 from search import record as report
+from search.facts import Facts
 from search.ledger import Record
 from search.package import PairRows, Shipped
 from search.preparation import Prepared
 from search.run_folder import RunFolder
 from search.spec import JobSpec, fields
+
+
+def facts_of(prepared: Prepared) -> Facts:
+    """What readers of the run will want to know of its teacher."""
+    spent = cost(prepared.network)
+    return Facts(
+        bytes=spent.bytes,
+        parameters=spent.parameters,
+        macs=spent.macs,
+        accuracy=prepared.teacher_accuracy,
+        rows=len(prepared.parts.validation),
+        classes=prepared.network.classes,
+        layers=tuple(layer.node for layer in prepared.space.layers),
+        pool=tuple(prepared.moves.pool),
+    )
 
 
 def result_of(

@@ -25,12 +25,13 @@ from search.cluster import check_nodes, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Note, Progress, Stage
+from search.facts import write_facts
 from search.final import Trained, train_fully
 from search.halving import Halving
 from search.ledger import Ledger, Record, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
-from search.outcome import record_of, result_of
+from search.outcome import facts_of, record_of, result_of
 from search.package import ship
 from search.patience import Patience
 from search.preparation import Prepared, check_names, prepare
@@ -129,11 +130,14 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
-    with Ledger(folder.ledger, layers, prepared.moves.pool) as ledger:
+    write_facts(folder, facts_of(prepared))
+    with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
         with cluster(spec.ray, processors, shared):
             workers = spec.workers or room_for(spec.threads, spec.gpus)
-            told = _search(prepared, ledger, workers, start)
-            yield from logged(told, folder.tensorboard) if spec.tensorboard else told
+            # candidates of another run, ranked anew, are all there is to choose from
+            if not (folder.origin.exists() and len(ledger.records) >= spec.budget):
+                told = _search(prepared, ledger, workers, start)
+                yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             winner = best(ledger.records)
             if winner is None:
                 raise BadInput(

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from search.pareto import pareto_front
 from search.record import CandidateRow, CurvePoints, LayerRow
 
 # name → the colour of the light theme, which is what matplotlib draws with. All differ, because
@@ -56,20 +57,6 @@ _STYLE: dict[str, Any] = {
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
 }
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (KB, accuracy) no other point beats in both, in ascending order of KB.
-
-    Of equal points the first is kept.
-    """
-    front: list[int] = []
-    best = -np.inf
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):
-        if points[i][1] > best:
-            best = points[i][1]
-            front.append(i)
-    return front
 
 
 def reward_plot(candidates: Sequence[CandidateRow], winner: int) -> str:

@@ -29,6 +29,7 @@ from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
+from search.thresholds import reward_of as reward_of
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
 from teachers.description import understand
@@ -143,20 +144,6 @@ def check_names(spec: JobSpec) -> None:
         )
     _recipe(spec, proxy=False)
     Halving(spec.proxy_epochs, spec.halving)
-
-
-def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
-    """The reward with its thresholds taken from the limits where the job names none."""
-    limit = 0.95 if spec.max_kb is None else 1 - spec.max_kb / teacher_kb
-    options = {
-        "alpha": spec.alpha,
-        "beta": spec.beta,
-        "c0": max(0.0, limit) if spec.c0 is None else spec.c0,
-        "a0": max(0.0, teacher_accuracy - spec.max_drop) if spec.a0 is None else spec.a0,
-    }
-    if spec.reward == "threshold":
-        options["rho"] = spec.rho
-    return REWARDS[spec.reward](**options)
 
 
 def _recipe(spec: JobSpec, proxy: bool) -> Recipe:

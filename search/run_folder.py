@@ -23,7 +23,9 @@ class RunFolder:
         self.root = Path(root)
         self.job = self.root / "job.yaml"
         self.inputs = self.root / "inputs.json"
+        self.facts = self.root / "facts.json"
         self.ledger = self.root / "ledger.journal"
+        self.origin = self.root / "origin.json"
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"

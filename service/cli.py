@@ -1,4 +1,4 @@
-"""The command line: ``understudy demo | search | inspect | predict | config``.
+"""The command line: ``understudy demo | search | rerank | …``.
 
 Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 stopped with Ctrl-C.
 With ``--json`` the last line of stdout is one JSON object; everything else goes to stderr.
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from edge.errors import BadInput, MissingExtra
+from service import thresholds
 from service.options import job_values, takes_job
 
 app = typer.Typer(
@@ -37,7 +38,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Run the main job on scikit-learn's digits, from teacher to bundle, in about half a minute."""
-    _need("search", "The demo")
+    need("search", "The demo")
     from search.demo import run_demo
     from service.progress import show
 
@@ -55,7 +56,7 @@ def search(
     **options: Any,
 ) -> None:
     """Search a student and a router for a teacher, and pack them into a bundle."""
-    _need("search", "A search")
+    need("search", "A search")
     spec = job_values(job, resume, options)
     _own_code(spec.teacher)
     from search.checks import check_inputs
@@ -82,7 +83,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show a teacher's layers, what each costs, and what may be done with it."""
-    _need("search", "Inspecting a teacher")
+    need("search", "Inspecting a teacher")
     _own_code(teacher)
     from teachers.formats import check_teacher
 
@@ -124,6 +125,9 @@ def config() -> None:
     typer.echo(to_yaml(), nl=False)
 
 
+thresholds.register(app)
+
+
 def _own_code(teacher: str) -> None:
     """A teacher of the user's own may stand in the folder that they are in, as for `python -m`."""
     from teachers.factory import is_factory
@@ -132,7 +136,8 @@ def _own_code(teacher: str) -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
-def _need(extra: str, what: str) -> None:
+def need(extra: str, what: str) -> None:
+    """Refuse a command whose extra is not installed."""
     from importlib.util import find_spec
 
     if any(find_spec(package) is None for package in ("torch", "ray", "optuna", "gymnasium")):
