@@ -20,6 +20,7 @@ from search import record as report
 from search.facts import Facts
 from search.ledger import Record
 from search.package import PairRows, Shipped
+from search.pareto import hypervolume, pareto_front
 from search.preparation import Prepared
 from search.run_folder import RunFolder
 from search.spec import JobSpec, fields
@@ -90,11 +91,25 @@ def result_of(
             for name, figure in figures.items()
         },
         "candidates": len(records),
+        **_front(prepared, records),
         "failed": sum(record.failed for record in records),
         "stopped": sum(record.pruned for record in records),
         "seconds": round(seconds, 1),
         "warnings": list(manifest.warnings),
     }
+
+
+def _front(prepared: Prepared, records: Sequence[Record]) -> dict[str, Any]:
+    """The candidates that no other beats in size and accuracy, and what they cover together."""
+    whole = [(number, record) for number, record in enumerate(records, 1) if record.whole]
+    points = [(record.kb, record.accuracy) for _, record in whole]
+    facts = facts_of(prepared)
+    covered = hypervolume(*zip(*points, strict=True), facts.kb, facts.chance)
+    front = [
+        {"number": whole[i][0], "kb": points[i][0], "accuracy": points[i][1]}
+        for i in pareto_front(points)
+    ]
+    return {"hypervolume": float(covered[-1]), "pareto": front}
 
 
 def record_of(
@@ -103,15 +118,16 @@ def record_of(
     winner: Record,
     shipped: Shipped,
     now: datetime,
+    command: str | None = None,
 ) -> report.RunRecord:
-    """The run as the report shows it."""
+    """The run as the report shows it; ``command`` is what asked for it, if not a search."""
     spec, reward = prepared.spec, prepared.reward
     student, teacher = cost(shipped.student), cost(prepared.network)
     appealed = appeals(shipped.rows["test"].score, shipped.threshold)
     figures = shipped.manifest.figures
     return report.RunRecord(
         title=shipped.manifest.name,
-        command=command_of(spec),
+        command=command or command_of(spec),
         created=now.isoformat(timespec="minutes"),
         seed=spec.seed,
         parts=prepared.parts.counts(),
@@ -158,6 +174,7 @@ def record_of(
             for name in sorted(figures, key=_importance)
             if name not in ("validation.teacher_accuracy", "calibration.teacher_accuracy")
         ),
+        chance=1 / prepared.network.classes,
         warnings=shipped.manifest.warnings,
         note=shipped.ranking.note,
     )

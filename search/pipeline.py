@@ -150,7 +150,8 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
         student = prepared.space.student(winner.actions).spec
         threads = min(cores(), workers * spec.threads)
         shipped = yield from ship(prepared, student, weights, folder, threads)
-        record = record_of(prepared, ledger.records, winner, shipped, datetime.now(UTC))
+        now, command = datetime.now(UTC), folder.asked_by()
+        record = record_of(prepared, ledger.records, winner, shipped, now, command)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
         result = result_of(prepared, ledger.records, shipped, folder, seconds)

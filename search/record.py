@@ -149,7 +149,7 @@ class RunRecord:
     accuracy of the pair). ``confusion``: ((right trusted, right appealed), (wrong trusted, wrong
     appealed)) rows. Curves, operating point and confusion are measured on ``pair_part``.
     ``figures``: most important first; the first four are shown large. One that stands among the
-    teacher's figures too is listed once.
+    teacher's figures too is listed once. ``chance``: accuracy of a guess among the classes.
     """
 
     title: str
@@ -170,6 +170,7 @@ class RunRecord:
     operating_point: tuple[float, float]
     confusion: tuple[tuple[int, int], tuple[int, int]]
     figures: tuple[Figure, ...]
+    chance: float = 0.0
     warnings: tuple[str, ...] = ()
     note: str = ""
     pair_part: str = "test"

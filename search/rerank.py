@@ -24,12 +24,10 @@ class Reranking:
 
     Attributes:
         before, after: under the run's own values, and under the new ones.
-        given: what was changed, by field of the job.
     """
 
     before: Standings
     after: Standings
-    given: Mapping[str, Any]
 
     @property
     def changed(self) -> bool:
@@ -62,19 +60,16 @@ def rerank(run: Run, given: Mapping[str, Any]) -> Reranking:
         BadInput: a value that cannot be used, or a limit that no candidate keeps.
     """
     spec = make_spec(run.spec.model_dump() | dict(given))
-    found = Reranking(standings(run, run.spec), standings(run, spec), given)
+    found = Reranking(standings(run, run.spec), standings(run, spec))
     assert found.before.winner >= 0  # refuses where nobody may win
     assert found.after.winner >= 0
     return found
 
 
 def why(found: Reranking) -> list[str]:
-    """Sentences: what moved, which threshold binds at the winner, what the next best lacks."""
-    said = [*_moved(found)]
+    """Sentences: which threshold binds at the winner, what moved it, what the next best lacks."""
     after = found.after
-    if after.spec.reward == "paper" and {"c0", "a0", "rho"} & set(found.given):
-        said.append(_PAPER)
-    said += _binding(after)
+    said = [_PAPER] if after.spec.reward == "paper" else _binding(after)
     if found.changed:
         said.append(_trade(found))
     else:
@@ -82,17 +77,6 @@ def why(found: Reranking) -> list[str]:
     if len(after.order) > 1:
         said.append(_next_best(after))
     return said
-
-
-def _moved(found: Reranking) -> list[str]:
-    """Which values differ, thresholds that follow from a limit included."""
-    before, after = found.before.setting(), found.after.setting()
-    names = [name for name in after if before.get(name) != after[name]]
-    return [f"{name}: {_plain(before.get(name))} → {_plain(after[name])}" for name in names]
-
-
-def _plain(value: Any) -> str:
-    return "not set" if value is None else f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _binding(found: Standings) -> list[str]:

@@ -78,6 +78,10 @@ class RunFolder:
             )
         return make_spec(read_yaml(self.job) | {"out": str(self.root)})
 
+    def asked_by(self) -> str | None:
+        """The command behind a run that began with another run's candidates."""
+        return json.loads(self.origin.read_text())["command"] if self.origin.exists() else None
+
     def create(self, spec: JobSpec, inputs: Mapping[str, str]) -> None:
         """Make the folder and write the job; on resumption the new budget replaces the old.
 

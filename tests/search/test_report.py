@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from routers.calibrate import APPEAL_ALWAYS
-from search import plots
+from search import drawing, plots
 from search.record import (
     PARTS,
     Figure,
@@ -19,7 +19,7 @@ from search.record import (
 from search.report import MOST_CANDIDATES, render, write_report
 from tests.search.records import invented
 
-PLOTS = {"reward", "front", "layers", "deferral", "confusion"}
+PLOTS = {"reward", "front", "volume", "layers", "deferral", "confusion"}
 
 
 class Page(HTMLParser):
@@ -286,7 +286,7 @@ def test_the_confusion_shows_counts_and_shares() -> None:
 
 def test_colours_follow_the_theme_of_the_page() -> None:
     text = render(invented())
-    for name, colour in plots.COLOURS.items():
+    for name, colour in drawing.COLOURS.items():
         assert f"--{name}:" in text
         # Nowhere is a colour fixed: every use is a variable with that fallback.
         bare = re.findall(rf"(?<!var\(--{name}, ){colour}(?!;)", text.split("</style>", 1)[1])
