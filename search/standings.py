@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +60,15 @@ class Standings:
     def reward(self) -> Reward:
         """With the thresholds that follow from the limits."""
         return reward_of(self.spec, self.run.facts.kb, self.run.facts.accuracy)
+
+    @property
+    def reward_rises(self) -> bool:
+        """Whether more accuracy, or less size, always earns more."""
+        return self.spec.reward != "threshold" or self.spec.rho > 0
+
+    def reward_with(self, **changes: float) -> Reward:
+        """The reward with other weights or thresholds."""
+        return replace(self.reward, **changes)  # type: ignore[arg-type]
 
     @cached_property
     def compression(self) -> NDArray[np.float64]:

@@ -137,7 +137,79 @@ def export(
     typer.echo(f"{len(found.columns):,} candidates: {csv}", err=True)
 
 
+@takes_fields(REWARD_FIELDS)
+def tune(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or the YAML file of its job.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="smallest (within --max-drop), accurate (within --max-kb) or hypervolume."
+        ),
+    ] = "smallest",
+    page: Annotated[
+        Path | None, typer.Option(help="HTML page to write; else tune.html in the run.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the map over C0 and A0 as .svg or .png too.")
+    ] = None,
+    as_json: AsJson = False,
+    **options: Any,
+) -> None:
+    """Find the weights and thresholds under which the reward chooses what you are after.
+
+    Over the candidates of a run: nothing is trained.
+    """
+    from edge.errors import check_member
+    from search.spec import make_spec
+    from search.standings import read_run
+    from search.tune import TARGETS
+    from search.tune import tune as tuned
+
+    check_member("target", target, TARGETS, "Choose one of these for --target.")
+    found_run = read_run(_run_of(run))
+    given = {name: value for name, value in options.items() if value is not None}
+    spec = make_spec(found_run.spec.model_dump() | given)
+    found = tuned(found_run, spec, target)
+    from search.maps import write_picture
+    from search.tune_page import write_page
+
+    page = page or found_run.folder.root / "tune.html"
+    if picture is not None:
+        write_picture(found, picture)
+    write_page(found, page)
+    said = found.result() | {"page": str(page)}
+    if as_json:
+        typer.echo(json.dumps(said))
+    else:
+        _print_tuning(said)
+
+
+def _run_of(path: Path) -> str:
+    """The folder of a run, named itself or by the file of its job."""
+    if not path.is_file():
+        return str(path)
+    from search.spec import make_spec, read_yaml
+
+    return make_spec(read_yaml(path)).out
+
+
+def _print_tuning(said: dict[str, Any]) -> None:
+    def short(row: dict[str, Any]) -> str:
+        return f"candidate {row['number']}, {row['kb']:,.1f} KB, {row['accuracy']:.2%}"
+
+    typer.echo(f"target    {said['target']}")
+    typer.echo(f"best      {short(said['best'])}")
+    typer.echo(f"now       {short(said['now'])}")
+    if said["selected"]:
+        typer.echo(f"select it {said['options']}")
+        typer.echo(f"room      {said['share']:.0%} of the map over C0 and A0 select it too")
+    else:
+        typer.echo("no setting that was tried selects it: it is no best compromise of the reward")
+        typer.echo(f"nearest   {short(said['chosen'])}: {said['options']}")
+    typer.echo(f"picture   {said['page']}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (rerank, export):
+    for command in (rerank, tune, export):
         app.command()(command)
