@@ -29,6 +29,11 @@ def best(records: Sequence[Record]) -> Record | None:
     return max(whole, key=lambda record: record.reward, default=None)
 
 
+def key_of(space: Space, actions: Actions) -> str:
+    """Digest of the network after rounding: equal for duplicates."""
+    return sha256(space.key(actions).encode()).hexdigest()[:24]
+
+
 def outcome_of(actions: Actions, record: Record) -> Outcome:
     """What a sampler is told of a proposal: the record of the network that it rounds to."""
     return Outcome(actions, record.accuracy, record.reward, record.failed, record.pruned)
@@ -52,7 +57,7 @@ class Candidates:
 
     def key(self, actions: Actions) -> str:
         """Digest of the network after rounding: equal for duplicates."""
-        return sha256(self.space.key(actions).encode()).hexdigest()[:24]
+        return key_of(self.space, actions)
 
     def hand_out(self, key: str) -> None:
         """A candidate begins, or goes on: it keeps the number it got first."""

@@ -37,7 +37,8 @@ from search.patience import Patience
 from search.preparation import Prepared, check_names, prepare
 from search.report import write_report
 from search.run_folder import RunFolder, write_bytes
-from search.samplers import SAMPLERS
+from search.samplers import SAMPLERS, Sampler
+from search.space import Space
 from search.spec import JobSpec
 from search.tensorboard import logged
 from search.workers import Step
@@ -164,13 +165,7 @@ def _search(
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
     yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
-    sampler = SAMPLERS[spec.sampler](
-        prepared.space,
-        spec.seed,
-        agent_rate=spec.agent_rate,
-        agent_units=spec.agent_units,
-        baseline_decay=spec.baseline_decay,
-    )
+    sampler = sampler_of(spec, prepared.space)
     evaluator = RayEvaluator(
         ray.put(prepared.classroom(proxy=True)),
         Distilling(prepared.recipe(proxy=True), _device(spec)),
@@ -193,6 +188,17 @@ def _search(
         )
     finally:
         evaluator.close()
+
+
+def sampler_of(spec: JobSpec, space: Space) -> Sampler:
+    """The sampler that a job names, fresh."""
+    return SAMPLERS[spec.sampler](
+        space,
+        spec.seed,
+        agent_rate=spec.agent_rate,
+        agent_units=spec.agent_units,
+        baseline_decay=spec.baseline_decay,
+    )
 
 
 def _device(spec: JobSpec) -> str:

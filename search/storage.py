@@ -74,7 +74,8 @@ def talking_to(url: str) -> Iterator[None]:
     """Whatever goes wrong with a database becomes one clear error."""
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
+    # TypeError: what a PostgreSQL in SQL_ASCII comes to, whose answers are bytes
+    except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, TypeError) as error:
         cause = error.__cause__ or error
         raise BadInput(
             "the database cannot be used",

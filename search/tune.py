@@ -48,14 +48,24 @@ def _smallest(columns: Columns, facts: Facts, spec: JobSpec) -> Objective:
     return Objective(text, np.where(kept, -columns.kb, -np.inf))
 
 
-def _accurate(columns: Columns, facts: Facts, spec: JobSpec) -> Objective:
-    if spec.max_kb is None:
+def check_limits(target: str, spec: JobSpec) -> None:
+    """Refuse a target whose limit is not there.
+
+    Raises:
+        BadInput: names the option.
+    """
+    if target == "accurate" and spec.max_kb is None:
         raise BadInput(
             "the most accurate candidate of all is the largest",
             value="--target accurate without --max-kb",
             bound="a limit on size",
             remedy="Give --max-kb.",
         )
+
+
+def _accurate(columns: Columns, facts: Facts, spec: JobSpec) -> Objective:
+    check_limits("accurate", spec)
+    assert spec.max_kb is not None
     text = f"most accurate with at most {spec.max_kb:g} KB"
     # of equally accurate ones the smaller: far less than any difference between two accuracies
     merit = columns.accuracy - 1e-9 * columns.kb / facts.kb

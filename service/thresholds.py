@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from service.options import REWARD_FIELDS, takes_fields
 
 if TYPE_CHECKING:
     from search.rerank import Reranking
+    from search.spec import JobSpec
 
 RunPath = Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -137,7 +139,7 @@ def export(
     typer.echo(f"{len(found.columns):,} candidates: {csv}", err=True)
 
 
-@takes_fields(REWARD_FIELDS)
+@takes_fields((*REWARD_FIELDS, "budget", "sampler", "batch", "workers", "ray"))
 def tune(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or the YAML file of its job.")],
     target: Annotated[
@@ -152,23 +154,28 @@ def tune(
     picture: Annotated[
         Path | None, typer.Option(help="Write the map over C0 and A0 as .svg or .png too.")
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Search anew under many thresholds, with Ray Tune.")
+    ] = False,
+    trials: Annotated[int, typer.Option(min=1, help="Searches of --train.")] = 16,
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
     """Find the weights and thresholds under which the reward chooses what you are after.
 
-    Over the candidates of a run: nothing is trained.
+    Over the candidates of a run nothing is trained; with --train every trial is a search.
     """
     from edge.errors import check_member
-    from search.spec import make_spec
     from search.standings import read_run
     from search.tune import TARGETS
     from search.tune import tune as tuned
 
     check_member("target", target, TARGETS, "Choose one of these for --target.")
-    found_run = read_run(_run_of(run))
-    given = {name: value for name, value in options.items() if value is not None}
-    spec = make_spec(found_run.spec.model_dump() | given)
+    spec = _job_of(run, options)
+    if train:
+        _train(spec, target, trials, as_json)
+        return
+    found_run = read_run(spec.out)
     found = tuned(found_run, spec, target)
     from search.maps import write_picture
     from search.tune_page import write_page
@@ -184,13 +191,52 @@ def tune(
         _print_tuning(said)
 
 
-def _run_of(path: Path) -> str:
-    """The folder of a run, named itself or by the file of its job."""
-    if not path.is_file():
-        return str(path)
+def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
+    """The job of a run, named by its folder or by the job's file, under the options given."""
+    from search.run_folder import RunFolder
     from search.spec import make_spec, read_yaml
 
-    return make_spec(read_yaml(path)).out
+    given = {name: value for name, value in options.items() if value is not None}
+    values = read_yaml(path) if path.is_file() else RunFolder(path).stored_job().model_dump()
+    return make_spec(values | given)
+
+
+def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
+    from rich.console import Console
+
+    from edge.errors import BadInput
+    from service.cli import need
+
+    need("search", "Tuning with --train")
+    from search.events import Event
+    from search.outer import train_thresholds
+    from search.run_folder import RunFolder
+    from search.standings import read_run
+    from search.tune import check_limits
+    from service.progress import event_text
+
+    check_limits(target, spec)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    known = None
+    if RunFolder(spec.out).facts.exists():
+        with suppress(BadInput):  # a run without a candidate has nothing to tell
+            known = read_run(spec.out)
+
+    def tell(event: Event) -> None:
+        if text := event_text(event):
+            console.print(text)
+
+    said = train_thresholds(spec, target, trials, known, tell, trusted=True)
+    if as_json:
+        typer.echo(json.dumps(said))
+        return
+    best, own = said["best"], said["own"]
+    typer.echo(f"searches  {len(said['trials'])}, of {said['candidates']:,} candidates in all; "
+               f"{said['distilled']:,} had to be distilled")  # fmt: skip
+    if own is not None:
+        typer.echo(f"job's own {own['text']}")
+    typer.echo(f"best      {best['text']}")
+    typer.echo(f"options   {said['options']}")
 
 
 def _print_tuning(said: dict[str, Any]) -> None:
