@@ -212,13 +212,22 @@ def _cloud(tuning: Tuning) -> Figure:
     return figure
 
 
+def _plane_said(tuning: Tuning) -> str:
+    share = tuning.plane.share(tuning.best)
+    return f"Who wins over C0 and A0; the target has {share:.0%} of the map."
+
+
+def _line_said(tuning: Tuning) -> str:
+    return f"Size of the winner over {len(tuning.ratios)} ratios of alpha to beta."
+
+
+def _cloud_said(tuning: Tuning) -> str:
+    return f"{int(tuning.standings.run.columns.whole.sum())} candidates; the target is marked."
+
+
+#: name → how it is drawn, and what it says to those who do not see it
 _PLOTS = {
-    "plane": (
-        _plane,
-        lambda t: (
-            f"Who wins over C0 and A0; the target has {t.plane.share(t.best):.0%} of the map."
-        ),
-    ),
-    "line": (_line, lambda t: f"Size of the winner over {len(t.ratios)} ratios of alpha to beta."),
-    "cloud": (_cloud, lambda t: f"{int(t.standings.run.columns.whole.sum())} candidates."),
+    "plane": (_plane, _plane_said),
+    "line": (_line, _line_said),
+    "cloud": (_cloud, _cloud_said),
 }

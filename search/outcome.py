@@ -104,7 +104,8 @@ def _front(prepared: Prepared, records: Sequence[Record]) -> dict[str, Any]:
     whole = [(number, record) for number, record in enumerate(records, 1) if record.whole]
     points = [(record.kb, record.accuracy) for _, record in whole]
     facts = facts_of(prepared)
-    covered = hypervolume(*zip(*points, strict=True), facts.kb, facts.chance)
+    sizes, accuracies = [kb for kb, _ in points], [accuracy for _, accuracy in points]
+    covered = hypervolume(sizes, accuracies, facts.kb, facts.chance)
     front = [
         {"number": whole[i][0], "kb": points[i][0], "accuracy": points[i][1]}
         for i in pareto_front(points)

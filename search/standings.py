@@ -68,7 +68,7 @@ class Standings:
 
     def reward_with(self, **changes: float) -> Reward:
         """The reward with other weights or thresholds."""
-        return replace(self.reward, **changes)  # type: ignore[arg-type]
+        return replace(self.reward, **changes)
 
     @cached_property
     def compression(self) -> NDArray[np.float64]:

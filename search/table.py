@@ -44,8 +44,8 @@ def _write(run: Run, file: TextIO) -> None:
     rewards = standings(run, run.spec).rewards
     coefficients = columns.coefficients
     writer = csv.writer(file, lineterminator="\n")
-    head = ("number", "key", "status", "accuracy", "kb", "parameters", "macs", "reward")
-    head += ("seconds", "epochs", "reason")
+    head = ["number", "key", "status", "accuracy", "kb", "parameters", "macs", "reward"]
+    head += ["seconds", "epochs", "reason"]
     writer.writerow([*head, *columns.layers])
     for i in range(len(columns)):
         failed = bool(columns.reason[i])

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from edge.errors import BadInput
 from search.maps import pictures
 from search.page import STYLE
 from search.run_folder import write_bytes
@@ -66,7 +67,11 @@ The run's own values select candidate {{ now.number }}
 
 
 def write_page(tuning: Tuning, path: Path) -> None:
-    """Write the page, at once or not at all."""
+    """Write the page, at once or not at all.
+
+    Raises:
+        BadInput: it cannot be written there.
+    """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -76,4 +81,12 @@ def write_page(tuning: Tuning, path: Path) -> None:
         plots={name: Markup(svg) for name, svg in pictures(tuning).items()},
         candidates=len(tuning.standings.run.columns),
     )
-    write_bytes(path, page.encode())
+    try:
+        write_bytes(path, page.encode())
+    except OSError as error:
+        raise BadInput(
+            "the page cannot be written",
+            value=str(path),
+            bound="a path where files can be made",
+            remedy=f"Choose another place with --page ({error.strerror}).",
+        ) from None

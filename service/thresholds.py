@@ -38,6 +38,7 @@ def rerank(
 
     What is not given stays as the run had it.
     """
+    _need("Re-ranking")
     from search.rerank import rerank as ranked
     from search.standings import read_run
 
@@ -54,18 +55,16 @@ def rerank(
 def _finalize(
     found: Reranking, run: Path, given: dict[str, Any], out: Path | None, as_json: bool
 ) -> None:
-    from service.cli import need
-
-    need("search", "Training the winner")
     from search.finalize import adopt, free_name
-    from search.pipeline import run as work
-    from service.progress import show
 
     target = str(out or free_name(run))
     words = ["understudy", "rerank", str(run)]
     for name, value in given.items():
         words += ["--" + name.replace("_", "-"), str(value)]
     spec = adopt(found, target, shlex.join([*words, "--finalize", "--out", target]))
+    from search.pipeline import run as work  # what can be refused was: this takes seconds
+    from service.progress import show
+
     show(work(spec, resume=True, trusted=True), resume=target, as_json=as_json)
 
 
@@ -128,6 +127,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's candidates as CSV: one row each, a column for every layer's coefficient."""
+    _need("An export")
     from search.standings import read_run
     from search.table import write_csv
 
@@ -165,6 +165,7 @@ def tune(
 
     Over the candidates of a run nothing is trained; with --train every trial is a search.
     """
+    _need("Tuning")
     from edge.errors import check_member
     from search.standings import read_run
     from search.tune import TARGETS
@@ -205,9 +206,6 @@ def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
     from rich.console import Console
 
     from edge.errors import BadInput
-    from service.cli import need
-
-    need("search", "Tuning with --train")
     from search.events import Event
     from search.outer import train_thresholds
     from search.run_folder import RunFolder
@@ -253,6 +251,12 @@ def _print_tuning(said: dict[str, Any]) -> None:
         typer.echo("no setting that was tried selects it: it is no best compromise of the reward")
         typer.echo(f"nearest   {short(said['chosen'])}: {said['options']}")
     typer.echo(f"picture   {said['page']}")
+
+
+def _need(what: str) -> None:
+    from service.cli import need
+
+    need("search", what)
 
 
 def register(app: typer.Typer) -> None:
