@@ -96,7 +96,7 @@ def _colours(tuning: Tuning) -> dict[int, str]:
 def _label(tuning: Tuning, index: int) -> str:
     candidates = tuning.standings.run.columns
     accuracy = candidates.accuracy[index]
-    return f"{index + 1}: {candidates.kb[index]:,.1f} KB, {accuracy * 100:.1f} %"
+    return f"{index + 1}: {candidates.kb[index]:,.1f} KB, {accuracy * 100:.2f} %"
 
 
 def _plane(tuning: Tuning) -> Figure:

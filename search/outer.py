@@ -35,7 +35,7 @@ from search.inner import Plan, finished, run_trial, unfinished
 from search.machine import cores
 from search.outcome import facts_of
 from search.preparation import Prepared, check_names, prepare
-from search.run_folder import RunFolder, write_bytes
+from search.run_folder import MAY_CHANGE, RunFolder, write_bytes
 from search.spec import JobSpec
 from search.standings import Run
 
@@ -83,9 +83,9 @@ def train_thresholds(
     """
     folder = RunFolder(folder_of(spec))
     spec = spec.model_copy(update={"out": str(folder.root), "minutes": None, "storage": None})
-    check_inputs(spec, resume=folder.root.exists(), trusted=trusted)
+    _check_same(folder, spec, target)
+    check_inputs(spec, own_folder=False, trusted=trusted)
     check_names(spec)
-    _check_same(folder.root / "plan.json", {"target": target, "budget": spec.budget})
     workers = spec.workers or max(1, cores() // spec.threads)
     prepared = _heard(prepare(spec, folder, trusted), tell)
     room = prepared.classroom(proxy=True)
@@ -137,14 +137,22 @@ def _recipe(spec: JobSpec, folder: RunFolder) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_same(path: Path, plan: dict[str, Any]) -> None:
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else plan
-    for name, now in plan.items():
-        if before.get(name) != now:
+def _check_same(folder: RunFolder, spec: JobSpec, target: str) -> None:
+    """Refuse to go on with a tuning of something else."""
+    if not folder.root.exists():
+        return
+    path = folder.root / "plan.json"
+    before: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    now: dict[str, Any] = {"target": target, "budget": spec.budget}
+    free = (*MAY_CHANGE, "out")
+    before |= {n: v for n, v in folder.stored_job().model_dump().items() if n not in free}
+    now |= {n: v for n, v in spec.model_dump().items() if n not in free}
+    for name, value in now.items():
+        if before.get(name, value) != value:
             raise BadInput(
-                f"another tuning lies in {path.parent}",
-                value=f"{name} {now}",
-                bound=f"{before.get(name)}, as it began",
+                f"another tuning lies in {folder.root}",
+                value=f"{name} {value}",
+                bound=f"{before[name]}, as it began",
                 remedy="Give the same values to go on with it, or move it away.",
             )
 

@@ -82,19 +82,17 @@ def _print_reranking(found: Reranking, top: int) -> None:
         if name != "winner":
             table.add_row(name, *(_value(said[side].get(name)) for side in ("before", "after")))
     table.add_section()
-    for name in ("number", "kb", "compression", "accuracy", "drop", "reward"):
+    for name in _HEADS:
         winners = [said[side]["winner"][name] for side in ("before", "after")]
         table.add_row(_HEADS[name], *(_shown(name, value) for value in winners))
     print_table(table)
     for line in said["why"]:
         typer.echo(f"- {line}")
     best = Table(title="Best now", title_justify="left")
-    for name in ("number", "kb", "accuracy", "drop", "reward"):
+    for name in _HEADS:
         best.add_column(_HEADS[name].removeprefix("winner's "), justify="right")
-    best.add_column("coefficients")
     for row in said["table"]:
-        cells = [_shown(name, row[name]) for name in ("number", "kb", "accuracy", "drop", "reward")]
-        best.add_row(*cells, " ".join(f"{value:g}" for value in row["coefficients"]))
+        best.add_row(*(_shown(name, row[name]) for name in _HEADS))
     print_table(best)
 
 

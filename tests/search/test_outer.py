@@ -139,7 +139,8 @@ def test_an_evaluator_in_this_process(space: Space, tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_searches_under_real_ray_that_go_on(tmp_path: Path) -> None:
     job: FinishedJob = jobs.finished_job()
-    spec = job.spec.model_copy(update={"max_drop": 0.2, "budget": 4})
+    changes = {"max_drop": 0.2, "budget": 4, "out": str(tmp_path / "run")}
+    spec = job.spec.model_copy(update=changes)
     run = read_run(str(job.out))
     told: list[Event] = []
 
@@ -170,5 +171,8 @@ def test_searches_under_real_ray_that_go_on(tmp_path: Path) -> None:
                 in_ledgers.add(entry["user_attrs"]["key"])
     assert in_ledgers <= known
     assert len(known) == len(run.columns) + int(str(again["distilled"]))
-    with pytest.raises(BadInput, match="another tuning lies in"):
+    with pytest.raises(BadInput, match="another tuning lies in .*: got target hypervolume"):
         train_thresholds(spec, "hypervolume", 3, run, told.append)
+    other = spec.model_copy(update={"max_drop": 0.1})
+    with pytest.raises(BadInput, match="another tuning lies in .*: got max_drop 0.1"):
+        train_thresholds(other, "smallest", 3, run, told.append)

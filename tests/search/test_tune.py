@@ -137,7 +137,7 @@ def test_the_page_and_the_pictures(run: Run, tmp_path: Path) -> None:
     assert page.count("<svg class") == 3
     assert found.result()["options"] in page
     assert "<script" not in page
-    assert "target 2: 200.0 KB, 88.0 %" in page
+    assert "target 2: 200.0 KB, 88.00 %" in page
     for name, start in (("map.svg", b"<svg"), ("map.png", b"\x89PNG")):
         write_picture(found, tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(start)
