@@ -1,7 +1,7 @@
 """Does a short training tell which student a full one would choose?
 
-    python benchmarks/proxy.py train [--data mnist cifar10] [--workers 2] [--full-rows 24000]
-    python benchmarks/proxy.py report [--full-rows 24000]
+    python benchmarks/proxy.py train [--data mnist cifar10] [--workers 2] [--full-rows 16000]
+    python benchmarks/proxy.py report [--full-rows 16000]
 
 Trains the same students of ResNet-18, spread over the size range and drawn at random otherwise,
 under several proxies and in full (8 epochs with the winner's recipe, over --full-rows rows of the
@@ -54,8 +54,8 @@ LARGEST, SMALLEST = 1 / 12, 1 / 400
 #: rows and epochs of each proxy; accuracies after every epoch are kept
 PROXIES = {"3000x3": (3000, 3), "6000x3": (6000, 3), "6000x6": (6000, 6), "12000x2": (12_000, 2)}
 FULL_EPOCHS = 8
-#: of about 47,000: all of them take twice as long, 3 hours of two processors for MNIST alone
-FULL_ROWS = 24_000
+#: of about 47,000: all of them take three times as long, hours of two processors for MNIST alone
+FULL_ROWS = 16_000
 MAX_DROP = 0.01
 
 

@@ -1,8 +1,8 @@
-"""The winner's full training, on a worker of its own: kept after every epoch, whoever dies."""
+"""A finalist's full training, on a worker of its own: kept after every epoch, whoever dies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 from edge.errors import BadInput
 from search.crew import Resources
 from search.evaluator import DEATHS
+from search.events import Note
 from search.run_folder import write_bytes
 from search.workers import Opener, Step
 
@@ -29,14 +30,18 @@ class Trained:
     weights: dict[str, NDArray[Any]]
 
 
+#: what a training tells, or what it waits for
+Course = Iterator[Step | Trained | Note | ObjectRef[Any]]
+
+
 def train_fully(
     room: ObjectRef[Any],
     opener: Opener,
     actions: tuple[int, ...],
     checkpoint: Path,
     resources: Resources,
-) -> Iterator[Step | Trained]:
-    """A report per epoch, then the student.
+) -> Course:
+    """A report per epoch, then the student; and, before each wait, the reference to wait for.
 
     Whatever ends the worker, its node or this process, the training goes on after the last epoch
     whose checkpoint is on disk. Who gets the student removes the file once he has put it away.
@@ -44,7 +49,7 @@ def train_fully(
     Args:
         room: what the training needs, in the object store.
         opener: how a worker makes a trainer of it.
-        actions: of the winner.
+        actions: of the finalist.
         checkpoint: file that is written after every epoch.
         resources: of the worker.
 
@@ -57,11 +62,12 @@ def train_fully(
         worker = resources.actor(opener, restarts=0)
         try:
             for news in _attempt(worker, room, actions, checkpoint):
-                deaths = 0
+                if isinstance(news, Step):
+                    deaths = 0
                 yield news
             return
         except RayTaskError as error:
-            raise RuntimeError(f"the winner's training: {error.cause}") from None
+            raise RuntimeError(f"a full training: {error.cause}") from None
         except RayError as error:
             deaths += 1
             if deaths >= DEATHS:
@@ -73,15 +79,18 @@ def train_fully(
 
 def _attempt(
     worker: Any, room: ObjectRef[Any], actions: tuple[int, ...], checkpoint: Path
-) -> Iterator[Step | Trained]:
+) -> Course:
     state = [ray.put(checkpoint.read_bytes())] if checkpoint.exists() else []
-    ray.get(worker.enter.remote(room))
+    call = worker.enter.remote(room)
+    yield call
+    ray.get(call)
     call = worker.begin.remote(actions, state, True)
     while True:
+        yield call
         step: Step = ray.get(call)
         if step.reason:
             raise BadInput(
-                "the winner's full training failed",
+                "a candidate's full training failed",
                 value=step.reason,
                 bound="a loss and outputs that are finite, in the memory that there is",
                 remedy="Lower --learning-rate or --batch-size in a new run.",
@@ -97,3 +106,28 @@ def _attempt(
         call = worker.epoch.remote(True)
         write_bytes(checkpoint, ray.get(saved))
         yield step
+
+
+def together(
+    trainings: Mapping[str, Course],
+) -> Generator[tuple[str, Step | Trained | Note], None, None]:
+    """What several trainings tell, each under its name, as it comes.
+
+    Closing it closes them all. What one of them raises ends all.
+    """
+    waits: dict[ObjectRef[Any], str] = {}
+    ready = list(trainings)
+    try:
+        while ready or waits:
+            for name in ready:
+                for news in trainings[name]:
+                    if isinstance(news, ObjectRef):
+                        waits[news] = name
+                        break
+                    yield name, news
+            done, _ = ray.wait(list(waits), num_returns=1) if waits else ([], [])
+            ready = [waits.pop(reference) for reference in done]
+    finally:
+        for training in trainings.values():
+            if isinstance(training, Generator):
+                training.close()

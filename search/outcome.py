@@ -44,6 +44,7 @@ def facts_of(prepared: Prepared) -> Facts:
 def result_of(
     prepared: Prepared,
     records: Sequence[Record],
+    finalists: Sequence[tuple[Record, float]],
     shipped: Shipped,
     folder: RunFolder,
     seconds: float,
@@ -94,6 +95,11 @@ def result_of(
         **_front(prepared, records),
         "failed": sum(record.failed for record in records),
         "stopped": sum(record.pruned for record in records),
+        # accuracies on the validation part: of the proxy, and after the full training
+        "finalists": [
+            {"kb": record.kb, "proxy_accuracy": record.accuracy, "accuracy": accuracy}
+            for record, accuracy in finalists
+        ],
         "seconds": round(seconds, 1),
         "warnings": list(manifest.warnings),
     }

@@ -49,9 +49,9 @@ AGENTS: dict[str, dict[str, tuple[float, float, bool]]] = {
 _BESIDE = (
     *("out", "budget", "minutes", "max_kb", "max_drop", "appeals", "sampler", "batch", "mode"),
     *("storage", "tensorboard", "agent_rate", "agent_units", "baseline_decay", "reward", "alpha"),
-    *("beta", "c0", "a0", "rho", "final_epochs", "patience", "ema", "augment", "views", "sampling"),
-    *("families", "ray", "workers", "worker_memory_mb", "candidate_minutes", "memory_gb"),
-    *("teacher", "data", "halving", "protect"),
+    *("beta", "c0", "a0", "rho", "final_epochs", "finalists", "patience", "ema", "augment"),
+    *("views", "sampling", "families", "ray", "workers", "worker_memory_mb", "memory_gb"),
+    *("candidate_minutes", "teacher", "data", "halving", "protect"),
 )
 
 

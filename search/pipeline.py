@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import ray
 import torch
-from numpy.typing import NDArray
-from ray.exceptions import WorkerCrashedError
-from safetensors.numpy import load_file, save
 
 from edge.errors import BadInput
-from search.answers import Telling
 from search.checks import check_inputs
 from search.classroom import Distilling
 from search.cluster import check_nodes, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
-from search.events import Event, Finished, Note, Progress, Stage
+from search.events import Event, Finished, Stage
 from search.facts import write_facts
-from search.final import Trained, train_fully
+from search.finalists import best_of, train_finalists
 from search.halving import Halving
-from search.ledger import Ledger, Record, holds_candidates
+from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.outcome import facts_of, record_of, result_of
@@ -36,15 +30,12 @@ from search.package import ship
 from search.patience import Patience
 from search.preparation import Prepared, check_names, prepare
 from search.report import write_report
-from search.run_folder import RunFolder, write_bytes
+from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
 from search.space import Space
 from search.spec import JobSpec
 from search.tensorboard import logged
-from search.workers import Step
 from teachers.datasets import Dataset
-
-Weights = dict[str, NDArray[Any]]
 
 
 def run(
@@ -139,23 +130,25 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             if not (folder.origin.exists() and len(ledger.records) >= spec.budget):
                 told = _search(prepared, ledger, workers, start)
                 yield from logged(told, folder.tensorboard) if spec.tensorboard else told
-            winner = best(ledger.records)
-            if winner is None:
+            finalists = best_of(ledger.records, spec.finalists)
+            if not finalists:
                 raise BadInput(
                     "every candidate failed to train",
                     value=[record.reason for record in ledger.records if record.failed][-1],
                     bound="at least one student",
                     remedy="Lower --learning-rate in a new run, or raise --max-kb.",
                 )
-            weights = yield from _train(prepared, winner, folder, widest(workers * spec.threads))
-        student = prepared.space.student(winner.actions).spec
+            last = yield from train_finalists(
+                prepared, finalists, folder, widest(workers * spec.threads)
+            )
+        student = prepared.space.student(last.winner.actions).spec
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(prepared, student, weights, folder, threads)
+        shipped = yield from ship(prepared, student, last.weights, folder, threads)
         now, command = datetime.now(UTC), folder.asked_by()
-        record = record_of(prepared, ledger.records, winner, shipped, now, command)
+        record = record_of(prepared, ledger.records, last.winner, shipped, now, command)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
-        result = result_of(prepared, ledger.records, shipped, folder, seconds)
+        result = result_of(prepared, ledger.records, last.ranked, shipped, folder, seconds)
         folder.write_result(result)
     yield Finished(result)
 
@@ -206,61 +199,11 @@ def _device(spec: JobSpec) -> str:
 
 
 def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
-    """What the winner's full training will take, judged by its proxy training."""
-    winner = best(ledger.records)
-    if winner is None:
-        return 0.0
+    """What the full trainings will take, judged by the proxy trainings."""
     spec = prepared.spec
+    finalists = best_of(ledger.records, spec.finalists)
     proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson))
     whole = spec.final_epochs * len(prepared.lesson)
-    return winner.seconds * whole / proxy
-
-
-def _train(prepared: Prepared, winner: Record, folder: RunFolder, threads: int) -> Telling[Weights]:
-    """The winner's full training, from where an earlier process got to."""
-    path = folder.trained / f"{winner.key}.safetensors"
-    checkpoint = folder.trained / f"{winner.key}.checkpoint"
-    epochs = prepared.spec.final_epochs
-    if path.exists():
-        yield Stage("train", "the student was trained before the run stopped")
-        return dict(load_file(path))
-    yield Stage("train", f"the winner ({winner.kb:,.0f} KB) for {epochs} epochs")
-    if checkpoint.exists():
-        yield Note("it goes on after the last epoch before the run stopped")
-    for event in _training(prepared, winner, checkpoint, threads):
-        if isinstance(event, Note):
-            yield event
-        elif isinstance(event, Trained):
-            write_bytes(path, save(event.weights))
-            checkpoint.unlink(missing_ok=True)
-            yield Note(f"student: {event.accuracy:.2%} on the validation part")
-            return event.weights
-        else:
-            text = f"loss {event.loss:.3f}"
-            if event.accuracy is not None:
-                text += f", {event.accuracy:.2%} on validation"
-            yield Progress(event.epoch, event.epochs, text)
-    raise RuntimeError("the winner's training ended without a student")
-
-
-def _training(
-    prepared: Prepared, winner: Record, checkpoint: Path, threads: int
-) -> Iterator[Step | Trained | Note]:
-    """The training on all processors; on one if that kills the process.
-
-    Kernels for several threads have had faults that end a process, and they depend on the shapes
-    of the student: better a slow end to a search than none.
-    """
-    spec = prepared.spec
-    room = ray.put(prepared.classroom(proxy=False))
-    opener = Distilling(prepared.recipe(proxy=False), _device(spec), threads)
-    gpus = 1.0 if spec.gpus > 0 else 0.0
-    try:
-        yield from train_fully(room, opener, winner.actions, checkpoint, Resources(threads, gpus))
-    except WorkerCrashedError:
-        if threads == 1:
-            raise
-        yield Note(f"training on {threads} threads crashed; it begins again on one", warning=True)
-        checkpoint.unlink(missing_ok=True)
-        opener = replace(opener, threads=1)
-        yield from train_fully(room, opener, winner.actions, checkpoint, Resources(1, gpus))
+    rounds = math.ceil(len(finalists) / max(1, cores() // spec.threads))
+    longest = max((finalist.seconds for finalist in finalists), default=0.0)
+    return rounds * longest * whole / proxy

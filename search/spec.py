@@ -134,6 +134,13 @@ class JobSpec(BaseModel):
         le=100,
     )
     final_epochs: int = _field("Distillation", "Epochs the winner trains for.", 12, ge=1, le=10_000)
+    finalists: int = _field(
+        "Distillation",
+        "Best candidates that are trained in full, at once; the best of them ships.",
+        2,
+        ge=1,
+        le=100,
+    )
     patience: int = _field(
         "Distillation",
         "Epochs without a better one on validation after which the winner's training ends; 0: all.",

@@ -13,7 +13,8 @@ from ray.exceptions import WorkerCrashedError
 from edge.errors import BadInput
 from search.cluster import cluster
 from search.crew import Resources
-from search.final import Trained, train_fully
+from search.events import Note
+from search.final import Course, Trained, together, train_fully
 from search.workers import Step
 from tests.search.trainers import Pretending, accuracy_of
 
@@ -25,13 +26,19 @@ WELL, RAISES, DIES, DIES_ONCE = 0, 1, 4, 5
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_ray() -> Iterator[None]:
-    with cluster("local", 1):
+    with cluster("local", 2):
         yield
 
 
 def train(folder: Path, action: int) -> Iterator[Step | Trained]:
-    room = ray.put({"epochs": EPOCHS, "seconds": 0.0, "folder": str(folder)})
-    return train_fully(room, Pretending, (action, 3), folder / "winner.checkpoint", Resources())
+    for _, news in together({"winner": training(folder, action)}):
+        assert not isinstance(news, Note)
+        yield news
+
+
+def training(folder: Path, action: int, name: str = "winner", seconds: float = 0.0) -> Course:
+    room = ray.put({"epochs": EPOCHS, "seconds": seconds, "folder": str(folder)})
+    return train_fully(room, Pretending, (action, 3), folder / f"{name}.checkpoint", Resources())
 
 
 def epochs_of(news: list[Step | Trained]) -> list[int]:
@@ -64,3 +71,14 @@ def test_a_training_that_fails_by_itself_says_why(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="full training failed") as refused:
         list(train(tmp_path, RAISES))
     assert "ValueError: no such network" in str(refused.value)
+
+
+def test_several_go_on_at_once_and_stop_together(tmp_path: Path) -> None:
+    courses = {name: training(tmp_path, WELL, name, 0.3) for name in ("one", "two")}
+    rounds = together(courses)
+    told = [name for name, _ in islice(rounds, 5)]
+    assert {"one", "two"} <= set(told[:3])  # neither waits for the end of the other
+    rounds.close()
+    rest = {name: training(tmp_path, WELL, name) for name in ("one", "two")}
+    done = [(name, news) for name, news in together(rest) if isinstance(news, Trained)]
+    assert sorted(name for name, _ in done) == ["one", "two"]

@@ -81,10 +81,17 @@ def test_the_student_keeps_the_limit_in_what_ships(job: FinishedJob) -> None:
     assert kb <= job.spec.max_kb < job.result["teacher"]["kb"] / 4
 
 
-def test_the_winner_is_the_candidate_of_highest_reward(job: FinishedJob) -> None:
+def test_the_finalists_are_the_best_candidates_and_the_best_of_them_ships(
+    job: FinishedJob,
+) -> None:
     done = [event for event in job.events if isinstance(event, CandidateDone)]
-    winner = max(done, key=lambda event: event.reward)
-    assert job.result["student"]["kb"] == winner.kb
+    best = sorted(done, key=lambda event: -event.reward)[: job.spec.finalists]
+    finalists = job.result["finalists"]
+    assert sorted(row["kb"] for row in finalists) == sorted(event.kb for event in best)
+    assert job.result["student"]["kb"] == finalists[0]["kb"]
+    assert len(finalists) == 2
+    # the proxy is shorter than the full training
+    assert all(row["accuracy"] > row["proxy_accuracy"] for row in finalists)
 
 
 def test_the_figures_are_those_of_the_files_that_ship(

@@ -36,6 +36,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "proxy_rows": ([2], [1]),
     "proxy_epochs": ([1, 10_000], [0, 10_001]),
     "final_epochs": ([1, 10_000], [0, 10_001]),
+    "finalists": ([1, 100], [0, 101]),
     "batch_size": ([2, 65_536], [1, 65_537]),
     "learning_rate": ([1e-9, 1], [0, 1.001]),
     "temperature": ([0.001, 100], [0, 100.1]),

@@ -1,0 +1,199 @@
+"""The last round: the best candidates are trained in full, at once, and the best of them ships.
+
+A proxy tells the good from the bad, not the best from the second best. Several narrow students
+learn on one thread each in little more time than one of them takes on all threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from numpy.typing import NDArray
+from ray import ObjectRef
+from ray.exceptions import WorkerCrashedError
+
+from edge.errors import BadInput
+from search.answers import Telling
+from search.classroom import Distilling
+from search.crew import Resources
+from search.events import Note, Progress, Stage
+from search.final import Course, Trained, together, train_fully
+from search.ledger import Record
+from search.preparation import Prepared
+from search.run_folder import RunFolder, write_bytes
+from search.workers import Step
+from teachers.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class LastRound:
+    """What came of it.
+
+    Attributes:
+        winner: the candidate that ships.
+        weights: its trained state dict.
+        ranked: finalists that were trained, each with its accuracy on the validation part after
+            its full training, by the reward of that accuracy, best first.
+    """
+
+    winner: Record
+    weights: Mapping[str, NDArray[Any]]
+    ranked: tuple[tuple[Record, float], ...]
+
+
+def best_of(records: Sequence[Record], count: int) -> list[Record]:
+    """The records of highest reward, best first, the first of equals before the others.
+
+    A candidate that failed, or that was stopped at a rung, is none of them.
+    """
+    whole = [record for record in records if record.whole]
+    return sorted(whole, key=lambda record: -record.reward)[:count]
+
+
+def train_finalists(
+    prepared: Prepared, chosen: Sequence[Record], folder: RunFolder, threads: int
+) -> Telling[LastRound]:
+    """Train them all; the one of highest reward after that wins.
+
+    Args:
+        prepared: the job.
+        chosen: finalists, at least one.
+        folder: where each of them is put away, and its checkpoints until then.
+        threads: for all of them together.
+
+    Raises:
+        BadInput: not one of them could be trained.
+    """
+    finalists = [_Finalist(prepared, record, folder) for record in chosen]
+    left = [finalist for finalist in finalists if finalist.trained is None]
+    each = max(1, threads // max(1, len(left)))
+    yield _stage(finalists, left, prepared.spec.final_epochs)
+    if left:
+        room = ray.put(prepared.classroom(proxy=False))
+        yield from _train(left, room, each)
+    ranked = sorted((one for one in finalists if one.trained), key=lambda one: -one.reward)
+    if not ranked:
+        raise finalists[0].failure
+    winner = ranked[0]
+    yield Note(f"student: {winner.title}, {winner.accuracy:.2%} on the validation part")
+    assert winner.trained is not None
+    order = tuple((finalist.record, finalist.accuracy) for finalist in ranked)
+    return LastRound(winner.record, winner.trained.weights, order)
+
+
+def _stage(finalists: Sequence[_Finalist], left: Sequence[_Finalist], epochs: int) -> Stage:
+    if not left:
+        return Stage("train", "the student was trained before the run stopped")
+    if len(finalists) == 1:
+        return Stage("train", f"the winner ({finalists[0].title}) for {epochs} epochs")
+    sizes = ", ".join(finalist.title for finalist in finalists)
+    return Stage("train", f"the best {len(finalists)} ({sizes}) for {epochs} epochs")
+
+
+def _train(left: Sequence[_Finalist], room: ObjectRef[Any], threads: int) -> Telling[None]:
+    """All that are left, as far as they can be trained; tells of every epoch."""
+    for finalist in left:
+        if finalist.checkpoint.exists():
+            yield Note(f"{finalist.title}: goes on after the last epoch before the run stopped")
+    epochs = {finalist.record.key: 0 for finalist in left}
+    total = sum(finalist.epochs for finalist in left)
+    by_key = {finalist.record.key: finalist for finalist in left}
+    courses = {key: finalist.course(room, threads) for key, finalist in by_key.items()}
+    for key, news in together(courses):
+        finalist = by_key[key]
+        if isinstance(news, Note):
+            yield news
+        elif isinstance(news, Trained):
+            finalist.put_away(news)
+            epochs[key] = finalist.epochs  # it may have stopped early
+            if len(left) > 1:
+                yield Note(f"{finalist.title}: {news.accuracy:.2%} on the validation part")
+        else:
+            epochs[key] = news.epoch
+            yield Progress(sum(epochs.values()), total, _words(finalist, news, len(left) > 1))
+
+
+def _words(finalist: _Finalist, step: Step, named: bool) -> str:
+    text = f"{finalist.title}: " if named else ""
+    text += f"loss {step.loss:.3f}"
+    return text if step.accuracy is None else f"{text}, {step.accuracy:.2%} on validation"
+
+
+class _Finalist:
+    """A candidate in the last round."""
+
+    def __init__(self, prepared: Prepared, record: Record, folder: RunFolder) -> None:
+        self.prepared, self.record = prepared, record
+        self.path = folder.trained / f"{record.key}.safetensors"
+        self.checkpoint = folder.trained / f"{record.key}.checkpoint"
+        self.trained = _read(self.path)
+        self.failure: BadInput
+
+    @property
+    def title(self) -> str:
+        return f"{self.record.kb:,.0f} KB"
+
+    @property
+    def epochs(self) -> int:
+        return self.prepared.spec.final_epochs
+
+    @property
+    def accuracy(self) -> float:
+        """On the validation part, after the full training."""
+        assert self.trained is not None
+        return self.trained.accuracy
+
+    @property
+    def reward(self) -> float:
+        """Of that accuracy."""
+        return self.prepared.space.reward_of(self.record.actions, self.accuracy)
+
+    def put_away(self, trained: Trained) -> None:
+        """Keep the student; what was kept to go on from is no longer needed."""
+        content = Checkpoint(trained.weights, {"accuracy": trained.accuracy}).to_bytes()
+        write_bytes(self.path, content)
+        self.checkpoint.unlink(missing_ok=True)
+        self.trained = trained
+
+    def course(self, room: ObjectRef[Any], threads: int) -> Course:
+        """Its training, on one thread if several kill the process; a note if it fails.
+
+        Kernels for several threads have had faults that end a process, and they depend on the
+        shapes of the student: better a slow end to a search than none.
+        """
+        spec = self.prepared.spec
+        device = "cuda" if spec.gpus > 0 else "cpu"
+        opener = Distilling(self.prepared.recipe(proxy=False), device, threads)
+        gpus = 1.0 if spec.gpus > 0 else 0.0
+        actions = self.record.actions
+        try:
+            try:
+                yield from train_fully(
+                    room, opener, actions, self.checkpoint, Resources(threads, gpus)
+                )
+            except WorkerCrashedError:
+                if threads == 1:
+                    raise
+                text = f"training on {threads} threads crashed; it begins again on one"
+                yield Note(text, warning=True)
+                self.checkpoint.unlink(missing_ok=True)
+                opener = replace(opener, threads=1)
+                yield from train_fully(room, opener, actions, self.checkpoint, Resources(1, gpus))
+        except BadInput as error:
+            self.failure = error
+            yield Note(f"{self.title}: {error}", warning=True)
+
+
+def _read(path: Path) -> Trained | None:
+    """A student that was put away, if it was."""
+    if not path.exists():
+        return None
+    try:
+        stored = Checkpoint.from_bytes(path.read_bytes())
+        return Trained(float(stored.meta["accuracy"]), dict(stored.arrays))
+    except (ValueError, KeyError):
+        return None  # of an earlier version, without its accuracy
