@@ -51,6 +51,7 @@ CHOSEN: dict[str, Any] = {
     "proxy_epochs": 2,
     "halving": 2,
     "final_epochs": 4,
+    "finalists": 3,
     "batch_size": 32,
     "learning_rate": 0.004,
     "temperature": 2.0,
