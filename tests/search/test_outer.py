@@ -136,7 +136,7 @@ def test_an_evaluator_in_this_process(space: Space, tmp_path: Path) -> None:
 
 
 @pytest.mark.long  # Ray, and searches
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_searches_under_real_ray_that_go_on(tmp_path: Path) -> None:
     job: FinishedJob = jobs.finished_job()
     changes = {"max_drop": 0.2, "budget": 4, "out": str(tmp_path / "run")}

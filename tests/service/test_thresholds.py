@@ -122,7 +122,7 @@ def test_a_finished_run_is_no_target_for_a_new_winner(job: FinishedJob) -> None:
 
 
 @pytest.mark.long  # the winner is trained and its routers are fitted
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_new_winner_ships_from_a_run_of_its_own(
     job: FinishedJob, tmp_path: Path, understudy: Understudy
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_new_winner_ships_from_a_run_of_its_own(
     columns = read_columns(old / "ledger.journal")
     limit = float(np.sort(columns.kb[columns.whole])[1])
     arguments = ("rerank", old, "--max-kb", limit, "--max-drop", "0.5", "--finalize", "--json")
-    done = understudy(*map(str, arguments), timeout=300)
+    done = understudy(*map(str, arguments), timeout=600)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     new = Path(said["out"])
