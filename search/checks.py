@@ -42,6 +42,10 @@ def check_inputs(
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
     check_warm(spec)
+    if spec.storage is not None:
+        from search.storage import check_storage  # Optuna takes half a second
+
+        check_storage(spec.storage)
     _check_ray(spec.ray)
     _check_gpus(spec.gpus)
     check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")

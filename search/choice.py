@@ -34,15 +34,24 @@ def choose(
             keeps it when it is measured, not only by prediction; None trusts the prediction.
 
     Raises:
-        BadInput: every candidate failed, or none keeps the limit on latency.
+        BadInput: every candidate failed, or none keeps the limits on cost.
     """
-    left = ranked(records)
-    if not left:
+    whole = ranked(records)
+    if not whole:
         raise BadInput(
             "every candidate failed to train",
             value=[record.reason for record in records if record.failed][-1],
             bound="at least one student",
             remedy="Lower --learning-rate in a new run, or raise the limits on cost.",
+        )
+    # those of another run, ranked anew, were distilled under other limits
+    left = [record for record in whole if space.fits(record.actions)]
+    if not left:
+        raise BadInput(
+            "no candidate keeps the limits on cost",
+            value=f"{len(whole)} candidates, {space.limits.options()}",
+            bound="at least one that does",
+            remedy="Raise the limits, or search anew with them.",
         )
     if space.limits.max_ms is not None and measure is not None:
         return (yield from _fast_enough(space, left, count, space.limits.max_ms, measure))

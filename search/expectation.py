@@ -42,17 +42,21 @@ class Expectation:
 
     def exponent(self, epochs: int) -> float:
         """b after so many epochs, in (0, 1]."""
-        more = self.full / (self.images * max(1, epochs))
-        return float(max(1.0, more) ** -self.gain)
+        return float(self._exponents(np.array(epochs)))
+
+    def _exponents(self, epochs: NDArray[np.int64]) -> Values:
+        more = self.full / (self.images * np.maximum(1, epochs))
+        found: Values = np.maximum(1.0, more) ** -self.gain
+        return found
 
     def __call__(self, accuracy: float, epochs: int) -> float:
         """The accuracy that is expected; rises with ``accuracy``, in [0, 1]."""
         return float(self.many(np.array([accuracy]), epochs)[0])
 
-    def many(self, accuracies: Values, epochs: int) -> Values:
-        """The same of many candidates after equally many epochs."""
+    def many(self, accuracies: Values, epochs: int | NDArray[np.int64]) -> Values:
+        """The same of many candidates, after equally many epochs or each after its own."""
         least = 0.5 / self.rows
         teacher = max(1 - self.teacher, least)
         gap = np.maximum(1 - accuracies, least) / teacher
-        found: Values = 1 - np.minimum(1.0, teacher * gap ** self.exponent(epochs))
+        found: Values = 1 - np.minimum(1.0, teacher * gap ** self._exponents(np.asarray(epochs)))
         return found

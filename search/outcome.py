@@ -18,10 +18,12 @@ from routers.calibrate import appeals
 from routers.metrics import deferral_curve, oracle_curve, random_curve
 from routers.scores import SCORES
 from search import record as report
+from search.facts import Facts
 from search.finalists import LastRound
 from search.latency import measured_ms
 from search.ledger import Record
 from search.package import PairRows, Shipped
+from search.pareto import hypervolume, pareto_front
 from search.preparation import Prepared
 from search.run_folder import RunFolder
 from search.spec import JobSpec, fields
@@ -54,6 +56,24 @@ def speeds_of(prepared: Prepared, folder: RunFolder) -> Speeds:
         )
     )
     return Speeds(teacher, student, threads)
+
+
+def facts_of(prepared: Prepared) -> Facts:
+    """What readers of the run will want to know of its teacher."""
+    spent, expectation = cost(prepared.network), prepared.space.expectation
+    assert expectation is not None
+    return Facts(
+        bytes=spent.bytes,
+        parameters=spent.parameters,
+        macs=spent.macs,
+        accuracy=prepared.teacher_accuracy,
+        rows=len(prepared.parts.validation),
+        classes=prepared.network.classes,
+        layers=tuple(layer.node for layer in prepared.space.layers),
+        pool=tuple(prepared.moves.pool),
+        images=expectation.images,
+        full=expectation.full,
+    )
 
 
 def result_of(
@@ -115,6 +135,7 @@ def result_of(
             for name, figure in figures.items()
         },
         "candidates": len(records),
+        **_front(prepared, records),
         "failed": sum(record.failed for record in records),
         "stopped": sum(record.pruned for record in records),
         # accuracies on the validation part: of the proxy, and after the full training
@@ -164,6 +185,24 @@ def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[str]:
     ]
 
 
+def _front(prepared: Prepared, records: Sequence[Record]) -> dict[str, Any]:
+    """The candidates that no other beats in size and expected accuracy, and what they cover."""
+    whole = [(number, record) for number, record in enumerate(records, 1) if record.whole]
+    expected = [prepared.space.expected(record.accuracy, record.epochs) for _, record in whole]
+    sizes, facts = [record.kb for _, record in whole], facts_of(prepared)
+    covered = hypervolume(sizes, expected, facts.kb, facts.chance)
+    front = [
+        {
+            "number": whole[i][0],
+            "kb": sizes[i],
+            "accuracy": whole[i][1].accuracy,
+            "expected": expected[i],
+        }
+        for i in pareto_front(list(zip(sizes, expected, strict=True)))
+    ]
+    return {"hypervolume": float(covered[-1]), "pareto": front}
+
+
 def record_of(
     prepared: Prepared,
     records: Sequence[Record],
@@ -171,6 +210,7 @@ def record_of(
     shipped: Shipped,
     speeds: Speeds,
     now: datetime,
+    command: str | None = None,
 ) -> report.RunRecord:
     """The run as the report shows it."""
     spec, settings = prepared.spec, prepared.reward.settings
@@ -179,7 +219,7 @@ def record_of(
     figures = shipped.manifest.figures
     return report.RunRecord(
         title=shipped.manifest.name,
-        command=command_of(spec),
+        command=command or command_of(spec),
         created=now.isoformat(timespec="minutes"),
         seed=spec.seed,
         parts=prepared.parts.counts(),
@@ -228,6 +268,7 @@ def record_of(
             for name in sorted(figures, key=_importance)
             if name not in ("validation.teacher_accuracy", "calibration.teacher_accuracy")
         ),
+        chance=1 / prepared.network.classes,
         warnings=shipped.manifest.warnings,
         note=shipped.ranking.note,
         milliseconds=(speeds.teacher, speeds.student),

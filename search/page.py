@@ -148,8 +148,11 @@ quantisation. ms: for one input in ONNX Runtime, on the machine of the search.</
 its full training is expected to reach.</figcaption></figure>
 <figure class="card">{{ plots.front }}
 <figcaption>Accuracy on the validation part ({{ run.parts.get("validation", 0) | count }} rows), as
-expected after the full training, against size. On the Pareto front, none is both smaller and more
-accurate.</figcaption></figure>
+expected after the full training, against size. On the Pareto front (ringed), none is both smaller
+and more accurate.</figcaption></figure>
+<figure class="card">{{ plots.volume }}
+<figcaption>Hypervolume: the share of the plane of size and expected accuracy, from a guess at the
+teacher's size to a student without size or error, that the front covers.</figcaption></figure>
 </div>
 <details class="card">
 <summary>{{ best | length }} {{ "best " if best | length < run.candidates | length else "" }}of

@@ -22,6 +22,7 @@ from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
 from search.evidence import warm_up
+from search.facts import write_facts
 from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
@@ -29,13 +30,14 @@ from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
-from search.outcome import record_of, result_of, speeds_of
+from search.outcome import facts_of, record_of, result_of, speeds_of
 from search.package import ship
 from search.patience import Patience
 from search.preparation import Prepared, check_names, prepare
 from search.report import write_report
 from search.run_folder import RunFolder
-from search.samplers import SAMPLERS
+from search.samplers import SAMPLERS, Sampler
+from search.space import Space
 from search.spec import JobSpec
 from search.tensorboard import logged
 from teachers.datasets import Dataset
@@ -125,11 +127,14 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
-    with Ledger(folder.ledger, layers, prepared.moves.pool) as ledger:
+    write_facts(folder, facts_of(prepared))
+    with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
         with cluster(spec.ray, processors, shared):
             workers = spec.workers or room_for(spec.threads, spec.gpus)
-            told = _search(prepared, ledger, folder, workers, start)
-            yield from logged(told, folder.tensorboard) if spec.tensorboard else told
+            # candidates of another run, ranked anew, are all there is to choose from
+            if not (folder.origin.exists() and len(ledger.records) >= spec.budget):
+                told = _search(prepared, ledger, folder, workers, start)
+                yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             finalists = yield from choose(
                 prepared.space, ledger.records, spec.finalists, _measure(prepared, folder)
             )
@@ -140,8 +145,8 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
         threads = min(cores(), workers * spec.threads)
         shipped = yield from ship(prepared, student, last.weights, folder, threads)
         speeds = speeds_of(prepared, folder)
-        now = datetime.now(UTC)
-        record = record_of(prepared, ledger.records, last.winner, shipped, speeds, now)
+        now, asked = datetime.now(UTC), folder.asked_by()
+        record = record_of(prepared, ledger.records, last.winner, shipped, speeds, now, asked)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
         result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds)
@@ -162,13 +167,7 @@ def _search(
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
     yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
-    sampler = SAMPLERS[spec.sampler](
-        prepared.space,
-        spec.seed,
-        agent_rate=spec.agent_rate,
-        agent_units=spec.agent_units,
-        baseline_decay=spec.baseline_decay,
-    )
+    sampler = sampler_of(spec, prepared.space)
     yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
     evaluator = RayEvaluator(
         ray.put(prepared.classroom(proxy=True)),
@@ -193,6 +192,17 @@ def _search(
         )
     finally:
         evaluator.close()
+
+
+def sampler_of(spec: JobSpec, space: Space) -> Sampler:
+    """The sampler that a job names, fresh."""
+    return SAMPLERS[spec.sampler](
+        space,
+        spec.seed,
+        agent_rate=spec.agent_rate,
+        agent_units=spec.agent_units,
+        baseline_decay=spec.baseline_decay,
+    )
 
 
 def _device(spec: JobSpec) -> str:

@@ -1,86 +1,45 @@
-"""The report's plots: a function each, from plain rows to an SVG string.
-
-The same input gives the same bytes: no date, ids salted by the plot's name. Colours are CSS
-variables with the light theme's value as the fallback, so that a page can turn them dark and a
-plot saved alone still has them. The hues are Okabe and Ito's, told apart by colour-blind readers;
-marker shapes and line styles repeat what colour says.
-"""
+"""The report's plots: a function each, from plain rows to an SVG string."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from search.drawing import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    canvas,
+    columns,
+    dots,
+    legend,
+    percent,
+    plain_log,
+    style,
+    to_svg,
+)
+from search.pareto import hypervolume, pareto_front
 from search.record import CandidateRow, CurvePoints, LayerRow
-
-# name → the colour of the light theme, which is what matplotlib draws with. All differ, because
-# each is found again in the SVG by its value.
-COLOURS = {
-    "ink": "#22262b",
-    "faint": "#8b929a",
-    "blue": "#0072b2",
-    "orange": "#d55e00",
-    "green": "#009e73",
-    "purple": "#a8518a",
-    "sky": "#3f9bd1",
-    "wash": "#e4e8ec",
-}
-INK, FAINT, BLUE, ORANGE, GREEN, PURPLE, SKY, WASH = COLOURS.values()
-
-_WIDTH = 5.8  # inches; a phone shows this at nine tenths of its text size
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": WASH,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-}
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (KB, accuracy) no other point beats in both, in ascending order of KB.
-
-    Of equal points the first is kept.
-    """
-    front: list[int] = []
-    best = -np.inf
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):
-        if points[i][1] > best:
-            best = points[i][1]
-            front.append(i)
-    return front
 
 
 def reward_plot(candidates: Sequence[CandidateRow], winner: int) -> str:
     """Reward of every candidate in order of evaluation, and the best so far."""
-    with _style("reward"):
-        figure, axes = _axes()
+    with style("reward"):
+        figure, axes = canvas()
         done = [row for row in candidates if row.whole]
         failed = [row.number for row in candidates if row.accuracy is None]
         stopped = [row for row in candidates if row.status == "stopped"]
         rewards = [row.reward for row in done]
-        _dots(axes, [(row.number, row.reward) for row in stopped],
+        dots(axes, [(row.number, row.reward) for row in stopped],
               facecolors="none", edgecolors=FAINT, label="stopped early")  # fmt: skip
         axes.scatter(
             [row.number for row in done], rewards, s=20, color=SKY, label="candidate", zorder=3
@@ -98,9 +57,9 @@ def reward_plot(candidates: Sequence[CandidateRow], winner: int) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len({row.number for row in candidates}) == 1:
             axes.set_xlim(candidates[0].number - 1, candidates[0].number + 1)
-        _legend(figure)
+        legend(figure)
         said = f"Reward of {len(candidates)} candidates; the winner is number {winner}."
-        return _svg(figure, "reward", said)
+        return to_svg(figure, "reward", said)
 
 
 def front_plot(
@@ -115,18 +74,20 @@ def front_plot(
 
     It is the accuracy that is expected after the full training, where that is known.
     """
-    with _style("front"):
-        figure, axes = _axes()
+    with style("front"):
+        figure, axes = canvas()
         # what was stopped early has no accuracy that compares with the others'
         done = [row for row in candidates if row.whole]
         points = [(row.kb, row.shown or 0.0) for row in done]
         kept = [p for p, row in zip(points, done, strict=True) if row.within_limits]
         broken = [p for p, row in zip(points, done, strict=True) if not row.within_limits]
-        _dots(axes, kept, color=SKY, label="within the limits")
-        _dots(axes, broken, facecolors="none", edgecolors=FAINT, label="outside the limits")
+        dots(axes, kept, color=SKY, label="within the limits")
+        dots(axes, broken, facecolors="none", edgecolors=FAINT, label="outside the limits")
         front = [points[i] for i in pareto_front(points)]
         if front:
-            axes.step(*_columns(front), where="post", color=GREEN, lw=1.6, label="Pareto front")
+            axes.step(*columns(front), where="post", color=GREEN, lw=1.6, label="Pareto front")
+            axes.scatter(*columns(front), s=52, facecolors="none", edgecolors=GREEN, lw=1.4,
+                         zorder=4)  # fmt: skip
             axes.set_xscale("log")
         _mark_winner(axes, [p for p, row in zip(points, done, strict=True) if row.number == winner])
         if max_kb is not None:
@@ -138,20 +99,41 @@ def front_plot(
         axes.set_xlabel("size of the student (KB, log scale)")
         expected = any(row.expected is not None for row in done)
         axes.set_ylabel(f"{'expected ' if expected else ''}accuracy on validation")
-        _plain_log(axes)
-        _percent(axes)
-        _legend(figure)
+        plain_log(axes)
+        percent(axes)
+        legend(figure)
         said = (
             f"Accuracy against KB of {len(done)} candidates, with the Pareto front of {len(front)}."
         )
-        return _svg(figure, "front", said)
+        return to_svg(figure, "front", said)
+
+
+def volume_plot(candidates: Sequence[CandidateRow], teacher_kb: float, chance: float) -> str:
+    """The share of the plane of size and expected accuracy that the candidates so far cover."""
+    with style("volume"):
+        figure, axes = canvas()
+        done = [row for row in candidates if row.whole]
+        covered = hypervolume(
+            [row.kb for row in done], [row.shown or 0.0 for row in done], teacher_kb, chance
+        )
+        if done:
+            axes.step([row.number for row in done], covered, where="post", color=GREEN, lw=1.6,
+                      label="covered so far")  # fmt: skip
+        axes.set_xlabel("candidate, in order of evaluation")
+        axes.set_ylabel("hypervolume (share of the plane)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len({row.number for row in candidates}) == 1:
+            axes.set_xlim(candidates[0].number - 1, candidates[0].number + 1)
+        legend(figure)
+        last = f"{covered[-1]:.3f}" if done else "nothing"
+        return to_svg(figure, "volume", f"Hypervolume of {len(done)} candidates: {last}.")
 
 
 def layers_plot(layers: Sequence[LayerRow]) -> str:
     """KB of every layer in the teacher and in the student, top to bottom in execution order."""
-    with _style("layers"):
+    with style("layers"):
         size = 9 if len(layers) <= 40 else 7
-        figure, axes = _axes(width=9.5, height=1.3 + len(layers) * (0.24 if size == 9 else 0.16))
+        figure, axes = canvas(width=9.5, height=1.3 + len(layers) * (0.24 if size == 9 else 0.16))
         place = np.arange(len(layers))
         # A log axis has no zero: removed layers end at the left edge, with a mark of their own.
         sizes = [kb for row in layers for kb in (row.kb_before, row.kb_after) if kb > 0]
@@ -173,18 +155,18 @@ def layers_plot(layers: Sequence[LayerRow]) -> str:
         axes.set_ylim(len(layers) - 0.4, -0.6)
         axes.set_xlabel("size of the layer (KB, log scale)")
         axes.grid(visible=True, axis="y", lw=0.5)
-        _plain_log(axes)
-        _legend(figure)
+        plain_log(axes)
+        legend(figure)
         said = f"KB of {len(layers)} layers in teacher and student; {len(gone)} were removed."
-        return _svg(figure, "layers", said)
+        return to_svg(figure, "layers", said)
 
 
 def deferral_plot(
     curves: Mapping[str, CurvePoints], router: str, point: tuple[float, float], part: str
 ) -> str:
     """The pair's accuracy against the appealing rate, and the point the threshold gives."""
-    with _style("deferral"):
-        figure, axes = _axes()
+    with style("deferral"):
+        figure, axes = canvas()
         fixed: dict[str, dict[str, Any]] = {
             "oracle": {"color": GREEN, "ls": "--", "lw": 1.4},
             "random": {"color": FAINT, "ls": ":", "lw": 1.6},
@@ -195,30 +177,30 @@ def deferral_plot(
         names = [name for name in curves if name != router]
         for name in [*names, *([router] if router in curves else [])]:
             if name in fixed:
-                style = fixed[name]
+                line = fixed[name]
             else:
                 colour, dashes = next(others)
-                style = {"color": colour, "ls": dashes, "lw": 1.3}
-            axes.plot(*_thinned(curves[name]), label=name, **style)
+                line = {"color": colour, "ls": dashes, "lw": 1.3}
+            axes.plot(*_thinned(curves[name]), label=name, **line)
         axes.plot(*point, marker="D", ms=8, color=ORANGE, ls="none", mec="none", zorder=5,
                   label="operating point")  # fmt: skip
         axes.set_xlim(-0.01, 1.01)
         axes.set_xlabel(f"appealing rate on {part} (share of inputs sent to the teacher)")
         axes.set_ylabel(f"accuracy of the pair on {part}")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-        _percent(axes)
-        _legend(figure)
+        percent(axes)
+        legend(figure)
         said = (
             f"Accuracy of the pair against appealing rate for {len(curves)} curves; "
             f"{router} works at {point[0] * 100:.1f} % appeals and {point[1] * 100:.2f} % accuracy."
         )
-        return _svg(figure, "deferral", said)
+        return to_svg(figure, "deferral", said)
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], part: str) -> str:
     """How many rows the router trusts and appeals, by whether the student was right."""
-    with _style("confusion"):
-        figure, axes = _axes(height=3.0)
+    with style("confusion"):
+        figure, axes = canvas(height=3.0)
         total = max(1, sum(map(sum, confusion)))
         words = (("kept, rightly", "appealed in vain"), ("missed", "caught"))
         for row, column in np.ndindex(2, 2):
@@ -244,39 +226,12 @@ def confusion_plot(confusion: Sequence[Sequence[int]], part: str) -> str:
             f"Student right: {kept} trusted, {vain} appealed. "
             f"Student wrong: {missed} trusted, {caught} appealed."
         )
-        return _svg(figure, "confusion", said)
-
-
-@contextmanager
-def _style(name: str) -> Iterator[None]:
-    with mpl.rc_context():
-        settings: Any = {**_STYLE, "svg.hashsalt": name}
-        mpl.rcParams.update(settings)
-        yield
-
-
-def _axes(width: float = _WIDTH, height: float = 3.7) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
-    axes.grid(visible=True, lw=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    pairs = list(points)
-    return [x for x, _ in pairs], [y for _, y in pairs]
-
-
-def _dots(axes: Axes, points: Sequence[tuple[float, float]], **style: Any) -> None:
-    if points:
-        axes.scatter(*_columns(points), s=20, zorder=3, **style)
+        return to_svg(figure, "confusion", said)
 
 
 def _mark_winner(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     if points:
-        axes.scatter(*_columns(points), s=130, marker="*", color=ORANGE, label="winner", zorder=5)
+        axes.scatter(*columns(points), s=130, marker="*", color=ORANGE, label="winner", zorder=5)
 
 
 def _mark_failed(axes: Axes, numbers: Sequence[int]) -> None:
@@ -293,48 +248,5 @@ def _thinned(curve: CurvePoints, most: int = 400) -> tuple[list[float], list[flo
     return rate[keep].tolist(), accuracy[keep].tolist()
 
 
-def _percent(axes: Axes) -> None:
-    """Accuracies in per cent, without room for more than 100, and never a flat axis."""
-    low, high = axes.get_ylim()
-    if high - low < 0.004:
-        low, high = (low + high) / 2 - 0.002, (low + high) / 2 + 0.002
-    high = min(high, 1.0 + (high - low) / 50)
-    axes.set_ylim(low, high)
-    decimals = 0 if high - low > 0.08 else 1 if high - low > 0.008 else 2
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals, symbol=" %"))
-
-
-def _plain_log(axes: Axes) -> None:
-    """1, 10, 100 in place of 10⁰, 10¹, 10²; below two decades also 2 and 5 and their like."""
-    low, high = axes.get_xlim()
-    few = axes.get_xscale() == "log" and high / low < 100
-    if axes.get_xscale() == "log":
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.10g}")
-
-
-def _legend(figure: Figure) -> None:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
-
-
 def _short(name: str, most: int = 34) -> str:
     return name if len(name) <= most else "…" + name[1 - most :]
-
-
-def _svg(figure: Figure, name: str, said: str) -> str:
-    """The drawing as one inline element: named, themed, without ids that could clash."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    for variable, colour in COLOURS.items():
-        text = text.replace(colour, f"var(--{variable}, {colour})")
-    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
-    used = set(re.findall(r"(?:url\(|href=\")#([\w.-]+)", text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    label = escape(said, quote=True)
-    opening = f'<svg class="plot" data-plot="{name}" role="img" aria-label="{label}"'
-    return text.replace("<svg", opening, 1).rstrip()

@@ -15,7 +15,7 @@ from envs.criteria import CRITERIA
 from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
-from envs.reward import REWARDS, PaperReward, Reward, make_reward
+from envs.reward import REWARDS, PaperReward, Reward
 from routers.families import FAMILIES
 from routers.qbc import SAMPLING
 from search.answers import Asker, Telling, draw_views, telling
@@ -25,13 +25,13 @@ from search.events import Note, Stage
 from search.expectation import Expectation
 from search.halving import Halving
 from search.latency import Latency, keep_profile, latency_of
-from search.limits import USUAL_DROP, Limits
 from search.loop import MODES
 from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
+from search.thresholds import drop_of, limits_of, reward_of
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
 from teachers.description import understand
@@ -155,32 +155,6 @@ def check_names(spec: JobSpec) -> None:
         )
     _recipe(spec, proxy=False)
     Halving(spec.proxy_epochs, spec.halving)
-
-
-def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
-    """The reward with its thresholds taken from the limits where the job names none."""
-    limit = 0.95 if spec.max_kb is None else 1 - spec.max_kb / teacher_kb
-    l0 = spec.max_ms if spec.l0 is None else spec.l0
-    settings = {
-        "alpha": spec.alpha,
-        "beta": spec.beta,
-        "c0": max(0.0, limit) if spec.c0 is None else spec.c0,
-        "a0": max(0.0, teacher_accuracy - _drop(spec)) if spec.a0 is None else spec.a0,
-        "rho": spec.rho,
-        "teacher": teacher_accuracy,
-        "gamma": spec.gamma,
-    }
-    return make_reward(spec.reward, settings if l0 is None else settings | {"l0": l0})
-
-
-def limits_of(spec: JobSpec, teacher_accuracy: float) -> Limits:
-    """The hard limits of a job. A drop that nobody asked for bends the reward and is no limit."""
-    least = None if spec.max_drop is None else teacher_accuracy - spec.max_drop
-    return Limits(spec.max_kb, spec.max_macs, spec.max_ms, least)
-
-
-def _drop(spec: JobSpec) -> float:
-    return USUAL_DROP if spec.max_drop is None else spec.max_drop
 
 
 def _recipe(spec: JobSpec, proxy: bool) -> Recipe:
@@ -316,7 +290,7 @@ def _share_out(asker: Asker, held: HeldOut, spec: JobSpec) -> Telling[tuple[Part
     labels = asker.data.labels
     validation = yield from asker.answers("validation", held.validation)
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
-    error_rate = 1 - accuracy + _drop(spec) / 2
+    error_rate = 1 - accuracy + drop_of(spec) / 2
     return withhold_router(held, labels, error_rate=error_rate, seed=spec.seed), accuracy
 
 

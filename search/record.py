@@ -158,7 +158,8 @@ class RunRecord:
     appealed)) rows. Curves, operating point and confusion are measured on ``pair_part``.
     ``figures``: most important first; the first four are shown large. One that stands among the
     teacher's figures too is listed once. ``milliseconds``: of teacher and student for one input, on
-    the machine of the search; None where nobody timed them.
+    the machine of the search; None where nobody timed them. ``chance``: accuracy of a guess among
+    the classes.
     """
 
     title: str
@@ -179,6 +180,7 @@ class RunRecord:
     operating_point: tuple[float, float]
     confusion: tuple[tuple[int, int], tuple[int, int]]
     figures: tuple[Figure, ...]
+    chance: float = 0.0
     warnings: tuple[str, ...] = ()
     note: str = ""
     pair_part: str = "test"

@@ -79,6 +79,7 @@ def _plots(record: RunRecord) -> dict[str, str]:
             least_accuracy=record.thresholds.get("a0"),
             teacher_accuracy=_teacher_accuracy(record),
         ),
+        "volume": plots.volume_plot(record.candidates, record.teacher.kb, record.chance),
         "layers": plots.layers_plot(record.layers),
         "deferral": plots.deferral_plot(
             record.curves, record.router_name, record.operating_point, record.pair_part

@@ -24,9 +24,11 @@ class RunFolder:
         self.root = Path(root)
         self.job = self.root / "job.yaml"
         self.inputs = self.root / "inputs.json"
+        self.facts = self.root / "facts.json"
         self.ledger = self.root / "ledger.journal"
         self.memory = self.root / "search.safetensors"
         self.evidence = self.root / "evidence.safetensors"
+        self.origin = self.root / "origin.json"
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"
@@ -80,6 +82,10 @@ class RunFolder:
                 remedy="Check --out, or start without --resume.",
             )
         return make_spec(read_yaml(self.job) | {"out": str(self.root)})
+
+    def asked_by(self) -> str | None:
+        """The command behind a run that began with another run's candidates."""
+        return json.loads(self.origin.read_text())["command"] if self.origin.exists() else None
 
     def create(self, spec: JobSpec, inputs: Mapping[str, str]) -> None:
         """Make the folder and write the job; on resumption the new budget replaces the old.

@@ -100,6 +100,12 @@ class JobSpec(BaseModel):
         "streaming (slots never wait; repeats from the ledger's order).",
         "synchronous",
     )
+    storage: str | None = _field(
+        "Search",
+        "Database for the ledger, as sqlite:///x.db or postgresql://…; else a file in the run's "
+        "folder.",
+        None,
+    )
     tensorboard: bool = _field(
         "Search", "Write TensorBoard event files to the run's folder.", False
     )

@@ -1,4 +1,4 @@
-"""The command line: ``understudy demo | search | inspect | predict | profile | config``.
+"""The command line: ``understudy demo | search | rerank | …``.
 
 Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 stopped with Ctrl-C.
 With ``--json`` the last line of stdout is one JSON object; everything else goes to stderr.
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from edge.errors import BadInput, MissingExtra
+from service import thresholds
 from service.options import job_values, takes_job
 from service.profiling import profile
 
@@ -126,6 +127,7 @@ def config() -> None:
 
 
 app.command()(profile)
+thresholds.register(app)
 
 
 def own_code(teacher: str) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from edge.errors import BadInput
-from search.spec import JobSpec, make_spec, read_yaml
+from search.spec import JobSpec, fields, make_spec, read_yaml
+
+#: of latency, which a ledger does not know
+_TIMED = ("max_ms", "gamma", "l0")
+#: fields that a candidate's reward follows from, and the limits that it has to keep
+REWARD_FIELDS = tuple(
+    name
+    for group, name, *_ in fields()
+    if (group == "Reward" or name.startswith("max_") or name == "proxy_gain") and name not in _TIMED
+)
 
 
 def takes_job(command: Callable[..., None]) -> Callable[..., None]:
@@ -18,29 +27,41 @@ def takes_job(command: Callable[..., None]) -> Callable[..., None]:
 
     An option that is not given is None and leaves the YAML file's value, or the default, alone.
     """
-    given = [
-        parameter
-        for parameter in inspect.signature(command, eval_str=True).parameters.values()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*given, *map(_option, JobSpec.model_fields)]
-    )
-    command.__annotations__ = {
-        parameter.name: parameter.annotation
-        for parameter in command.__signature__.parameters.values()  # type: ignore[attr-defined]
-    }
-    return command
+    return takes_fields(JobSpec.model_fields, defaults=True)(command)
 
 
-def _option(name: str) -> inspect.Parameter:
+def takes_fields(
+    names: Iterable[str], defaults: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As :func:`takes_job`, for some fields of the job; ``defaults`` are told in the help."""
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        given = [
+            parameter
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*given, *(_option(name, defaults) for name in names)]
+        )
+        command.__annotations__ = {
+            parameter.name: parameter.annotation
+            for parameter in command.__signature__.parameters.values()  # type: ignore[attr-defined]
+        }
+        return command
+
+    return give
+
+
+def _option(name: str, defaults: bool) -> inspect.Parameter:
     info = JobSpec.model_fields[name]
     assert isinstance(info.json_schema_extra, dict)
     kinds = get_args(info.annotation) or (info.annotation,)
     flag = "--" + name.replace("_", "-")
     many = info.annotation is not None and "tuple" in str(info.annotation)
     kind: Any = str if many else next(k for k in kinds if k is not type(None))
-    default: Any = False if info.is_required() or info.default is None else info.default
+    told = defaults and not (info.is_required() or info.default is None)
+    default: Any = info.default if told else False
     option = typer.Option(
         *((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)),
         help=(info.description or "") + (" Comma-separated." if many else ""),

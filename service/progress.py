@@ -89,7 +89,7 @@ class _Lines:
     def show(self, event: events.Event) -> None:
         self.pace.take(event)
         seconds = time.monotonic() - self.start
-        text = _text(event)
+        text = event_text(event)
         if isinstance(event, events.Progress | events.CandidateRunning):
             last = isinstance(event, events.Progress) and event.done >= event.total
             if seconds - self.last < LOG_EVERY and not last:
@@ -139,7 +139,7 @@ class _Bars:
             return
         if isinstance(event, events.CandidateRunning):
             return
-        self.console.print(_text(event))
+        self.console.print(event_text(event))
         if isinstance(event, events.Stage):
             self._clear()
         elif isinstance(event, events.CandidateDone):
@@ -163,7 +163,8 @@ class _Bars:
         )
 
 
-def _text(event: events.Event) -> str:
+def event_text(event: events.Event) -> str:
+    """A line about an event; empty where there is nothing to say."""
     match event:
         case events.Stage():
             return f"[bold]{escape(event.name)}[/]  {escape(event.detail)}"

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from routers.calibrate import APPEAL_ALWAYS
-from search import plots
+from search import drawing, plots
 from search.record import (
     PARTS,
     Figure,
@@ -21,7 +19,7 @@ from search.record import (
 from search.report import MOST_CANDIDATES, render, write_report
 from tests.search.records import invented
 
-PLOTS = {"reward", "front", "layers", "deferral", "confusion"}
+PLOTS = {"reward", "front", "volume", "layers", "deferral", "confusion"}
 
 
 class Page(HTMLParser):
@@ -247,29 +245,6 @@ def test_a_hundred_layers_each_keep_a_line_of_their_own() -> None:
     assert min(np.diff(places)) >= 8
 
 
-def test_the_pareto_front_by_hand() -> None:
-    """In ascending KB: b (100, .90) leads; d (150, .90) is larger and no better; a (200, .95)
-    leads; e (200, .94) has the same size and less; c (300, .93) is beaten by a; f (400, .96)
-    leads; g repeats f, and the first is kept.
-    """
-    a, b, c, d = (200, 0.95), (100, 0.90), (300, 0.93), (150, 0.90)
-    e, f, g = (200, 0.94), (400, 0.96), (400, 0.96)
-    assert plots.pareto_front([a, b, c, d, e, f, g]) == [1, 0, 5]
-    assert plots.pareto_front([]) == []
-
-
-@given(st.lists(st.tuples(st.integers(1, 9).map(float), st.integers(0, 9).map(float)), max_size=12))
-@settings(max_examples=100, deadline=None)
-def test_the_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
-    def beats(p: tuple[float, float], q: tuple[float, float]) -> bool:
-        return p != q and p[0] <= q[0] and p[1] >= q[1]
-
-    front = plots.pareto_front(points)
-    assert len({points[i] for i in front}) == len(front)
-    expected = {q for q in points if not any(beats(p, q) for p in points)}
-    assert {points[i] for i in front} == expected
-
-
 def test_the_best_so_far_never_falls_and_the_winner_is_marked() -> None:
     svg = plots.reward_plot(invented().candidates, invented().winner)
     for words in ("best so far", "winner", "failed", "reward (no unit)"):
@@ -311,7 +286,7 @@ def test_the_confusion_shows_counts_and_shares() -> None:
 
 def test_colours_follow_the_theme_of_the_page() -> None:
     text = render(invented())
-    for name, colour in plots.COLOURS.items():
+    for name, colour in drawing.COLOURS.items():
         assert f"--{name}:" in text
         # Nowhere is a colour fixed: every use is a variable with that fallback.
         bare = re.findall(rf"(?<!var\(--{name}, ){colour}(?!;)", text.split("</style>", 1)[1])

@@ -234,6 +234,9 @@ def base_install(folder: Path, *arguments: str | Path) -> subprocess.CompletedPr
         ("search", "--teacher", "t.safetensors", "--data", "digits", "--out", "x"),
         ("demo", "--out", "x"),
         ("inspect", "t.safetensors"),
+        ("rerank", "x"),
+        ("tune", "x"),
+        ("export", "x"),
     ],
 )
 def test_a_missing_extra_is_named(command: tuple[str, ...], tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ CHOSEN: dict[str, Any] = {
     "criterion": "bn_scale",
     "batch": 3,
     "mode": "streaming",
+    "storage": "sqlite:///x.db",
     "tensorboard": True,
     "agent_rate": 0.01,
     "agent_units": 9,

@@ -1,0 +1,76 @@
+"""What a run knows of its teacher, for readers that have neither teacher nor data at hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from edge.errors import BadInput
+from search.expectation import Expectation
+from search.run_folder import RunFolder, write_bytes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The teacher's side of every comparison.
+
+    Attributes:
+        bytes, parameters, macs: of the teacher, as in :mod:`envs.cost`.
+        accuracy: of the teacher on the validation part, by the job's metric.
+        rows: of the validation part.
+        classes: that there are to tell apart.
+        layers: names of the weight layers.
+        pool: coefficients.
+        images: that a candidate sees in an epoch of its proxy.
+        full: images of the whole full training.
+    """
+
+    bytes: int
+    parameters: int
+    macs: int
+    accuracy: float
+    rows: int
+    classes: int
+    layers: tuple[str, ...]
+    pool: tuple[float, ...]
+    images: int
+    full: int
+
+    @property
+    def kb(self) -> float:
+        """Kilobytes of 1,024 bytes."""
+        return self.bytes / 1024
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a guess among the classes."""
+        return 1 / self.classes
+
+    def expectation(self, gain: float) -> Expectation:
+        """From the accuracies of proxies to those after the full training."""
+        return Expectation(self.accuracy, self.images, self.full, gain, self.rows)
+
+
+def write_facts(folder: RunFolder, facts: Facts) -> None:
+    """Keep them in the run's folder."""
+    write_bytes(folder.facts, (json.dumps(asdict(facts), indent=1) + "\n").encode())
+
+
+def read_facts(folder: RunFolder) -> Facts:
+    """Those of a run.
+
+    Raises:
+        BadInput: the run did not get as far as to write them, or they are damaged.
+    """
+    try:
+        found = json.loads(folder.facts.read_text(encoding="utf-8"))
+        lists = {name: tuple(found[name]) for name in ("layers", "pool")}
+        return Facts(**(found | lists))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(
+            "the run says nothing of its teacher",
+            value=f"{folder.facts} ({type(error).__name__})",
+            bound="facts.json, which a search writes before its first candidate",
+            remedy="Go on with the run: `understudy search --resume`, with a higher --budget "
+            "if it is finished.",
+        ) from None

@@ -1,0 +1,117 @@
+"""A new winner of old candidates gets a run of its own, in which it is trained and ships.
+
+The old run stays as it is, bundle and report included. The new one starts from its candidates with
+their new rewards, from what the teacher has answered, and from students that were trained in full.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edge.errors import BadInput
+from search.ledger import Ledger, stored_records
+from search.rerank import Reranking
+from search.run_folder import RunFolder, write_bytes
+from search.spec import JobSpec, make_spec, to_yaml
+
+
+def adopt(found: Reranking, out: str, command: str) -> JobSpec:
+    """Make the new run, ready for :func:`search.pipeline.run` with ``resume=True``.
+
+    Called again with the same values it leaves an unfinished run as it is, to be gone on with.
+
+    Args:
+        found: the old run and its new order.
+        out: folder of the new run.
+        command: the command line that asked for it, for the report.
+
+    Raises:
+        BadInput: ``out`` exists and is not this very run, or cannot be made.
+    """
+    after = found.after
+    old, new = after.run.folder, RunFolder(out)
+    # its own budget is what it has: nothing more is searched
+    values = after.spec.model_dump() | {"out": out, "budget": len(after.run.columns)}
+    spec = make_spec(values | {"minutes": None, "storage": None, "warm": ()})
+    origin = {"run": str(old.root.resolve()), "command": command}
+    if new.origin.is_file() and json.loads(new.origin.read_text()) == origin:
+        return spec
+    new.check(spec, resume=False)
+    draft = RunFolder(new.root.with_name(f".{new.root.name}.{os.getpid()}.part"))
+    try:
+        _fill(draft, found, spec)
+        write_bytes(draft.origin, (json.dumps(origin, indent=1) + "\n").encode())
+        draft.root.rename(new.root)
+    except OSError as error:
+        raise BadInput(
+            "the output folder cannot be made",
+            value=out,
+            bound="a path where folders can be made, on a disk with room",
+            remedy=f"Choose another --out ({error.strerror}).",
+        ) from None
+    finally:
+        draft.remove()
+    return spec
+
+
+def _fill(draft: RunFolder, found: Reranking, spec: JobSpec) -> None:
+    after = found.after
+    old = after.run.folder
+    draft.root.mkdir(parents=True)
+    write_bytes(draft.job, to_yaml(spec).encode())
+    for name in (old.inputs, old.facts):
+        shutil.copyfile(name, draft.root / name.name)
+    for name in (old.profile, old.measured):
+        if name.is_file():
+            shutil.copyfile(name, draft.root / name.name)
+    rewards = dict(zip(after.run.columns.key, after.rewards.tolist(), strict=True))
+    if after.run.spec.storage is None:
+        write_bytes(draft.ledger, _priced(old.ledger.read_bytes(), rewards))
+    else:
+        columns = after.run.columns
+        with Ledger(draft.ledger, columns.layers, columns.pool) as ledger:
+            for record in stored_records(old.ledger, after.run.spec.storage):
+                ledger.add(replace(record, reward=rewards[record.key]))
+    for folder in (old.cache, old.trained, old.cloud_teacher.parent):
+        if folder.is_dir():
+            target = draft.root / folder.relative_to(old.root)
+            unfinished = shutil.ignore_patterns("*.checkpoint", "*.part*")
+            shutil.copytree(folder, target, ignore=unfinished, copy_function=_linked)
+
+
+def _priced(journal: bytes, rewards: Mapping[str, float]) -> bytes:
+    """The lines of a journal that are candidates, with other values; and its head."""
+    lines: list[bytes] = []
+    for line in journal[: journal.rfind(b"\n") + 1].splitlines():
+        entry = json.loads(line)
+        key = entry.get("user_attrs", {}).get("key")
+        if key in rewards:
+            entry["value"] = rewards[key]
+        elif lines:
+            continue  # a note from a dashboard, or a candidate that finished just now
+        lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+    return b"".join(lines)
+
+
+def _linked(source: str, target: str) -> None:
+    """The same file under a second name where that can be: the teacher's answers may be large.
+
+    What lies in these folders is replaced as a whole, never written to in place.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def free_name(folder: Path) -> Path:
+    """RUN-2, RUN-3, … : the first beside a run that does not exist."""
+    number = 2
+    while (found := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return found

@@ -1,0 +1,188 @@
+"""The candidates of a run in the order that a reward puts them in; nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BadInput, check_member
+from envs.reward import REWARDS, Reward
+from search.facts import Facts, read_facts
+from search.limits import MEASURES
+from search.run_folder import RunFolder
+from search.snapshot import Columns, columns_of
+from search.spec import JobSpec
+from search.thresholds import limits_of, reward_of
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as readers need it.
+
+    Attributes:
+        folder, spec: where, and what was asked.
+        facts: of its teacher.
+        columns: its candidates.
+    """
+
+    folder: RunFolder
+    spec: JobSpec
+    facts: Facts
+    columns: Columns
+
+
+def read_run(folder: str) -> Run:
+    """A run, finished or not, from its folder; one that is going on is not disturbed.
+
+    Raises:
+        BadInput: there is no run, or no candidate in it yet.
+    """
+    found = RunFolder(folder)
+    spec = found.stored_job()
+    facts = read_facts(found)
+    return Run(found, spec, facts, columns_of(found, spec.storage, facts))
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The candidates of a run under one reward and one set of limits.
+
+    A candidate's number counts from 1 in the order in which candidates finished. Its reward is, as
+    in the search, of the accuracy that its full training is expected to reach. What a ledger does
+    not know is left out: milliseconds, so that neither a limit on them nor the latency factor
+    counts (see :func:`standings`).
+    """
+
+    run: Run
+    spec: JobSpec
+
+    @cached_property
+    def reward(self) -> Reward:
+        """With the thresholds that follow from the limits."""
+        return reward_of(self.spec, self.run.facts.kb, self.run.facts.accuracy)
+
+    @property
+    def reward_rises(self) -> bool:
+        """Whether more accuracy, or less size, always earns more."""
+        return self.spec.reward != "threshold" or self.spec.rho > 0
+
+    @cached_property
+    def compression(self) -> NDArray[np.float64]:
+        """C of every candidate (Zhang, Eq. 5)."""
+        return 1 - self.run.columns.bytes / self.run.facts.bytes
+
+    @cached_property
+    def expected(self) -> NDArray[np.float64]:
+        """Accuracy of every candidate after the full training; 0 where it failed."""
+        columns = self.run.columns
+        found = self.run.facts.expectation(self.spec.proxy_gain).many(
+            columns.accuracy, columns.epochs
+        )
+        return np.where(columns.failed, 0.0, found)
+
+    @cached_property
+    def rewards(self) -> NDArray[np.float64]:
+        """R of every candidate; 0 where it failed."""
+        found = self.reward.many(self.expected, self.compression)
+        return np.where(self.run.columns.failed, 0.0, found)
+
+    @cached_property
+    def limits(self) -> dict[str, float]:
+        """The limits on cost that a ledger can be held against, by field of the job."""
+        set_ = limits_of(self.spec, self.run.facts.accuracy).on_cost
+        return {name: limit for name, limit in set_.items() if name in self.figures}
+
+    @cached_property
+    def figures(self) -> dict[str, NDArray[np.float64]]:
+        """What the candidates measure, by limit."""
+        columns = self.run.columns
+        return {"max_kb": columns.kb, "max_macs": columns.macs.astype(np.float64)}
+
+    @cached_property
+    def eligible(self) -> NDArray[np.bool_]:
+        """Which candidates may win: trained to the end, and within the limits on cost."""
+        kept = [self.figures[name] <= limit for name, limit in self.limits.items()]
+        found: NDArray[np.bool_] = np.logical_and.reduce([self.run.columns.whole, *kept])
+        return found
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Indices of those who may win, the best first; of equals the earlier one."""
+        may = np.flatnonzero(self.eligible)
+        found: NDArray[np.int64] = may[np.argsort(-self.rewards[may], kind="stable")]
+        return found
+
+    @property
+    def winner(self) -> int:
+        """Index of the best.
+
+        Raises:
+            BadInput: nobody may win; names the smallest candidate there is, or the one with the
+                fewest multiply-accumulates.
+        """
+        if len(self.order):
+            return int(self.order[0])
+        columns = self.run.columns
+        if not columns.whole.any():
+            raise BadInput(
+                "no candidate was trained to the end",
+                value=f"{len(columns)} that failed or were stopped early",
+                bound="at least one",
+                remedy="Go on with the run: `understudy search --resume`.",
+            )
+        for name, limit in self.limits.items():
+            about, least = MEASURES[name], float(self.figures[name][columns.whole].min())
+            if least > limit:
+                raise BadInput(
+                    f"no candidate of the run can {about.wish}",
+                    value=f"{about.option} {about.text(limit)}",
+                    # rounded up: what is named must itself be accepted
+                    bound=f"{about.text(about.up(least))} {about.unit} or more",
+                    remedy=f"Raise {about.option}, or search again with this one.",
+                )
+        raise BadInput(
+            "no candidate of the run keeps all limits on cost at once",
+            value=limits_of(self.spec, self.run.facts.accuracy).options(),
+            bound="at least one that does",
+            remedy="Raise one of them, or search again with them.",
+        )
+
+    def row(self, index: int) -> dict[str, Any]:
+        """A candidate as JSON values: ``accuracy`` as measured after its proxy, ``expected`` and
+        ``drop`` after the full training."""
+        columns, facts = self.run.columns, self.run.facts
+        return {
+            "number": index + 1,
+            "key": columns.key[index],
+            "kb": float(columns.kb[index]),
+            "compression": float(self.compression[index]),
+            "macs": int(columns.macs[index]),
+            "accuracy": float(columns.accuracy[index]),
+            "expected": float(self.expected[index]),
+            "drop": facts.accuracy - float(self.expected[index]),
+            "reward": float(self.rewards[index]),
+            "coefficients": columns.coefficients[index].tolist(),
+        }
+
+    def setting(self) -> dict[str, Any]:
+        """The reward, its weights and thresholds, and the limits, as JSON values."""
+        spec = self.spec
+        limits = {name: getattr(spec, name) for name in ("max_kb", "max_macs", "max_drop")}
+        gain = {"proxy_gain": spec.proxy_gain}
+        return {"reward": spec.reward} | self.reward.settings | limits | gain
+
+
+def standings(run: Run, spec: JobSpec) -> Standings:
+    """The candidates of ``run`` under the reward and the limits of ``spec``.
+
+    Without the latency factor, if it has one: the ledger does not know milliseconds.
+
+    Raises:
+        BadInput: there is no such reward.
+    """
+    check_member("reward", spec.reward, REWARDS, "Choose one of these for --reward.")
+    return Standings(run, spec.model_copy(update={"gamma": 0.0, "l0": None}))

@@ -1,0 +1,74 @@
+"""A run that begins with another run's candidates: made whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge.errors import BadInput
+from search import finalize
+from search.finalize import adopt, free_name
+from search.ledger import Ledger
+from search.rerank import rerank
+from search.run_folder import RunFolder
+from search.standings import read_run
+from tests.search.runs import LAYERS, POOL, candidate, run_of
+
+RECORDS = [
+    candidate(1, 100, 0.88),
+    candidate(2, 50, 0.85),
+    candidate(3, 40, 0.0, reason="Diverged", reward=0.0),
+    candidate(4, 30, 0.4, pruned=True, epochs=1, curve=(0.4,)),
+]
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_the_new_run_has_the_candidates_under_the_new_reward(kind: str, tmp_path: Path) -> None:
+    storage = None if kind == "journal" else f"sqlite:///{tmp_path}/x.db"
+    run = run_of(tmp_path / "old", RECORDS, storage=storage)
+    for name in ("cache/answers.npy", "cache/.answers.npy.part", "trained/key1.safetensors",
+                 "trained/key2.checkpoint", "cloud/teacher.onnx"):  # fmt: skip
+        path = run.folder.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    found = rerank(run, {"c0": 0.85})
+    spec = adopt(found, str(tmp_path / "new"), "understudy rerank old --c0 0.85")
+    new = RunFolder(tmp_path / "new")
+    assert (spec.c0, spec.budget, spec.storage) == (0.85, 4, None)
+    assert new.stored_job() == spec
+    assert new.asked_by() == "understudy rerank old --c0 0.85"
+    with Ledger(new.ledger, LAYERS, POOL) as ledger:
+        rewards = found.after.rewards.tolist()
+        assert ledger.records == [
+            replace(record, reward=reward) for record, reward in zip(RECORDS, rewards, strict=True)
+        ]
+    kept = {
+        path.name for name in ("cache", "trained", "cloud") for path in (new.root / name).iterdir()
+    }
+    assert kept == {"answers.npy", "key1.safetensors", "teacher.onnx"}
+    # the winner of the new order is that of the new run's own values
+    assert rerank(read_run(spec.out), {}).before.winner == found.after.winner == 0
+    # asked again, what is there is left as it is; with other values it is in the way
+    assert adopt(found, spec.out, "understudy rerank old --c0 0.85") == spec
+    with pytest.raises(BadInput, match="the output folder exists"):
+        adopt(rerank(run, {}), spec.out, "understudy rerank old")
+
+
+def test_nothing_half_made_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rerank(run_of(tmp_path / "old", RECORDS), {})
+
+    def full(journal: bytes, rewards: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(finalize, "_priced", full)
+    with pytest.raises(BadInput, match="No space left on device"):
+        adopt(found, str(tmp_path / "new"), "")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_free_name_beside_the_run(tmp_path: Path) -> None:
+    assert free_name(tmp_path / "run") == tmp_path / "run-2"
+    (tmp_path / "run-2").mkdir()
+    assert free_name(tmp_path / "run") == tmp_path / "run-3"

@@ -1,0 +1,131 @@
+"""Ranking anew, by hand: a teacher of 1,000 KB and 90 %, and three candidates.
+
+number   KB     C     A
+1        100   .90   .88
+2         50   .95   .85
+3         20   .98   .70
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.errors import BadInput
+from search.rerank import rerank
+from search.standings import Run, standings
+from tests.search.runs import candidate, invented_run, run_of
+
+THREE = [(100, 0.88), (50, 0.85), (20, 0.70)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return invented_run(tmp_path_factory.mktemp("runs") / "run", THREE)
+
+
+def winner(run: Run, **given: object) -> int:
+    return rerank(run, given).after.winner + 1
+
+
+def test_the_thresholds_of_the_default_choose(run: Run) -> None:
+    # as it ran: C0 = .95, A0 = .89. Exponents: 1: 20·(−.05) + 15·(−.01) = −1.15;
+    # 2: 0 + 15·(−.04) = −.6; 3: 2·.03 + 15·(−.19) = −2.79
+    found = rerank(run, {})
+    assert [int(i) for i in found.after.order] == [1, 0, 2]
+    exponents = [math.log(found.after.rewards[i]) for i in range(3)]
+    assert exponents == pytest.approx([-1.15, -0.6, -2.79])
+    assert not found.changed
+    # C0 lowered to .85, all keep it: 1: 2·.05 − .15 = −.05; 2: 2·.1 − .6 = −.4
+    assert winner(run, c0=0.85) == 1
+    # A0 lowered to .6, all keep it: 1: −1 + 1.5·.28; 2: 0 + 1.5·.25 = .375;
+    # 3: 2·.03 + 1.5·.1 = .21; and with C0 = .98, 2 loses 20·.03 = .6
+    assert winner(run, a0=0.6) == 2
+    assert winner(run, a0=0.6, c0=0.98) == 3
+
+
+def test_limits_give_thresholds_unless_they_are_named(run: Run) -> None:
+    found = rerank(run, {"max_kb": 60, "max_drop": 0.25}).after
+    assert found.reward.c0 == pytest.approx(0.94)
+    assert found.reward.a0 == pytest.approx(0.65)
+    assert [int(i) for i in found.order] == [1, 2]  # 100 KB are too many
+    assert rerank(run, {"max_kb": 60, "c0": 0.5}).after.reward.c0 == 0.5
+
+
+def test_under_the_paper_thresholds_do_nothing_and_it_says_so(run: Run) -> None:
+    paper = rerank(run, {"reward": "paper"})
+    assert any("cancel out of the order" in line for line in paper.result()["why"])
+    for c0 in (0.0, 0.95, 1.0):
+        other = rerank(run, {"reward": "paper", "c0": c0, "a0": 1 - c0}).after
+        assert other.order.tolist() == paper.after.order.tolist()
+
+
+def test_it_says_which_threshold_binds_and_what_the_next_best_lacks(run: Run) -> None:
+    why = rerank(run, {"c0": 0.85}).result()["why"]
+    assert why[0].startswith("C0 is met: the winner's 100.0 KB keeps 150.0 KB")
+    assert "0.1 × 20 = 2 only" in why[0]
+    assert why[1].startswith("A0 binds: the winner's 88.00% misses 89.00%")
+    # from 2 to 1: size 2·(.05 − .10), accuracy 15·.03
+    assert why[2] == (
+        "candidate 1 overtakes 2: -0.100 for its size and +0.450 for its accuracy, in the "
+        "logarithm of the reward"
+    )
+    # candidate 2 lacks .35 in the exponent: 15·(A − .85) = .35 gives A = .87333; by size alone
+    # it would have to win 2·(C − .95) = .35, more than the .05 that are left
+    assert why[3] == (
+        "next is candidate 2 (50.0 KB, 85.00%): it would need 87.33% accuracy (+2.33 points)"
+    )
+
+
+def test_only_what_was_trained_to_the_end_may_win(tmp_path: Path) -> None:
+    records = [
+        candidate(1, 50, 0.5),
+        candidate(2, 50, 0.9, pruned=True),
+        candidate(3, 50, 0.0, reason="out of memory"),
+    ]
+    found = rerank(run_of(tmp_path / "run", records), {}).after
+    assert found.order.tolist() == [0]
+    assert found.rewards[2] == 0
+    nobody = run_of(tmp_path / "nobody", records[1:])
+    with pytest.raises(BadInput, match="no candidate was trained to the end"):
+        rerank(nobody, {})
+
+
+def test_of_equals_the_first_wins_as_in_a_search(tmp_path: Path) -> None:
+    assert winner(invented_run(tmp_path / "run", [(40, 0.8), (50, 0.85), (50, 0.85)])) == 2
+
+
+def test_a_limit_that_nobody_keeps_names_one_that_somebody_does(run: Run) -> None:
+    with pytest.raises(BadInput, match="that small: got --max-kb 5; expected 20.0 KB or more"):
+        rerank(run, {"max_kb": 5})
+    assert winner(run, max_kb=20.0) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"alpha": -1}, "'alpha' of the job cannot be used: got -1"),
+        ({"reward": "odd"}, "unknown reward: got 'odd'"),
+        ({"c0": 1.5}, "'c0' of the job cannot be used"),
+    ],
+)
+def test_values_are_checked_as_in_a_job(run: Run, given: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        rerank(run, given)
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_the_winner_has_the_highest_reward_of_a_search(
+    run: Run, alpha: float, beta: float, c0: float, a0: float, rho: float
+) -> None:
+    spec = run.spec.model_copy(
+        update={"alpha": alpha, "beta": beta, "c0": c0, "a0": a0, "rho": rho}
+    )
+    found = standings(run, spec)
+    rewards = [found.reward(a, 1 - kb / 1000) for kb, a in THREE]
+    assert rewards[found.winner] == pytest.approx(max(rewards), rel=1e-9)
