@@ -140,7 +140,12 @@ def result_of(
         "stopped": sum(record.pruned for record in records),
         # accuracies on the validation part: of the proxy, and after the full training
         "finalists": [
-            {"kb": record.kb, "proxy_accuracy": record.accuracy, "accuracy": accuracy}
+            {
+                "key": record.key,
+                "kb": record.kb,
+                "proxy_accuracy": record.accuracy,
+                "accuracy": accuracy,
+            }
             for record, accuracy in last.ranked
         ],
         "seconds": round(seconds, 1),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,12 +29,14 @@ class Run:
         folder, spec: where, and what was asked.
         facts: of its teacher.
         columns: its candidates.
+        measured: key of a finalist → its accuracy after the full training, if the run got there.
     """
 
     folder: RunFolder
     spec: JobSpec
     facts: Facts
     columns: Columns
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_run(folder: str) -> Run:
@@ -44,7 +48,15 @@ def read_run(folder: str) -> Run:
     found = RunFolder(folder)
     spec = found.stored_job()
     facts = read_facts(found)
-    return Run(found, spec, facts, columns_of(found, spec.storage, facts))
+    return Run(found, spec, facts, columns_of(found, spec.storage, facts), _measured(found))
+
+
+def _measured(folder: RunFolder) -> dict[str, float]:
+    try:
+        finalists = json.loads(folder.result.read_text(encoding="utf-8"))["finalists"]
+        return {row["key"]: float(row["accuracy"]) for row in finalists}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}  # not finished, or by an earlier version
 
 
 @dataclass(frozen=True)
@@ -152,8 +164,11 @@ class Standings:
         )
 
     def row(self, index: int) -> dict[str, Any]:
-        """A candidate as JSON values: ``accuracy`` as measured after its proxy, ``expected`` and
-        ``drop`` after the full training."""
+        """A candidate as JSON values.
+
+        ``accuracy`` is that of its proxy; ``expected``, and with it ``drop``, is what the full
+        training should reach; ``measured`` is what it did reach, None where there was none.
+        """
         columns, facts = self.run.columns, self.run.facts
         return {
             "number": index + 1,
@@ -163,6 +178,7 @@ class Standings:
             "macs": int(columns.macs[index]),
             "accuracy": float(columns.accuracy[index]),
             "expected": float(self.expected[index]),
+            "measured": self.run.measured.get(columns.key[index]),
             "drop": facts.accuracy - float(self.expected[index]),
             "reward": float(self.rewards[index]),
             "coefficients": columns.coefficients[index].tolist(),

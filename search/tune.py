@@ -153,7 +153,7 @@ class Tuning:
             words += [f"--{name}", f"{value:g}"]
         for name in ("rho", "proxy_gain", "max_macs"):
             if (value := getattr(found.spec, name)) != getattr(found.run.spec, name):
-                words += ["--" + name.replace("_", "-"), f"{value:.17g}"]
+                words += ["--" + name.replace("_", "-"), str(value)]
         return {
             "run": str(found.run.folder.root),
             "target": self.objective.text,
@@ -322,7 +322,7 @@ def _nobody(free: Standings, spec: JobSpec, target: str) -> BadInput:
     else:
         drops = free.run.facts.accuracy - free.expected[may]
         least = np.ceil(drops.min() * 1e4 - 1e-6) / 1e4
-        value, bound = f"--max-drop {drop_of(spec):g}", f"{least:.4f} or more, as expected"
+        value, bound = f"--max-drop {drop_of(spec):g}", f"{least:.4f} or more"
     return BadInput(
         "no candidate of the run meets the target",
         value=value,

@@ -105,13 +105,16 @@ _HEADS = {
     "compression": "winner's C",
     "accuracy": "winner's accuracy, proxy",
     "expected": "winner's expected",
+    "measured": "winner's measured",
     "drop": "winner's drop, points",
     "reward": "winner's reward",
 }
 
 
-def _shown(name: str, value: float) -> str:
-    if name in ("accuracy", "expected"):
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name in ("accuracy", "expected", "measured"):
         return f"{value:.2%}"
     if name == "drop":
         return f"{value * 100:+.2f}"

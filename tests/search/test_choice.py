@@ -78,6 +78,15 @@ def test_who_failed_or_was_stopped_takes_no_part(space: Space) -> None:
     assert chosen(space, [failed, stopped, RECORDS[2]], count=3) == ([RECORDS[2]], [])
 
 
+def test_candidates_of_a_run_with_other_limits_may_break_these(toy: NetSpec) -> None:
+    sizes = [Space(toy, HALVES, ThresholdReward()).cost(r.actions).kb for r in RECORDS]
+    assert sizes[0] > sizes[1]
+    space = limited(toy, Limits(max_kb=sizes[1]))
+    assert chosen(space, RECORDS) == (RECORDS[1:2], [])
+    with pytest.raises(BadInput, match="no candidate keeps the limits on cost: got 1 candidates"):
+        chosen(space, RECORDS[:1])
+
+
 def test_where_accuracy_has_a_limit_the_most_accurate_takes_part(toy: NetSpec) -> None:
     """Rewards the other way round: the least accurate is the best by reward."""
     upside = [record(r.actions, r.accuracy, 4 - r.reward) for r in RECORDS]

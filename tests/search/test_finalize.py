@@ -29,7 +29,8 @@ def test_the_new_run_has_the_candidates_under_the_new_reward(kind: str, tmp_path
     storage = None if kind == "journal" else f"sqlite:///{tmp_path}/x.db"
     run = run_of(tmp_path / "old", RECORDS, storage=storage)
     for name in ("cache/answers.npy", "cache/.answers.npy.part", "trained/key1.safetensors",
-                 "trained/key2.checkpoint", "cloud/teacher.onnx"):  # fmt: skip
+                 "trained/key2.checkpoint", "cloud/teacher.onnx",
+                 "latency_profile.json"):  # fmt: skip
         path = run.folder.root / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
@@ -38,6 +39,7 @@ def test_the_new_run_has_the_candidates_under_the_new_reward(kind: str, tmp_path
     new = RunFolder(tmp_path / "new")
     assert (spec.c0, spec.budget, spec.storage) == (0.85, 4, None)
     assert new.stored_job() == spec
+    assert new.profile.read_text() == "latency_profile.json"  # nobody times it again
     assert new.asked_by() == "understudy rerank old --c0 0.85"
     with Ledger(new.ledger, LAYERS, POOL) as ledger:
         rewards = found.after.rewards.tolist()

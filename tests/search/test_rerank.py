@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import BadInput
-from search.rerank import rerank
-from search.standings import Run, standings
+from search.rerank import rerank, why
+from search.standings import Run, read_run, standings
 from tests.search.runs import candidate, invented_run, run_of
 
 THREE = [(100, 0.88), (50, 0.85), (20, 0.70)]
@@ -65,19 +65,19 @@ def test_under_the_paper_thresholds_do_nothing_and_it_says_so(run: Run) -> None:
 
 
 def test_it_says_which_threshold_binds_and_what_the_next_best_lacks(run: Run) -> None:
-    why = rerank(run, {"c0": 0.85}).result()["why"]
-    assert why[0].startswith("C0 is met: the winner's 100.0 KB keeps 150.0 KB")
-    assert "0.1 × 20 = 2 only" in why[0]
-    assert why[1].startswith("A0 binds: the winner's 88.00% misses 89.00%")
+    said = rerank(run, {"c0": 0.85}).result()["why"]
+    assert said[0].startswith("C0 is met: the winner's 100.0 KB keeps 150.0 KB")
+    assert "0.1 × 20 = 2 only" in said[0]
+    assert said[1].startswith("A0 binds: the winner's expected 88.00% misses 89.00%")
     # from 2 to 1: size 2·(.05 − .10), accuracy 15·.03
-    assert why[2] == (
-        "candidate 1 overtakes 2: -0.100 for its size and +0.450 for its accuracy, in the "
-        "logarithm of the reward"
+    assert said[2] == (
+        "candidate 1 overtakes 2: -0.100 for its size and +0.450 for its expected accuracy, "
+        "in the logarithm of the reward"
     )
     # candidate 2 lacks .35 in the exponent: 15·(A − .85) = .35 gives A = .87333; by size alone
     # it would have to win 2·(C − .95) = .35, more than the .05 that are left
-    assert why[3] == (
-        "next is candidate 2 (50.0 KB, 85.00%): it would need 87.33% accuracy (+2.33 points)"
+    assert said[3] == (
+        "next is candidate 2 (50.0 KB, expected 85.00%): it would need 87.33% (+2.33 points)"
     )
 
 
@@ -100,9 +100,67 @@ def test_of_equals_the_first_wins_as_in_a_search(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_nobody_keeps_names_one_that_somebody_does(run: Run) -> None:
-    with pytest.raises(BadInput, match="that small: got --max-kb 5; expected 20.0 KB or more"):
+    with pytest.raises(BadInput, match="can be that small: got --max-kb 5; expected 20 KB or more"):
         rerank(run, {"max_kb": 5})
     assert winner(run, max_kb=20.0) == 3
+    with pytest.raises(BadInput, match="got --max-macs 5; expected 20000 MACs or more"):
+        rerank(run, {"max_macs": 5})
+    assert winner(run, max_macs=20_000) == 3
+
+
+def test_every_limit_on_cost_is_kept(tmp_path: Path, run: Run) -> None:
+    # as it ran 2 wins with 50,000 multiply-accumulates
+    found = rerank(run, {"max_macs": 49_999})
+    assert found.after.order.tolist() == [2]
+    assert any("2, with 50.0 KB and 50,000 MACs, is beyond" in said for said in why(found))
+    small_and_slow = [candidate(1, 10, 0.8, macs=900), candidate(2, 90, 0.8, macs=100)]
+    with pytest.raises(BadInput, match="all limits .* at once: got --max-kb 50 --max-macs 500"):
+        rerank(run_of(tmp_path / "run", small_and_slow), {"max_kb": 50, "max_macs": 500})
+
+
+def test_rewards_are_of_what_the_full_training_should_reach(run: Run) -> None:
+    """It sees 16 times the images: with a gain of ½, b = ¼.
+
+    Errors of .12, .15 and .30, over the teacher's .1, come down to .1 · 1.2^¼ = .1047,
+    .1 · 1.5^¼ = .1107 and .1 · 3^¼ = .1316. Exponents, at C0 = .95 and A0 = .89:
+    1: −1 + 1.5·.0053 = −.992; 2: 15·(−.0007) = −.01; 3: 2·.03 + 15·(−.0216) = −.264.
+    """
+    found = rerank(run, {"proxy_gain": 0.5})
+    assert found.after.expected == pytest.approx([0.89534, 0.88933, 0.86839], abs=1e-5)
+    assert found.before.order.tolist() == [1, 0, 2]
+    assert found.after.order.tolist() == [1, 2, 0]
+    row = found.after.row(2)
+    assert (row["accuracy"], row["drop"]) == (0.70, pytest.approx(0.9 - 0.86839, abs=1e-5))
+    assert any("expected 88.93% misses 89.00%" in said for said in why(found))
+
+
+def test_who_trained_for_less_has_more_to_come(tmp_path: Path) -> None:
+    records = [candidate(1, 50, 0.7), candidate(2, 40, 0.7, pruned=True, epochs=1)]
+    found = rerank(run_of(tmp_path / "run", records, proxy_gain=0.5), {}).after
+    assert found.expected[1] > found.expected[0] > 0.7
+
+
+def test_milliseconds_are_left_out_and_it_says_so(tmp_path: Path, run: Run) -> None:
+    timed = invented_run(tmp_path / "run", THREE, max_ms=2.0, gamma=5.0)
+    found = rerank(timed, {})
+    assert found.after.rewards.tolist() == rerank(run, {}).after.rewards.tolist()
+    assert "does not know milliseconds" in why(found)[0]
+    assert found.after.spec.gamma == 0
+
+
+def test_n2n_has_nothing_that_binds(run: Run) -> None:
+    # C·(2 − C)·A: .99·.88 = .871; .9975·.85 = .848; .9996·.70 = .700
+    found = rerank(run, {"reward": "n2n"})
+    assert found.after.order.tolist() == [0, 1, 2]
+    assert "no weights and no thresholds" in found.result()["why"][0]
+    assert "c0" not in found.result()["after"]
+
+
+def test_what_was_measured_after_the_full_training_stands_beside_it(tmp_path: Path) -> None:
+    run = invented_run(tmp_path / "run", THREE)
+    run.folder.write_result({"finalists": [{"key": "key2", "kb": 50.0, "accuracy": 0.87}]})
+    found = rerank(read_run(str(run.folder.root)), {}).after
+    assert [found.row(i)["measured"] for i in range(3)] == [None, 0.87, None]
 
 
 @pytest.mark.parametrize(

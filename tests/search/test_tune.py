@@ -34,17 +34,27 @@ def confirmed(found: Tuning) -> bool:
     """The setting that is named, typed in, has the run choose the target."""
     assert found.setting is not None
     words = found.result()["options"].split()
-    given = {k.removeprefix("--"): v for k, v in zip(words[::2], words[1::2], strict=True)}
+    given = {
+        k.removeprefix("--").replace("-", "_"): v
+        for k, v in zip(words[::2], words[1::2], strict=True)
+    }
     return rerank(found.standings.run, given).after.winner == found.best
 
 
 @pytest.mark.parametrize(
     ("target", "limits", "number"),
     [
+        ("smallest", {}, 1),  # a drop of one point
         ("smallest", {"max_drop": 0.0}, 1),
         ("smallest", {"max_drop": 0.02}, 2),
         ("smallest", {"max_drop": 0.1}, 3),
         ("smallest", {"max_drop": 0.12}, 5),
+        # with 16 times the images and a gain of ½ errors of .2 and .22 are expected to come down to
+        # .1 · 2^¼ = .1189 and .1 · 2.2^¼ = .1218: drops of .0189 and .0218
+        ("smallest", {"max_drop": 0.02, "proxy_gain": 0.5}, 3),
+        ("smallest", {"max_drop": 0.022, "proxy_gain": 0.5}, 5),
+        # it has 1,000 multiply-accumulates to the KB
+        ("accurate", {"max_kb": 1000.0, "max_macs": 200_000.0}, 2),
         ("accurate", {"max_kb": 1000.0}, 1),
         ("accurate", {"max_kb": 399.0}, 2),
         ("accurate", {"max_kb": 100.0}, 3),
@@ -90,10 +100,12 @@ def test_a_setting_that_selects_it_already_is_kept(run: Run) -> None:
     [
         ("accurate", {"max_kb": 20.0}, "got --max-kb 20.0; expected 50.0 KB or more"),
         ("accurate", {}, "--target accurate without --max-kb"),
+        ("smallest", {"reward": "n2n"}, "no thresholds to tune: got --reward n2n; expected thres"),
+        ("hypervolume", {"max_macs": 9.0}, "got --max-macs 9; expected 50000 MACs or more"),
     ],
 )
 def test_a_target_that_nobody_meets(
-    run: Run, target: str, limits: dict[str, float], message: str
+    run: Run, target: str, limits: dict[str, object], message: str
 ) -> None:
     with pytest.raises(BadInput, match=message):
         asked(run, target, **limits)
