@@ -73,7 +73,6 @@ def check_limits(target: str, spec: JobSpec) -> None:
 
 def _accurate(found: Standings) -> Objective:
     spec, kb = found.spec, found.run.columns.kb
-    check_limits("accurate", spec)
     assert spec.max_kb is not None
     text = f"most accurate with at most {spec.max_kb:g} KB"
     # of equally accurate ones the smaller: far less than any difference between two accuracies

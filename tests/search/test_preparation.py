@@ -18,10 +18,11 @@ from search.classroom import Classroom
 from search.events import Event, Note, Progress
 from search.limits import Limits
 from search.pipeline import run
-from search.preparation import Prepared, check_names, limits_of, prepare, reward_of
+from search.preparation import Prepared, check_names, prepare
 from search.record import PARTS
 from search.run_folder import RunFolder
 from search.spec import JobSpec
+from search.thresholds import limits_of, reward_of
 from teachers.augment import AUGMENTS
 from teachers.training import predict
 from tests.search import jobs

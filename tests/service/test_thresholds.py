@@ -81,11 +81,12 @@ def test_tune_names_options_that_rerank_agrees_with(job: FinishedJob, tmp_path: 
 def test_export_as_csv(job: FinishedJob, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(inside("export", job.out))))
     columns = read_columns(job.out / "ledger.journal")
+    expected = standings(read_run(str(job.out)), job.spec).expected
     assert len(rows) == job.spec.budget
     for i, row in enumerate(rows):
         assert int(row["number"]) == i + 1
         assert float(row["accuracy"]) == columns.accuracy[i]
-        assert float(row["expected"]) >= float(row["accuracy"]) - 1e-9  # there is more to come
+        assert float(row["expected"]) == expected[i]
         assert float(row["kb"]) == columns.kb[i]
         assert float(row["reward"]) == pytest.approx(columns.reward[i], rel=1e-12)
         assert [float(row[name]) for name in columns.layers] == columns.coefficients[i].tolist()
