@@ -85,17 +85,19 @@ def _print_reranking(found: Reranking, top: int) -> None:
         if name != "winner":
             table.add_row(name, *(_value(said[side].get(name)) for side in ("before", "after")))
     table.add_section()
-    for name in _HEADS:
+    shown = [said["before"]["winner"], said["after"]["winner"], *said["table"]]
+    heads = [name for name in _HEADS if any(row[name] is not None for row in shown)]
+    for name in heads:
         winners = [said[side]["winner"][name] for side in ("before", "after")]
         table.add_row(_HEADS[name], *(_shown(name, value) for value in winners))
     print_table(table)
     for line in said["why"]:
         typer.echo(f"- {line}")
     best = Table(title="Best now", title_justify="left")
-    for name in _HEADS:
+    for name in heads:
         best.add_column(_HEADS[name].removeprefix("winner's "), justify="right")
     for row in said["table"]:
-        best.add_row(*(_shown(name, row[name]) for name in _HEADS))
+        best.add_row(*(_shown(name, row[name]) for name in heads))
     print_table(best)
 
 

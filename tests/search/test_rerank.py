@@ -50,10 +50,10 @@ def test_the_thresholds_of_the_default_choose(run: Run) -> None:
 
 def test_limits_give_thresholds_unless_they_are_named(run: Run) -> None:
     found = rerank(run, {"max_kb": 60, "max_drop": 0.25}).after
-    assert found.reward.c0 == pytest.approx(0.94)
-    assert found.reward.a0 == pytest.approx(0.65)
+    assert found.reward.settings["c0"] == pytest.approx(0.94)
+    assert found.reward.settings["a0"] == pytest.approx(0.65)
     assert [int(i) for i in found.order] == [1, 2]  # 100 KB are too many
-    assert rerank(run, {"max_kb": 60, "c0": 0.5}).after.reward.c0 == 0.5
+    assert rerank(run, {"max_kb": 60, "c0": 0.5}).after.reward.settings["c0"] == 0.5
 
 
 def test_under_the_paper_thresholds_do_nothing_and_it_says_so(run: Run) -> None:

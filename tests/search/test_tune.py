@@ -91,7 +91,12 @@ def test_a_setting_that_selects_it_already_is_kept(run: Run) -> None:
     winner = rerank(run, {"max_drop": 0.02}).after
     found = asked(run, "smallest", max_drop=0.02)
     if winner.winner == found.best:
-        assert found.setting == {"alpha": 20, "beta": 15, "c0": winner.reward.c0, "a0": 0.88}
+        assert found.setting == {
+            "alpha": 20,
+            "beta": 15,
+            "c0": winner.reward.settings["c0"],
+            "a0": 0.88,
+        }
     assert confirmed(found)
 
 
