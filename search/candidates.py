@@ -20,13 +20,18 @@ from search.space import Actions, Space
 MAX_REPEATS = 50
 
 
-def best(records: Sequence[Record]) -> Record | None:
-    """The record of highest reward, the first of equals; None where there is none to choose.
+def ranked(records: Sequence[Record]) -> list[Record]:
+    """Those of them that may win, by reward, best first, the first of equals before the others.
 
-    A candidate that failed, or that was stopped at a rung, is none.
+    A candidate that failed, or that was stopped at a rung, is none of them.
     """
-    whole = (record for record in records if record.whole)
-    return max(whole, key=lambda record: record.reward, default=None)
+    whole = [record for record in records if record.whole]
+    return sorted(whole, key=lambda record: -record.reward)
+
+
+def best(records: Sequence[Record]) -> Record | None:
+    """The first of :func:`ranked`; None where there is none."""
+    return next(iter(ranked(records)), None)
 
 
 def outcome_of(actions: Actions, record: Record) -> Outcome:

@@ -45,15 +45,6 @@ class LastRound:
     ranked: tuple[tuple[Record, float], ...]
 
 
-def best_of(records: Sequence[Record], count: int) -> list[Record]:
-    """The records of highest reward, best first, the first of equals before the others.
-
-    A candidate that failed, or that was stopped at a rung, is none of them.
-    """
-    whole = [record for record in records if record.whole]
-    return sorted(whole, key=lambda record: -record.reward)[:count]
-
-
 def train_finalists(
     prepared: Prepared, chosen: Sequence[Record], folder: RunFolder, threads: int
 ) -> Telling[LastRound]:

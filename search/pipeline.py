@@ -13,13 +13,14 @@ import ray
 import torch
 
 from edge.errors import BadInput
+from search.candidates import ranked
 from search.checks import check_inputs
 from search.classroom import Distilling
 from search.cluster import check_nodes, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
-from search.finalists import best_of, train_finalists
+from search.finalists import train_finalists
 from search.halving import Halving
 from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
@@ -125,7 +126,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
             workers = spec.workers or room_for(spec.threads, spec.gpus)
             told = _search(prepared, ledger, workers, start)
             yield from logged(told, folder.tensorboard) if spec.tensorboard else told
-            finalists = best_of(ledger.records, spec.finalists)
+            finalists = ranked(ledger.records)[: spec.finalists]
             if not finalists:
                 raise BadInput(
                     "every candidate failed to train",
@@ -190,7 +191,7 @@ def _device(spec: JobSpec) -> str:
 def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
     """What the full trainings will take, judged by the proxy trainings."""
     spec = prepared.spec
-    finalists = best_of(ledger.records, spec.finalists)
+    finalists = ranked(ledger.records)[: spec.finalists]
     proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson))
     whole = spec.final_epochs * len(prepared.lesson)
     rounds = math.ceil(len(finalists) / max(1, cores() // spec.threads))

@@ -136,7 +136,7 @@ class JobSpec(BaseModel):
         ge=1,
         le=100,
     )
-    final_epochs: int = _field("Distillation", "Epochs the winner trains for.", 12, ge=1, le=10_000)
+    final_epochs: int = _field("Distillation", "Epochs a finalist trains for.", 12, ge=1, le=10_000)
     finalists: int = _field(
         "Distillation",
         "Best candidates that are trained in full, at once; the best of them ships.",

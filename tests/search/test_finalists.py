@@ -11,9 +11,10 @@ import pytest
 
 from edge.errors import BadInput
 from search import finalists
+from search.candidates import ranked
 from search.events import Event, Note, Progress
 from search.final import Course, Trained
-from search.finalists import LastRound, best_of, train_finalists
+from search.finalists import LastRound, train_finalists
 from search.ledger import Record
 from search.preparation import Prepared
 from search.run_folder import RunFolder
@@ -95,9 +96,9 @@ def test_the_best_take_part_and_no_one_who_was_stopped(job: Prepared) -> None:
     low, high, same = (record(job, action, reward) for action, reward in ((1, 1), (2, 3), (3, 3)))
     failed = record(job, 4, 0.0, reason="it raised")
     stopped = record(job, 5, 9.0, pruned=True)
-    assert best_of([low, high, failed, stopped, same], 2) == [high, same]
-    assert best_of([failed, stopped], 2) == []
-    assert best_of([low, high], 5) == [high, low]
+    assert ranked([low, high, failed, stopped, same])[:2] == [high, same]
+    assert ranked([failed, stopped])[:2] == []
+    assert ranked([low, high])[:5] == [high, low]
 
 
 def test_the_full_training_decides(
