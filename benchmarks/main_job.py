@@ -21,6 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.search.processes import descendants
+
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 
 JOBS: dict[str, list[str]] = {
@@ -47,7 +51,8 @@ class Memory(threading.Thread):
     def run(self) -> None:
         """Look now and then until told to stop."""
         while not self._end.wait(SECONDS_BETWEEN):
-            sizes = [_memory(pid) for pid in (self.root, *descendants(self.root))]
+            pids = [self.root, *(pid for pid, _ in descendants(self.root))]
+            sizes = [_memory(pid) for pid in pids]
             self.resident = max(self.resident, sum(size[0] for size in sizes))
             self.proportional = max(self.proportional, sum(size[1] for size in sizes))
 
@@ -55,23 +60,6 @@ class Memory(threading.Thread):
         """Look no more."""
         self._end.set()
         self.join()
-
-
-def descendants(root: int) -> set[int]:
-    """Processes below ``root``."""
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(entry.parent.name)] = int(fields[1])
-    found: set[int] = set()
-    front = {root}
-    while front:
-        front = {pid for pid, parent in parents.items() if parent in front} - found
-        found |= front
-    return found
 
 
 def _memory(pid: int) -> tuple[float, float]:

@@ -80,7 +80,7 @@ class Case:
         held = hold_out(data.labels, data.train_rows, unseen=unseen, seed=0)
         rows, labels = held.validation, data.labels
         said = predict(self.teacher.module, data.images, self.look, rows=rows, precision="auto")
-        self.accuracy, self.exam_rows = accuracy(said.logits, labels[rows]), len(rows)
+        self.accuracy = accuracy(said.logits, labels[rows])
         parts = withhold_router(held, labels, error_rate=1 - self.accuracy + MAX_DROP / 2, seed=0)
         learnt = parts.distillation
         self.exam = Exam(data.images, rows, labels[rows])
@@ -251,7 +251,7 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
             seen = np.array([(found[s]["curve"] + [0.0] * epochs)[epoch - 1] for s in students])
             spent = seconds * epoch / epochs
             add(f"{setting} after {epoch}", rewards(seen), spent, seen)
-            expect = Expectation(case.accuracy, seen_rows, images, gain, case.exam_rows)
+            expect = Expectation(case.accuracy, seen_rows, images, gain, len(case.exam.rows))
             expected = expect.many(seen, epoch)
             add(f"{setting} after {epoch}, expected", rewards(expected), spent, expected)
             error = np.sqrt(np.mean((expected - truth_accuracy) ** 2))

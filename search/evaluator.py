@@ -24,8 +24,9 @@ from search.evaluation import Evaluation, Job, Running
 from search.patience import Patience
 from search.workers import OUT_OF_MEMORY, Opener, Place, Step
 
-#: deaths of its worker after which a candidate is given up
-DEATHS = 3
+#: deaths of its worker after which a candidate is given up. One that kills its worker costs as
+#: many starts; were it fewer, nodes that come and go would cost candidates that only had bad luck
+DEATHS = 6
 #: deaths in a row of a worker that has not even entered, after which it is given up
 FALSE_STARTS = 5
 #: seconds between two knocks at a worker that is being started again

@@ -16,10 +16,12 @@ from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from edge.errors import BadInput
 from search.crew import Resources
-from search.evaluator import DEATHS
 from search.events import Note
 from search.run_folder import write_bytes
 from search.workers import Opener, Step
+
+#: deaths of its worker in a row, without an epoch between them, after which it is given up
+DEATHS = 3
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ learn on one thread each in little more time than one of them takes on all threa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def _stage(finalists: Sequence[_Finalist], left: Sequence[_Finalist], epochs: in
     if not left:
         return Stage("train", "the student was trained before the run stopped")
     if len(finalists) == 1:
-        return Stage("train", f"the winner ({finalists[0].title}) for {epochs} epochs")
+        return Stage("train", f"the best ({finalists[0].title}) for {epochs} epochs")
     sizes = ", ".join(finalist.title for finalist in finalists)
     return Stage("train", f"the best {len(finalists)} ({sizes}) for {epochs} epochs")
 
@@ -167,27 +167,26 @@ class _Finalist:
         Kernels for several threads have had faults that end a process, and they depend on the
         shapes of the student: better a slow end to a search than none.
         """
-        spec = self.prepared.spec
-        device = "cuda" if spec.gpus > 0 else "cpu"
-        opener = Distilling(self.prepared.recipe(proxy=False), device, threads)
-        gpus = 1.0 if spec.gpus > 0 else 0.0
-        actions = self.record.actions
         try:
             try:
-                yield from train_fully(
-                    room, opener, actions, self.checkpoint, Resources(threads, gpus)
-                )
+                yield from self._attempt(room, threads)
             except WorkerCrashedError:
                 if threads == 1:
                     raise
                 text = f"training on {threads} threads crashed; it begins again on one"
                 yield Note(text, warning=True)
                 self.checkpoint.unlink(missing_ok=True)
-                opener = replace(opener, threads=1)
-                yield from train_fully(room, opener, actions, self.checkpoint, Resources(1, gpus))
+                yield from self._attempt(room, 1)
         except BadInput as error:
             self.failure = error
             yield Note(f"{self.title}: {error}", warning=True)
+
+    def _attempt(self, room: ObjectRef[Any], threads: int) -> Course:
+        gpus = 1.0 if self.prepared.spec.gpus > 0 else 0.0
+        device = "cuda" if gpus else "cpu"
+        opener = Distilling(self.prepared.recipe(proxy=False), device, threads)
+        resources = Resources(threads, gpus)
+        return train_fully(room, opener, self.record.actions, self.checkpoint, resources)
 
 
 def _read(path: Path) -> Trained | None:

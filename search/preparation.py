@@ -61,8 +61,8 @@ class Prepared:
         moves, reward, space: of the candidates.
         tap: module whose input counts as features.
         lesson: the distillation part with the teacher's answers about the unchanged images.
-        drawn: the same with its answers about the views that were drawn beforehand, from which the
-            winner learns; None where there are none.
+        drawn: the same with its answers about the views that were drawn beforehand, from which
+            finalists learn; None where there are none.
         teacher_accuracy: by the job's metric, on the validation part.
         latency: of candidates, where the job asks for it.
     """
@@ -116,7 +116,7 @@ class Prepared:
         )
 
     def recipe(self, proxy: bool) -> Recipe:
-        """How candidates (proxy) and the winner are trained."""
+        """How candidates (proxy) and finalists are trained."""
         return _recipe(self.spec, proxy)
 
 

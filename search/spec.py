@@ -166,7 +166,7 @@ class JobSpec(BaseModel):
         ge=1,
         le=100,
     )
-    final_epochs: int = _field("Distillation", "Epochs the winner trains for.", 12, ge=1, le=10_000)
+    final_epochs: int = _field("Distillation", "Epochs a finalist trains for.", 12, ge=1, le=10_000)
     finalists: int = _field(
         "Distillation",
         "Best candidates that are trained in full, at once; the best of them ships.",
@@ -176,14 +176,14 @@ class JobSpec(BaseModel):
     )
     patience: int = _field(
         "Distillation",
-        "Epochs without a better one on validation after which the winner's training ends; 0: all.",
+        "Epochs without a better one on validation after which a full training ends; 0: all.",
         0,
         ge=0,
         le=10_000,
     )
     ema: float = _field(
         "Distillation",
-        "Decay per step of the winner's averaged weights, e.g. .998; 0 averages nothing.",
+        "Decay per step of a finalist's averaged weights, e.g. .998; 0 averages nothing.",
         0.0,
         ge=0,
         lt=1,
@@ -193,7 +193,7 @@ class JobSpec(BaseModel):
     temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
     augment: str = _field(
         "Distillation",
-        "Change of the winner's images while it learns: shift, flip_shift or none.",
+        "Change of a finalist's images while it learns: shift, flip_shift or none.",
         "shift",
     )
     views: int = _field(

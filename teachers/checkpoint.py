@@ -41,6 +41,15 @@ class Checkpoint:
             raise ValueError(f"no checkpoint of a training: {error}") from None
         return cls(arrays, meta)
 
+    def part(self, name: str) -> dict[str, NDArray[Any]]:
+        """Copies of the arrays called ``name.…``, without that."""
+        start = f"{name}."
+        return {
+            key.removeprefix(start): array.copy()
+            for key, array in self.arrays.items()
+            if key.startswith(start)
+        }
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""

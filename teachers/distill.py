@@ -185,11 +185,8 @@ class Distillation:
         self.done = bool(meta["done"])
         if meta["best"] is not None:
             self._best.epoch, self._best.accuracy = meta["best"]
-            self._best.weights = {
-                name.removeprefix("best."): torch.from_numpy(array.copy())
-                for name, array in checkpoint.arrays.items()
-                if name.startswith("best.")
-            }
+            best = checkpoint.part("best")
+            self._best.weights = {name: torch.from_numpy(array) for name, array in best.items()}
         self._earlier, self._seen = meta["seconds"], meta["seen"]
         self._training_seconds = meta["training_seconds"]
 

@@ -216,14 +216,12 @@ class Trainer:
             _load("beside", self._beside, checkpoint)
         if self.averaged is not None:
             _load("averaged", self.averaged, checkpoint)
-        for name, array in checkpoint.arrays.items():
-            kind, _, rest = name.partition(".")
-            if kind == "optimiser":
-                index, _, field = rest.partition(".")
-                parameter = self._parameters[int(index)]
-                # a step's number is kept on the processor, whatever the device
-                on = torch.device("cpu") if field == "step" else parameter.device
-                self._optimiser.state[parameter][field] = torch.from_numpy(array.copy()).to(on)
+        for name, array in checkpoint.part("optimiser").items():
+            index, _, field = name.partition(".")
+            parameter = self._parameters[int(index)]
+            # a step's number is kept on the processor, whatever the device
+            on = torch.device("cpu") if field == "step" else parameter.device
+            self._optimiser.state[parameter][field] = torch.from_numpy(array).to(on)
         self._order(self.trial.mode.memory_format)
 
 
@@ -239,11 +237,7 @@ def _arrays(kind: str, module: nn.Module) -> Iterator[tuple[str, NDArray[np.gene
 
 def _load(kind: str, module: nn.Module, checkpoint: Checkpoint) -> None:
     module.load_state_dict(
-        {
-            name.removeprefix(f"{kind}."): torch.from_numpy(array.copy())
-            for name, array in checkpoint.arrays.items()
-            if name.startswith(f"{kind}.")
-        }
+        {name: torch.from_numpy(array) for name, array in checkpoint.part(kind).items()}
     )
 
 

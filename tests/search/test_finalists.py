@@ -11,6 +11,7 @@ import pytest
 
 from edge.errors import BadInput
 from search import finalists
+from search.candidates import ranked
 from search.events import Event, Note, Progress
 from search.final import Course, Trained
 from search.finalists import LastRound, train_finalists
@@ -89,6 +90,15 @@ def play(
             told.append(next(steps))
         except StopIteration as end:
             return end.value, told
+
+
+def test_the_best_take_part_and_no_one_who_was_stopped(job: Prepared) -> None:
+    low, high, same = (record(job, action, reward) for action, reward in ((1, 1), (2, 3), (3, 3)))
+    failed = record(job, 4, 0.0, reason="it raised")
+    stopped = record(job, 5, 9.0, pruned=True)
+    assert ranked([low, high, failed, stopped, same])[:2] == [high, same]
+    assert ranked([failed, stopped])[:2] == []
+    assert ranked([low, high])[:5] == [high, low]
 
 
 def test_the_full_training_decides(

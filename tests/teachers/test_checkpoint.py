@@ -27,6 +27,14 @@ def test_numbers_and_facts_come_back_as_they_were() -> None:
     assert back.nbytes == 24 + 4 + 8
 
 
+def test_a_part_is_a_copy_of_what_bears_its_name() -> None:
+    arrays = {"best.a": np.ones(2), "best.b.c": np.zeros(1), "bester": np.ones(1)}
+    part = Checkpoint(arrays, {}).part("best")
+    assert list(part) == ["a", "b.c"]
+    part["a"][0] = 5
+    assert arrays["best.a"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", bytes(64)])
 def test_other_bytes_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="no checkpoint"):
