@@ -115,7 +115,7 @@ class Lab:
         """With the teacher of ``folder``, trained there the first time it is asked for."""
         torch.set_num_threads(1)
         folder.mkdir(parents=True, exist_ok=True)
-        images, labels = _data(folder)
+        images, labels = data(folder)
         torch.manual_seed(0)
         module = SmallNetwork()
         file = folder / "teacher.safetensors"
@@ -156,7 +156,7 @@ class Lab:
             return float("nan")
 
 
-def _data(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def data(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """MNIST's training table, 2×2 pixels averaged; kept as an array once it is decoded."""
     file = folder / "mnist14.npz"
     if not file.exists():
