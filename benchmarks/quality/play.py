@@ -135,7 +135,7 @@ class _Player:
         search.duplicates += len(proposals) - fresh
         search.seconds += spent
         search.slowest = max(search.slowest, spent / len(proposals))
-        self._listen(sampler)
+        self._listen(sampler, before)
         return fresh
 
     def _outcome(self, actions: Actions) -> Outcome:
@@ -162,11 +162,11 @@ class _Player:
         search.incumbents.append(len(search.found) - 1 if better else search.incumbents[-1])
         search.logs.append(log if better else search.logs[-1])
 
-    def _listen(self, sampler: Sampler) -> None:
+    def _listen(self, sampler: Sampler, before: int) -> None:
         """What the sampler says of itself: ``diagnose()`` and ``predict(actions)``, if it can."""
         found = len(self.search.found)
         said = dict(getattr(sampler, "diagnose", dict)())
-        crossed = any(found >= mark > found - BATCH for mark in MARKS)
+        crossed = any(before < mark <= found for mark in MARKS)
         if self.held_out is not None and crossed and hasattr(sampler, "predict"):
             said |= self._foresight(sampler.predict)
         for name, value in said.items():

@@ -29,7 +29,7 @@ def curves(searches: Sequence[Search], scored: Scores, file: Path, title: str) -
     styles = _styles(scored.of)
     for name, style in styles.items():
         rise = np.array([_filled(search.logs) for search in searches if search.sampler == name])
-        rise = (rise - scored.floor) / (scored.optimum - scored.floor)
+        rise = (rise - scored.floor) / ((scored.optimum - scored.floor) or 1.0)
         _band(left, np.arange(1, BUDGET + 1), rise, name, style)
         worth = [interval([scored.of[name][:, place]]) for place in range(len(MARKS))]
         middle = [value for value, _, _ in worth]

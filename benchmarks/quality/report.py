@@ -54,7 +54,7 @@ class Match:
         }
         if table_of(self.task) is not None:
             worth = self.judge.worth(_best_seen(self.task, self.reward))
-            place = (worth - scores.floor) / (scores.optimum - scores.floor)
+            place = (worth - scores.floor) / ((scores.optimum - scores.floor) or 1.0)
             found["exhaustive_search"] = round(place, 4)
         return found
 

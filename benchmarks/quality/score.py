@@ -95,7 +95,9 @@ def scores(searches: Sequence[Search], judge: Judge, optimum: float | None = Non
     }
     floor = float(worths[FLOOR][:, 0].mean())
     top = judge.best if optimum is None else optimum
-    rescaled = {name: (worth - floor) / (top - floor) for name, worth in worths.items()}
+    # where random search has found the best there is, there is nothing to be won
+    unit = (top - floor) or 1.0
+    rescaled = {name: (worth - floor) / unit for name, worth in worths.items()}
     return Scores(rescaled, floor, top)
 
 
