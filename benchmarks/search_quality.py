@@ -81,8 +81,10 @@ def compare(chosen: argparse.Namespace) -> None:
     samplers = sorted({score.FLOOR, *chosen.samplers})
     matches = []
     for name in ["table"] if chosen.quick else chosen.tasks:
+        # before the workers: what a task makes once, it makes here
+        task = contest.open_task(name)
         played = _play(name, samplers, chosen)
-        matches.append(report.Match.of(contest.open_task(name), chosen.reward, played))
+        matches.append(report.Match.of(task, chosen.reward, played))
         _draw(matches[-1])
         _report_unjudged(matches[-1])
     entries = report.entries(matches, samplers)
