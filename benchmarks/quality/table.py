@@ -1,0 +1,168 @@
+"""Task 1's table: every candidate there is, and what real distillation said of each.
+
+One Parquet file, with everything that the harness needs in it: no data and no teacher are read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.quality import small
+from benchmarks.quality.making import Networks, accuracies, finished
+from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
+from benchmarks.quality.task import Task, rewards_of
+from envs.netspec import NetSpec
+from search.space import Actions
+
+FILE = Path(__file__).resolve().parents[1] / "data" / "search_table.parquet"
+COMMAND = "python benchmarks/search_quality.py table && python benchmarks/search_quality.py pack"
+JUDGED = [f"judged_{seed}" for seed in JUDGE_SEEDS]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """All candidates; implements :class:`benchmarks.quality.task.Truth`.
+
+    Attributes:
+        actions: int8 (candidates, layers).
+        network: int64 (candidates,), the first candidate that rounds to the same network.
+        bytes: int64 (candidates,).
+        accuracy: float64 (candidates,), as searches see it; nan where the training diverged.
+        again: float64 (seeds, candidates), as choices are judged; nan where nobody trained them
+            again, 0 where the training diverged.
+        meta: how the table was made: ``network``, ``teacher``, ``command``, ``commit``, …
+    """
+
+    actions: NDArray[np.int8]
+    network: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    accuracy: NDArray[np.float64]
+    again: NDArray[np.float64]
+    meta: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        rows = {tuple(map(int, row)): number for number, row in enumerate(self.actions)}
+        object.__setattr__(self, "_rows", rows)
+
+    def row(self, actions: Actions) -> int:
+        """The network that an action vector rounds to."""
+        rows: dict[Actions, int] = self.__dict__["_rows"]
+        return int(self.network[rows[actions]])
+
+    def candidate(self, row: int) -> Actions:
+        """The action vector of a row."""
+        return tuple(map(int, self.actions[row]))
+
+    def key(self, actions: Actions) -> str:
+        """The number of its network."""
+        return str(self.row(actions))
+
+    def searched(self, actions: Actions) -> float | None:
+        """Training seed 0, rows V1."""
+        found = float(self.accuracy[self.row(actions)])
+        return None if math.isnan(found) else found
+
+    def judged(self, actions: Actions) -> tuple[float, ...]:
+        """Training seeds 1 and 2, rows V2."""
+        found = self.again[:, self.row(actions)]
+        return () if np.isnan(found).any() else tuple(map(float, found))
+
+
+def pack(folder: Path = OUT, file: Path = FILE) -> None:
+    """Write what is finished as the table.
+
+    Raises:
+        SystemExit: a network has not been trained at all.
+    """
+    lab = Lab.open(folder)
+    networks, done = Networks.of(lab.network), finished(folder)
+    columns: dict[str, Any] = {
+        f"action_{layer}": column for layer, column in enumerate(networks.actions.T)
+    }
+    columns |= {
+        "network": networks.network.astype(np.int16),
+        "bytes": networks.bytes.astype(np.int32),
+        "macs": networks.macs.astype(np.int32),
+    }
+    for name, seed in (("searched", SEARCH_SEED), *zip(JUDGED, JUDGE_SEEDS, strict=True)):
+        columns[name] = _column(networks, accuracies(done, seed), seed)
+    seconds = [row["seconds"] for row in done.values()]
+    meta = _meta(lab) | {"trainings": len(done), "seconds": round(sum(seconds))}
+    stored = {b"search_quality": json.dumps(meta).encode()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".part")
+    table = pa.table(columns).replace_schema_metadata(stored)
+    pq.write_table(table, draft, compression="zstd", compression_level=19)
+    draft.replace(file)
+
+
+def _column(networks: Networks, found: dict[int, float], seed: int) -> Any:
+    if seed == SEARCH_SEED and len(found) < len(networks.distinct):
+        missing = len(networks.distinct) - len(found)
+        raise SystemExit(f"{missing} networks are not trained yet: run `table` first")
+    # accuracies are whole counts of rows, so float32 brings back the number that was measured
+    values = np.array([found.get(number, np.nan) for number in networks.network], np.float32)
+    known = np.array([number in found for number in networks.network])
+    if seed != SEARCH_SEED:
+        values = np.where(known & np.isnan(values), np.float32(0), values)
+    return pa.array(values, mask=~known)
+
+
+def _meta(lab: Lab) -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return {
+        "command": COMMAND,
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "torch": torch.__version__,
+        "network": lab.network.to_json(),
+        "teacher": {"searched": lab.accuracies[0], "judged": lab.accuracies[1]},
+        "moves": asdict(MOVES),
+        "recipe": asdict(small.RECIPE),
+        "rows": {
+            "learnt": len(small.LEARNT),
+            "searched": len(small.SEARCHED),
+            "judged": len(small.JUDGED),
+        },
+    }
+
+
+def read(file: Path = FILE) -> Table:
+    """The table."""
+    stored = pq.read_table(file)
+    meta = json.loads(stored.schema.metadata[b"search_quality"])
+
+    def column(name: str) -> NDArray[Any]:
+        values: NDArray[Any] = stored[name].to_numpy()
+        return values
+
+    layers = sum(name.startswith("action_") for name in stored.column_names)
+    return Table(
+        actions=np.stack([column(f"action_{layer}") for layer in range(layers)], axis=1),
+        network=column("network").astype(np.int64),
+        bytes=column("bytes").astype(np.int64),
+        accuracy=column("searched").astype(np.float64),
+        again=np.stack([column(name).astype(np.float64) for name in JUDGED]),
+        meta=meta,
+    )
+
+
+def task(table: Table) -> Task:
+    """Task 1."""
+    rewards = rewards_of(table.meta["teacher"]["searched"], C0)
+    network = NetSpec.from_json(table.meta["network"])
+    return Task("table", network, MOVES, rewards, None, table)

@@ -1,0 +1,226 @@
+"""The benchmark of samplers: it plays by the job's rules, and its scores are what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.quality import making, score, table
+from benchmarks.quality.play import Search
+from benchmarks.quality.play import play as play_benchmark
+from benchmarks.quality.task import Task
+from envs.cost import costs
+from envs.netspec import NetSpec
+from envs.reward import PaperReward, ThresholdReward
+from envs.toy import toy_spec
+from search.samplers import Outcome, Sampler
+from search.space import Actions, Space
+from tests.search.conftest import HALVES
+from tests.search.evaluators import FakeEvaluator, accuracy, learner
+from tests.search.evaluators import play as play_job
+
+FAILS = (2, 2, 2, 2, 2)
+
+
+class Heart:
+    """Knows every accuracy by heart; judges by the same, a point less for the second seed."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def key(self, actions: Actions) -> str:
+        return self.space.key(actions)
+
+    def searched(self, actions: Actions) -> float | None:
+        return None if actions == FAILS else accuracy(actions)
+
+    def judged(self, actions: Actions) -> tuple[float, ...]:
+        return accuracy(actions), accuracy(actions) - 0.01
+
+
+class Told:
+    """A learner whose answers are kept; it says of itself how many there were."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+        self.told: list[Outcome] = []
+
+    def propose(self, count: int) -> list[Actions]:
+        return self.sampler.propose(count)
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.told += outcomes
+        self.sampler.tell(outcomes)
+
+    def diagnose(self) -> dict[str, float]:
+        return {"answers": len(self.told)}
+
+    def predict(self, candidates: Sequence[Actions]) -> list[float]:
+        return [accuracy(actions) for actions in candidates]
+
+
+@pytest.fixture(scope="module")
+def toy() -> NetSpec:
+    return toy_spec()
+
+
+@pytest.fixture(scope="module")
+def task(toy: NetSpec) -> Task:
+    rewards = {"threshold": ThresholdReward(), "paper": PaperReward(alpha=0.1, beta=3)}
+    heart = Heart(Space(toy, HALVES, ThresholdReward()))
+    return Task("toy", toy, HALVES, rewards, None, heart)
+
+
+def test_a_search_is_the_job_s_own(task: Task, tmp_path: Path) -> None:
+    job, benchmark = (Told(learner(task.space("threshold"), seed=3)) for _ in range(2))
+    evaluator = FakeEvaluator(reasons=lambda actions: "no" if actions == FAILS else "")
+    # so many of the space's 50-odd networks that there are duplicates
+    space = task.space("threshold")
+    _, records = play_job(space, tmp_path / "journal", evaluator, job, budget=24, batch=4)
+    found = play_benchmark(task, "threshold", "told", 0, lambda *_: benchmark, budget=24, batch=4)
+    assert job.told == benchmark.told
+    assert sorted(found.found) == sorted(record.actions for record in records)
+    assert found.proposals == len(job.told)
+    assert found.duplicates == len(job.told) - len(records) > 0
+    top = max(records, key=lambda record: record.reward)
+    assert found.incumbent(100) == top.actions
+    assert np.exp(found.logs[-1]) == pytest.approx(top.reward)
+    assert found.told["answers"][-1] == (len(found.found), found.proposals)
+
+
+def test_a_search_that_only_repeats_itself_ends(task: Task) -> None:
+    class Stubborn(Told):
+        def propose(self, count: int) -> list[Actions]:
+            return [(0, 2, 2, 2, 2)] * count
+
+    sampler = Stubborn(learner(task.space("paper")))
+    found = play_benchmark(task, "paper", "stubborn", 0, lambda *_: sampler, batch=4)
+    # one that is new, with 3 duplicates in its batch, then 52 ≥ 50 in a row
+    assert (len(found.found), found.proposals, found.duplicates) == (1, 56, 55)
+
+
+def test_predictions_are_compared_on_candidates_that_are_new(task: Task) -> None:
+    space = task.space("paper")
+    every = product(*(np.flatnonzero(mask).tolist() for mask in space.masks))
+    legal = np.array([actions for actions in every if actions != FAILS])
+    sampler = Told(learner(space))
+    found = play_benchmark(
+        task, "paper", "told", 0, lambda *_: sampler, budget=28, batch=4, held_out=legal
+    )
+    # what it says is the truth, so the order is right where anything is left to compare
+    assert [value for _, value in found.told["rank_correlation"]] == [pytest.approx(1)]
+
+
+class TestScores:
+    """Two seeds of two samplers whose incumbents are known."""
+
+    LOW, MIDDLE, HIGH = (2, 2, 0, 0, 2), (2, 2, 2, 0, 2), (2, 1, 2, 2, 2)
+
+    def search(self, name: str, seed: int, found: list[Actions], best: list[int]) -> Search:
+        return Search(name, "toy", "paper", seed, found, best, [0.0] * len(found))
+
+    def scored(self, task: Task) -> score.Scores:
+        # after 25, 50 and 100 candidates; the others are never asked for
+        def course(*at_marks: int) -> list[int]:
+            return [at_marks[0]] * 25 + [at_marks[1]] * 25 + [at_marks[2]] * 50
+
+        found: list[Actions] = [self.LOW, self.MIDDLE, self.HIGH, *[self.LOW] * 97]
+        searches = [
+            self.search("random", 0, found, course(0, 0, 1)),
+            self.search("random", 1, found, course(1, 1, 1)),
+            self.search("other", 1, found, course(1, 2, 2)),
+            self.search("other", 0, found, course(0, 1, 2)),
+            # only one sampler played it: it does not count
+            self.search("other", 2, found, course(0, 0, 0)),
+        ]
+        return score.scores(searches, score.Judge(task, "paper"))
+
+    def worth(self, task: Task, actions: Actions) -> float:
+        reward, space = task.rewards["paper"], task.space("paper")
+        ratio = 1 - space.cost(actions).bytes / space.teacher_cost.bytes
+        first, second = task.truth.judged(actions)
+        return (reward.log(first, ratio) + reward.log(second, ratio)) / 2
+
+    def test_0_is_random_at_25_and_1_the_best(self, task: Task) -> None:
+        low, middle, high = (self.worth(task, a) for a in (self.LOW, self.MIDDLE, self.HIGH))
+        assert low < middle < high
+        scores = self.scored(task)
+        floor = (low + middle) / 2
+        assert (scores.floor, scores.optimum) == pytest.approx((floor, high))
+        assert scores.of["random"][:, 0].mean() == pytest.approx(0)
+        assert scores.of["other"][:, 2] == pytest.approx([1, 1])
+        half = (middle - floor) / (high - floor)
+        assert scores.of["other"] == pytest.approx(np.array([[-half, half, 1], [half, 1, 1]]))
+
+    def test_a_lead_is_paired_by_seed(self, task: Task) -> None:
+        scores = self.scored(task)
+        # at 25 they chose alike, seed for seed, however far seeds are apart
+        assert score.lead([scores], "other", "random", 25) == pytest.approx((0, 0, 0))
+        assert not score.ahead([scores], "other", "random", 25)
+        assert score.ahead([scores], "other", "random", 50)
+        mean, low, high = score.lead([scores], "other", "random", 50, 100)
+        assert low < mean < high
+
+    def test_tasks_count_alike_whatever_their_seeds(self) -> None:
+        many, few = np.full(50, 1.0), np.array([0.0, 0.2])
+        mean, low, high = score.interval([many, few])
+        # the first is certain: ½·1 + ½·(0 … .2)
+        assert (mean, low, high) == pytest.approx((0.55, 0.5, 0.6))
+
+
+class TestTable:
+    @pytest.fixture
+    def three(self) -> table.Table:
+        """The third candidate rounds to the first one's network; the second diverged."""
+        nan = np.nan
+        return table.Table(
+            actions=np.array([[0, 2], [1, 2], [2, 2]], np.int8),
+            network=np.array([0, 1, 0]),
+            bytes=np.array([8, 6, 8]),
+            accuracy=np.array([0.9, nan, 0.9]),
+            again=np.array([[0.8, nan, 0.8], [0.7, nan, 0.7]]),
+            meta={},
+        )
+
+    def test_candidates_that_round_alike_share_a_row(self, three: table.Table) -> None:
+        assert three.key((2, 2)) == three.key((0, 2)) != three.key((1, 2))
+        assert three.judged((2, 2)) == (0.8, 0.7)
+
+    def test_what_diverged_is_none_and_what_is_unknown_is_empty(self, three: table.Table) -> None:
+        assert three.searched((1, 2)) is None
+        assert three.judged((1, 2)) == ()
+
+
+def test_who_is_best_by_any_reward_is_judged() -> None:
+    networks = making.Networks(
+        actions=np.zeros((4, 1), np.int8),
+        network=np.arange(4),
+        bytes=np.array([100, 200, 500, 1000]),
+        macs=np.zeros(4, np.int64),
+    )
+    found = {0: 0.5, 1: 0.7, 2: 0.9, 3: 0.99}
+    accurate, small = PaperReward(alpha=0, beta=20), PaperReward(alpha=20, beta=0)
+    assert making.best(networks, found, [accurate], 0.5) == [3, 2]
+    assert making.best(networks, found, [small], 0.5) == [0, 1]
+    assert sorted(making.best(networks, found, [accurate, small], 0.25)) == [0, 3]
+
+
+@pytest.mark.skipif(not table.FILE.exists(), reason="the table is still being made")
+def test_the_committed_table_is_of_the_network_that_it_names() -> None:
+    stored = table.read()
+    task = table.task(stored)
+    assert len(stored.actions) == 6**5
+    picked = np.random.default_rng(0).choice(len(stored.actions), 50, replace=False)
+    spent = costs(task.network, task.moves, stored.actions[picked].astype(np.int64))
+    assert spent.bytes.tolist() == stored.bytes[picked].tolist()
+    # the best of all are judged, and keeping everything is not among them
+    logs = task.rewards["threshold"].log(
+        np.nan_to_num(stored.accuracy), 1 - stored.bytes / stored.bytes[-1]
+    )
+    best = np.argsort(-logs)[: len(logs) // 5]
+    assert not np.isnan(stored.again[:, best]).any()
+    assert len(logs) - 1 not in best
