@@ -123,7 +123,7 @@ class Bench:
         start, seen = time.perf_counter(), 0
         if self.way == "careful":
             x, labels, logits = self.tensors
-            for picked in torch.randperm(len(x)).split(BATCH):
+            for picked in torch.split(torch.randperm(len(x)), BATCH):
                 self._step(x[picked], labels[picked], logits[picked])
                 seen += len(picked)
         else:
@@ -150,7 +150,7 @@ class Bench:
             predict(self.teacher, images, self.look, precision=precision)
         else:
             with torch.no_grad():
-                for batch in torch.from_numpy(self.look.to_input(images)).split(BATCH):
+                for batch in torch.split(torch.from_numpy(self.look.to_input(images)), BATCH):
                     self.teacher(batch)
         return rows / (time.perf_counter() - start)
 
@@ -185,7 +185,7 @@ class Bench:
         torch.manual_seed(seed)
         self.module, self.optimiser, step = student.train(), optimiser, 0
         for _ in range(EPOCHS):
-            for picked in torch.randperm(len(x)).split(BATCH):
+            for picked in torch.split(torch.randperm(len(x)), BATCH):
                 optimiser.param_groups[0]["lr"] = schedule.rate(step, steps)
                 self._step(x[picked], labels[picked], said[picked])
                 step += 1

@@ -153,9 +153,10 @@ def loaded(content: bytes, shape: tuple[int, ...], held: int) -> Timed:
     return Timed(lambda: Session(content, "graph.onnx"), shape, held)
 
 
-def errors(row: dict[str, Any]) -> np.ndarray[Any, Any]:
+def errors(row: dict[str, Any]) -> Any:
     """Relative errors of the predictions."""
-    return np.abs(np.array(row["predicted"]) / np.array(row["measured"]) - 1)
+    ratio: np.ndarray[Any, Any] = np.array(row["predicted"]) / np.array(row["measured"])
+    return np.abs(ratio - 1.0)
 
 
 def plot(found: dict[str, dict[str, Any]], path: Path) -> None:

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from envs.cost import cost
 from envs.moves import PRESETS
 from envs.resolve import compress
-from envs.reward import REWARDS
+from envs.reward import ThresholdReward
 from envs.surgery import Inheritance
 from search.expectation import Expectation
 from search.space import Space
@@ -72,7 +72,7 @@ class Case:
         self.teacher, self.network = described.teacher, described.network
         self.look = self.teacher.manifest.preprocess
         self.inheritance = Inheritance.of(self.network, self.teacher.module.state_dict())
-        self.space = Space(self.network, PRESETS["default"], REWARDS["threshold"](), None)
+        self.space = Space(self.network, PRESETS["default"], ThresholdReward())
         self.kb = cost(self.network).kb
         self.actions = self._students()
         data = load_dataset(str(DATA / "data" / name), self.look)
@@ -212,7 +212,7 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
     if len(students) < 8:
         return []
     case = _case(name)
-    reward = REWARDS["threshold"](c0=0.95, a0=case.accuracy - MAX_DROP)
+    reward = ThresholdReward(c0=0.95, a0=case.accuracy - MAX_DROP)
     kb = np.array([full[s]["kb"] for s in students])
 
     def rewards(accuracies: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.quality.task import Task
-from envs.reward import Reward, compression
 from search.candidates import MAX_REPEATS
 from search.samplers import SAMPLERS, Outcome, Sampler
 from search.space import Actions, Space
@@ -116,7 +115,6 @@ class _Player:
         held_out: NDArray[np.integer[Any]] | None,
     ) -> None:
         self.task, self.space, self.search, self.held_out = task, space, search, held_out
-        self.reward: Reward = space.reward
         self.seen: dict[str, tuple[float | None, float]] = {}
 
     def turn(self, sampler: Sampler, asked: int) -> int:
@@ -147,13 +145,12 @@ class _Player:
             self._meet(actions, self.seen[key][1])
         accuracy, log = self.seen[key]
         reward = 0.0 if accuracy is None else float(np.exp(log))
-        return Outcome(actions, accuracy or 0.0, reward, failed=accuracy is None)
+        return Outcome(actions, accuracy or 0.0, reward, failed=accuracy is None, key=key)
 
     def _log(self, actions: Actions, accuracy: float | None) -> float:
         if accuracy is None:
             return -np.inf
-        spent = self.space.cost(actions).bytes
-        return self.reward.log(accuracy, compression(spent, self.space.teacher_cost.bytes))
+        return float(self.space.log_rewards([actions], np.array([accuracy]))[0])
 
     def _meet(self, actions: Actions, log: float) -> None:
         search = self.search
@@ -181,7 +178,7 @@ class _Player:
             [self._log(actions, self.task.truth.searched(actions)) for actions in fresh]
         )
         said = np.asarray(predict(fresh), np.float64)
-        logs = np.array([self._log(a, float(s)) for a, s in zip(fresh, said, strict=True)])
+        logs = self.space.log_rewards(fresh, said)
         top = truth >= np.quantile(truth, 0.9)
         return {
             "rank_correlation": float(stats.spearmanr(logs, truth).statistic),

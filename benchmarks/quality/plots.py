@@ -109,7 +109,7 @@ def noise(table: Table, reward: Reward, file: Path) -> dict[str, float]:
 
 
 def _styles(names: Any) -> dict[str, dict[str, Any]]:
-    colours = plt.get_cmap("tab10").colors
+    colours = [plt.get_cmap("tab10")(place) for place in range(10)]
     marks = ("-", "--", ":")
     return {
         name: {"color": colours[place % 10], "linestyle": marks[place // 10]}

@@ -43,11 +43,11 @@ class Match:
 
     def about(self) -> dict[str, Any]:
         """Seeds, thresholds, and the log-rewards that became 0 and 1."""
-        reward, scores = self.task.rewards[self.reward], self.scores
+        settings, scores = self.task.rewards[self.reward].settings, self.scores
         found = {
             "seeds": len(scores.of[score.FLOOR]),
-            "c0": reward.c0,
-            "a0": round(reward.a0, 4),
+            "c0": settings["c0"],
+            "a0": round(settings["a0"], 4),
             "floor": round(scores.floor, 4),
             "optimum": round(scores.optimum, 4),
             "choices_not_judged": len(self.judge.missing),

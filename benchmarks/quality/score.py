@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.play import MARKS, Search
 from benchmarks.quality.task import Task
-from envs.reward import compression
 from search.space import Actions, Space
 
 FLOOR = "random"
@@ -57,8 +56,7 @@ class Judge:
 
 def mean_log(space: Space, actions: Actions, accuracies: Sequence[float]) -> float:
     """Mean log-reward of a candidate over several accuracies."""
-    ratio = compression(space.cost(actions).bytes, space.teacher_cost.bytes)
-    return float(np.mean([space.reward.log(accuracy, ratio) for accuracy in accuracies]))
+    return float(space.log_rewards([actions] * len(accuracies), np.array(accuracies)).mean())
 
 
 @dataclass(frozen=True, eq=False)

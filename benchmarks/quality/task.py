@@ -9,6 +9,7 @@ from typing import Protocol
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import PaperReward, Reward, ThresholdReward
+from search.limits import Limits
 from search.space import Actions, Space
 
 #: the drop that sets A0 where a job's user says nothing
@@ -59,4 +60,4 @@ class Task:
 
     def space(self, reward: str) -> Space:
         """What a sampler is given; a fresh one, so that nobody profits from another's costs."""
-        return Space(self.network, self.moves, self.rewards[reward], self.max_kb)
+        return Space(self.network, self.moves, self.rewards[reward], Limits(self.max_kb))

@@ -164,6 +164,19 @@ class ModelBased(NovelSampler):
             found["entropy"] = self.imagination.entropy()
         return found
 
+    def predict(self, candidates: Sequence[Actions]) -> NDArray[np.float64]:
+        """Accuracies that are expected of candidates, by all that was told; nothing is changed.
+
+        Raises:
+            ValueError: nothing has been told yet.
+        """
+        if not self.outcomes:
+            raise ValueError("nothing was told yet, so nothing can be predicted")
+        appraisal = Appraisal(self.space)
+        appraisal.surrogate.parameters = self.appraisal.surrogate.parameters
+        appraisal.fit(self.outcomes)
+        return appraisal.hopeful(np.array(candidates), 0.0)
+
     def save(self) -> Checkpoint:
         layers = len(self.legal)
         figures = [[o.accuracy, o.reward, o.failed, o.pruned] for o in self.outcomes]

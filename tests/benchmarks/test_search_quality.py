@@ -18,7 +18,9 @@ from envs.netspec import NetSpec
 from envs.reward import PaperReward, ThresholdReward
 from envs.toy import toy_spec
 from search.samplers import Outcome, Sampler
+from search.samplers.novel import network_digest
 from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
 from tests.search.conftest import HALVES
 from tests.search.evaluators import FakeEvaluator, accuracy, learner
 from tests.search.evaluators import play as play_job
@@ -33,7 +35,7 @@ class Heart:
         self.space = space
 
     def key(self, actions: Actions) -> str:
-        return self.space.key(actions)
+        return network_digest(self.space, actions).hex()
 
     def searched(self, actions: Actions) -> float | None:
         return None if actions == FAILS else accuracy(actions)
@@ -55,6 +57,15 @@ class Told:
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.told += outcomes
         self.sampler.tell(outcomes)
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        return self.sampler.warm(evidence)
+
+    def save(self) -> Checkpoint:
+        return self.sampler.save()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.sampler.restore(checkpoint)
 
     def diagnose(self) -> dict[str, float]:
         return {"answers": len(self.told)}

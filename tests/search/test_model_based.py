@@ -278,6 +278,23 @@ def searched(space: Space, settings: Settings, budget: int) -> float:
     return float((best - np.median(all_rewards)) / (all_rewards.max() - np.median(all_rewards)))
 
 
+def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
+    asked, left_alone = (
+        ModelBased(fine, 3, Settings(imagining=Imagining(units=8, updates=1))) for _ in range(2)
+    )
+    with pytest.raises(ValueError, match="nothing was told"):
+        asked.predict([(6, 6, 6, 6, 6)])
+    for _ in range(4):
+        proposed = asked.propose(4)
+        assert proposed == left_alone.propose(4)
+        for sampler in (asked, left_alone):
+            sampler.tell(outcomes(fine, np.array(proposed)))
+        said = asked.predict(proposed)
+        assert said.shape == (4,)
+    # of what it was told it knows nearly what it was told
+    assert said == pytest.approx(accuracies(fine, np.array(proposed)), abs=0.05)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
