@@ -211,13 +211,15 @@ def _front(prepared: Prepared, records: Sequence[Record]) -> dict[str, Any]:
 def record_of(
     prepared: Prepared,
     records: Sequence[Record],
-    winner: Record,
+    last: LastRound,
     shipped: Shipped,
     speeds: Speeds,
     now: datetime,
     command: str | None = None,
 ) -> report.RunRecord:
     """The run as the report shows it."""
+    winner = last.winner
+    trained = {finalist.key: accuracy for finalist, accuracy in last.ranked}
     spec, settings = prepared.spec, prepared.reward.settings
     student, teacher = cost(shipped.student), cost(prepared.network)
     appealed = appeals(shipped.rows["test"].score, shipped.threshold)
@@ -255,7 +257,8 @@ def record_of(
             tuple(prepared.moves.pool[action] for action in winner.actions),
         ),
         candidates=tuple(
-            _candidate(number, found, prepared) for number, found in enumerate(records, 1)
+            _candidate(number, found, prepared, trained.get(found.key))
+            for number, found in enumerate(records, 1)
         ),
         winner=1 + records.index(winner),
         layers=_layers(prepared, winner, shipped),
@@ -319,7 +322,9 @@ def _figure(name: str, figures: Mapping[str, Figure]) -> report.Figure:
     return report.Figure(shown, figure.value, figure.part, figure.rows)
 
 
-def _candidate(number: int, found: Record, prepared: Prepared) -> report.CandidateRow:
+def _candidate(
+    number: int, found: Record, prepared: Prepared, trained: float | None
+) -> report.CandidateRow:
     least = prepared.space.limits.min_accuracy
     expected = prepared.space.expected(found.accuracy, found.epochs)
     kept = prepared.space.fits(found.actions) and (least is None or expected >= least)
@@ -334,6 +339,7 @@ def _candidate(number: int, found: Record, prepared: Prepared) -> report.Candida
         status="failed" if found.failed else "stopped" if found.pruned else "done",
         reason=found.reason or (f"after epoch {found.epochs}" if found.pruned else ""),
         expected=None if found.failed else expected,
+        trained=trained,
     )
 
 

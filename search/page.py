@@ -161,6 +161,7 @@ teacher's size to a student without size or error, that the front covers.</figca
 <table id="candidates">
 <tr><th scope="col" class="n">no.</th><th scope="col" class="n">accuracy (validation)</th>
 <th scope="col" class="n">expected after full training</th>
+<th scope="col" class="n">after it (finalists)</th>
 <th scope="col" class="n">KB</th><th scope="col" class="n">MACs</th>
 <th scope="col" class="n">reward</th><th scope="col">limits</th>
 <th scope="col" class="n">seconds</th><th scope="col">status</th></tr>
@@ -169,6 +170,7 @@ teacher's size to a student without size or error, that the front covers.</figca
 <td class="n">{{ row.number }}{{ " ★" if row.number == run.winner else "" }}</td>
 <td class="n">{{ row.accuracy | share }}</td>
 <td class="n">{{ row.shown | share }}</td>
+<td class="n">{{ "" if row.trained is none else row.trained | share }}</td>
 <td class="n">{{ row.kb | kb }}</td><td class="n">{{ row.macs | count }}</td>
 <td class="n">{{ row.reward | number }}</td><td>{{ "kept" if row.within_limits else "broken" }}</td>
 <td class="n">{{ row.seconds | number }}</td>

@@ -146,7 +146,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
         shipped = yield from ship(prepared, student, last.weights, folder, threads)
         speeds = speeds_of(prepared, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
-        record = record_of(prepared, ledger.records, last.winner, shipped, speeds, now, asked)
+        record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
         result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds)

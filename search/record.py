@@ -76,7 +76,8 @@ class CandidateRow:
     None and the reward 0. ``accuracy`` is on the validation part, after the short training;
     ``expected``: what the full one is expected to reach there, which is what the reward is of;
     None where it is the same. ``within_limits``: the job's limits on size and, as expected, on
-    drop are kept.
+    drop are kept. ``trained``: what a finalist did reach there after its full training; None for
+    all others.
     """
 
     number: int
@@ -89,6 +90,7 @@ class CandidateRow:
     status: str = "done"
     reason: str = ""
     expected: float | None = None
+    trained: float | None = None
 
     @property
     def shown(self) -> float | None:

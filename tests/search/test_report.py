@@ -206,7 +206,7 @@ def test_candidates_that_were_stopped_early_are_counted_and_come_after_the_whole
     changed = replace(record, candidates=(stopped, *record.candidates[1:]))
     page = Page(render(changed))
     assert ": 21 trained to the end, 1 stopped early, 2 failed" in page.text
-    kinds = [cells[-1].split(":")[0] for _, cells in page.rows if len(cells) == 9]
+    kinds = [cells[-1].split(":")[0] for _, cells in page.rows if len(cells) == 10]
     listed = [kind for kind in kinds if kind in ("done", "stopped", "failed")]
     assert listed == ["done"] * 21 + ["stopped"] + ["failed"] * 2
     assert "stopped: after epoch 1" in page.text
@@ -217,6 +217,18 @@ def test_candidates_that_were_stopped_early_are_counted_and_come_after_the_whole
         changed.candidates, changed.winner, max_kb=None, least_accuracy=None, teacher_accuracy=None
     )
     assert "Accuracy against KB of 21 candidates" in front
+
+
+def test_finalists_show_what_their_full_training_did() -> None:
+    record = invented()
+    rows = [
+        replace(row, trained=0.98765) if row.number == record.winner else row
+        for row in record.candidates
+    ]
+    page = Page(render(replace(record, candidates=tuple(rows))))
+    listed = [cells for _, cells in page.rows if len(cells) == 10 and cells[0] != "no."]
+    assert [cells[3] for cells in listed if "★" in cells[0]] == ["98.77 %"]
+    assert {cells[3] for cells in listed if "★" not in cells[0]} == {""}
 
 
 def test_a_long_search_lists_the_best_and_always_the_winner() -> None:
