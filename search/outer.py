@@ -26,12 +26,13 @@ from ray.tune.search.optuna import OptunaSearch
 from edge.errors import BadInput
 from search.checks import check_inputs
 from search.classroom import Classroom
-from search.cluster import cluster, room_for
+from search.cluster import check_own_gpus, cluster, room_for
 from search.evaluation import Evaluation
 from search.evaluations import Evaluations
 from search.events import Event, Note, Stage
 from search.facts import write_facts
 from search.inner import Plan, finished, run_trial, unfinished
+from search.lock import held
 from search.machine import cores
 from search.outcome import facts_of
 from search.preparation import Prepared, check_names, prepare
@@ -48,7 +49,7 @@ AGENTS: dict[str, dict[str, tuple[float, float, bool]]] = {
 }
 #: fields of the job on which a candidate's accuracy does not depend
 _BESIDE = (
-    *("out", "budget", "minutes", "max_kb", "max_drop", "appeals", "sampler", "batch", "mode"),
+    *("out", "budget", "minutes", "max_kb", "appeals", "sampler", "batch", "mode"),
     *("max_macs", "max_ms", "profile", "gamma", "l0", "warm", "proxy_gain"),
     *("storage", "tensorboard", "agent_rate", "agent_units", "baseline_decay", "reward", "alpha"),
     *("beta", "c0", "a0", "rho", "final_epochs", "finalists", "patience", "ema", "augment"),
@@ -100,6 +101,30 @@ def train_thresholds(
     _check_same(folder, spec, target)
     check_inputs(spec, own_folder=False, trusted=trusted)
     check_names(spec)
+    if spec.ray == "local":
+        check_own_gpus(spec.gpus)
+    new = not folder.root.exists()
+    folder.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with held(folder.root / "tune.lock"):
+            return _tune(spec, folder, target, trials, known, tell, trusted)
+    except BadInput:
+        # searches that were paid for stay, whatever is refused after them
+        if new and not any(folder.root.glob("trials/*")):
+            folder.remove()
+        raise
+
+
+def _tune(
+    spec: JobSpec,
+    folder: RunFolder,
+    target: str,
+    trials: int,
+    known: Run | None,
+    tell: Callable[[Event], None],
+    trusted: bool,
+) -> dict[str, Any]:
+    """:func:`train_thresholds`, once its folder is ours."""
     workers = spec.workers or max(1, cores() // spec.threads)
     prepared = _heard(prepare(spec, folder, trusted), tell)
     room = prepared.classroom(proxy=True)
@@ -129,7 +154,7 @@ def _heard(steps: Generator[Event, None, Value], tell: Callable[[Event], None]) 
 
 def folder_of(spec: JobSpec) -> Path:
     """Where a tuning of a job is kept."""
-    out = Path(spec.out)
+    out = Path(spec.out).resolve()
     return out.with_name(f"{out.name}-tune")
 
 
@@ -154,7 +179,7 @@ def _recipe(spec: JobSpec, folder: RunFolder) -> str:
 
 def _check_same(folder: RunFolder, spec: JobSpec, target: str) -> None:
     """Refuse to go on with a tuning of something else."""
-    if not folder.root.exists():
+    if not folder.job.exists():
         return
     path = folder.root / "plan.json"
     before: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -260,7 +285,7 @@ def space_of(plan: Plan) -> tuple[dict[str, tuple[float, float, bool]], dict[str
         ranges["c0_kb"] = (facts.kb / 500, facts.kb, True)
         ranges["a0"] = (max(0.0, facts.accuracy - max(0.1, 5 * drop)), 1.0, False)
         c0 = spec.c0 if spec.c0 is not None else 1 - (spec.max_kb or facts.kb / 20) / facts.kb
-        a0 = spec.a0 if spec.a0 is not None else facts.accuracy - drop
+        a0 = spec.a0 if spec.a0 is not None else max(0.0, facts.accuracy - drop)
         own |= {"c0_kb": max(1 - c0, 1 / 500) * facts.kb, "a0": a0}
     first = {}
     for name, (low, high, log) in ranges.items():

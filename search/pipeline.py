@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import ray
-import torch
 
 from edge.errors import BadInput
 from search.candidates import ranked
 from search.checks import check_inputs
 from search.choice import choose
 from search.classroom import Distilling
-from search.cluster import check_nodes, cluster, room_for, widest
+from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
@@ -96,24 +95,13 @@ def _joined(spec: JobSpec) -> Iterator[None]:
     """A cluster is joined, and its nodes are looked at, before the teacher answers for minutes;
     one of our own starts when its size is known."""
     if spec.ray == "local":
-        _check_own_gpus(spec.gpus)
+        check_own_gpus(spec.gpus)
         yield
         return
     with cluster(spec.ray, 0):
         room_for(spec.threads, spec.gpus)
         check_nodes()
         yield
-
-
-def _check_own_gpus(gpus: float) -> None:
-    have = torch.cuda.device_count() if gpus > 0 else 0
-    if gpus > have:
-        raise BadInput(
-            "this machine has too few GPUs that torch can use",
-            value=f"--gpus {gpus:g}",
-            bound=f"at most {have}",
-            remedy="Leave --gpus at 0, or join a cluster that has some with --ray.",
-        )
 
 
 def _reach(spec: JobSpec, data: Dataset) -> None:
