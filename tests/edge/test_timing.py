@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_a_missing_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"groups": 0}, {"outputs": 0}, {"read": -5}, {"wrote": 10**13}])
-def test_work_that_nobody_does_is_refused(change: dict[str, int]) -> None:
+def test_work_that_nobody_does_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=f"an operator's {next(iter(change))}"):
         replace(WORK, **change)
 
