@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,16 +54,17 @@ class Expectation:
     def _teacher(self) -> float:
         return max(1 - self.teacher, self._least)
 
-    def _exponents(self, epochs: NDArray[np.int64]) -> Values:
-        more = self.full / (self.images * np.maximum(1, epochs))
+    def _exponents(self, epochs: NDArray[Any]) -> Values:
+        # of none an earlier version says: it did not write them
+        more = self.full / (self.images * np.where(epochs > 0, epochs, 1))
         found: Values = np.maximum(1.0, more) ** -self.gain
         return found
 
-    def __call__(self, accuracy: float, epochs: int) -> float:
+    def __call__(self, accuracy: float, epochs: float) -> float:
         """The accuracy that is expected; rises with ``accuracy``, in [0, 1]."""
         return float(self.many(np.array([accuracy]), epochs)[0])
 
-    def many(self, accuracies: Values, epochs: int | NDArray[np.int64]) -> Values:
+    def many(self, accuracies: Values, epochs: float | NDArray[Any]) -> Values:
         """The same of many candidates, after equally many epochs or each after its own."""
         ratio = np.maximum(1 - accuracies, self._least) / self._teacher
         expected = self._teacher * ratio ** self._exponents(np.asarray(epochs))

@@ -127,7 +127,7 @@ class Space:
         assert self.expectation is not None
         self.expectation = replace(self.expectation, gain=gain)
 
-    def expected(self, accuracy: float, epochs: int) -> float:
+    def expected(self, accuracy: float, epochs: float) -> float:
         """Accuracy after the full training, of a candidate with this one after so many epochs."""
         return accuracy if self.expectation is None else self.expectation(accuracy, epochs)
 
