@@ -46,7 +46,7 @@ def test_rows(job: FinishedJob) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def test_the_stages_come_in_order(job: FinishedJob) -> None:
     stages = [event.name for event in job.events if isinstance(event, Stage)]
-    assert stages == ["prepare", "search", "train", "package", "routers", "test"]
+    assert stages == ["prepare", "pilots", "search", "train", "package", "routers", "test"]
     done = [event for event in job.events if isinstance(event, CandidateDone)]
     assert [event.number for event in done] == list(range(1, job.spec.budget + 1))
     assert not any(event.replayed or event.reason for event in done)
