@@ -6,6 +6,7 @@ table      what came of it, as one small Parquet file
 resnet     task 2: ResNet-18, distilled live, each candidate once for all samplers
 task       what a task is to the harness
 play       one search of one sampler, candidate by candidate
+lines      files of lines that several processes add to
 contest    all samplers, all seeds, in parallel processes
 score      from searches to scores, intervals and who is ahead of whom
 plots      the pictures

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality import lines
 from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
 from benchmarks.quality.task import rewards_of
 from envs.cost import costs
@@ -32,6 +33,8 @@ from envs.resolve import compress
 from envs.reward import Reward
 from search.space import Actions
 
+#: in the folder of a task, a line per training
+TRAINED = "trained.jsonl"
 #: share of the networks, by each reward, that is trained again to judge a search's choice
 JUDGED_SHARE = 0.3
 
@@ -74,12 +77,7 @@ class Networks:
 
 def finished(folder: Path = OUT) -> dict[tuple[int, int], dict[str, Any]]:
     """(network, seed) → what came of it."""
-    path = folder / "trained.jsonl"
-    if not path.exists():
-        return {}
-    # a process killed in the middle of a line leaves a torn one
-    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-    rows = [json.loads(line) for line in lines]
+    rows = lines.rows(folder / TRAINED)
     return {(row["network"], row["seed"]): row for row in rows}
 
 
@@ -152,13 +150,9 @@ def _train(tasks: list[tuple[str, int, Actions, int]], workers: int, folder: Pat
         return
     os.environ["OMP_NUM_THREADS"] = "1"
     start = time.monotonic()
-    with (
-        multiprocessing.get_context("spawn").Pool(workers) as pool,
-        (folder / "trained.jsonl").open("a") as file,
-    ):
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for count, row in enumerate(pool.imap_unordered(_trained, tasks, chunksize=4), 1):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+            lines.append(folder / TRAINED, row)
             if count % 100 == 0 or count == len(tasks):
                 gone = time.monotonic() - start
                 say(f"{count} of {len(tasks)}, {gone / count * (len(tasks) - count) / 60:.0f} min")

@@ -15,13 +15,12 @@ import os
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.quality import small
+from benchmarks.quality import lines, small
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
 from benchmarks.quality.task import Task, rewards_of
 from envs.cost import cost
@@ -111,7 +110,7 @@ class Live:
                 "seconds": round(time.process_time() - began, 3),
             }
             self._known[key] = row["accuracy"]  # type: ignore[assignment]
-            self._write(row)
+            lines.append(self.file, row)
         return self._known[key]
 
     def _read(self) -> None:
@@ -126,14 +125,6 @@ class Live:
         for line in whole.splitlines():
             row = json.loads(line)
             self._known[row["key"], row["seed"]] = row["accuracy"]
-
-    def _write(self, row: dict[str, Any]) -> None:
-        # one write in append mode: lines of several processes do not mix
-        file = os.open(self.file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-        try:
-            os.write(file, (json.dumps(row) + "\n").encode())
-        finally:
-            os.close(file)
 
     def _distil(self, actions: Actions, seed: int) -> float:
         rows = SEARCHED if seed == SEARCH_SEED else JUDGED
