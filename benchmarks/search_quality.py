@@ -96,6 +96,7 @@ def compare(chosen: argparse.Namespace) -> None:
         "reward": chosen.reward,
         "default": report.DEFAULT,
         "batch": BATCH,
+        "comparisons": report.comparisons(samplers),
         "tasks": {match.task.name: match.about() for match in matches},
     }
     found = entries | {"default": entries.get(report.DEFAULT), "about": about}

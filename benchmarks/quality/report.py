@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,14 +91,23 @@ def entries(matches: Sequence[Match], samplers: Sequence[str]) -> dict[str, dict
         for place, mark in enumerate(MARKS):
             mean, low, high = score.interval([of.of[name][:, place] for of in scored])
             entry[str(mark)] = round(mean, 4)
-            entry["interval"][str(mark)] = [round(low, 4), round(high, 4)]
+            entry["interval"][str(mark)] = _rounded(low, high)
         if DEFAULT in samplers and name != DEFAULT:
             entry["default_leads_by"] = {
-                str(mark): [round(value, 4) for value in score.lead(scored, DEFAULT, name, mark)]
-                for mark in MARKS
+                str(mark): _rounded(*score.lead(scored, DEFAULT, name, mark)) for mark in MARKS
             }
         found[name] = entry | _effort([s for of in matches for s in of.searches], name)
     return found
+
+
+def _rounded(*values: float) -> list[float | None]:
+    """As they are written; JSON has no word for an endless interval but null."""
+    return [round(value, 4) if math.isfinite(value) else None for value in values]
+
+
+def comparisons(samplers: Sequence[str]) -> int:
+    """How many differences are held against 0: every pair, at every mark."""
+    return math.comb(len(samplers), 2) * len(MARKS)
 
 
 def _effort(searches: Sequence[Search], name: str) -> dict[str, Any]:
@@ -123,6 +133,8 @@ def lines(found: Entries, matches: Sequence[Match]) -> Iterator[str]:
     for match in matches:
         yield f"{match.task.name}: {json.dumps(match.about())}"
     scored = [match.scores for match in matches]
+    count = comparisons(list(found))
+    yield f"{count} comparisons at 95 %, not corrected for their number"
     for mark in MARKS:
         for one in sorted(found):
             behind = [other for other in found if score.ahead(scored, one, other, mark)]
@@ -135,4 +147,6 @@ def lines(found: Entries, matches: Sequence[Match]) -> Iterator[str]:
 
 def _cell(entry: Mapping[str, Any], mark: str) -> str:
     low, high = entry["interval"][mark]
+    if low is None:
+        return f"{entry[mark]:.3f} [too few]"
     return f"{entry[mark]:.3f} [{low:.2f}, {high:.2f}]"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import making, score, table
+from benchmarks.quality import making, report, score, table
 from benchmarks.quality.play import Search
 from benchmarks.quality.play import play as play_benchmark
 from benchmarks.quality.task import Task
@@ -168,19 +168,49 @@ class TestScores:
         assert scores.of["other"] == pytest.approx(np.array([[-half, half, 1], [half, 1, 1]]))
 
     def test_a_lead_is_paired_by_seed(self, task: Task) -> None:
-        scores = self.scored(task)
+        apart = np.array([0.0, 1.0, 5.0, 9.0])
+        of = {"one": apart[:, None] + np.array([0, 1, 1]), "other": apart[:, None] + np.zeros(3)}
+        scores = score.Scores(of, 0, 1)
         # at 25 they chose alike, seed for seed, however far seeds are apart
-        assert score.lead([scores], "other", "random", 25) == pytest.approx((0, 0, 0))
-        assert not score.ahead([scores], "other", "random", 25)
-        assert score.ahead([scores], "other", "random", 50)
-        mean, low, high = score.lead([scores], "other", "random", 50, 100)
-        assert low < mean < high
+        assert score.lead([scores], "one", "other", 25) == pytest.approx((0, 0, 0))
+        assert not score.ahead([scores], "one", "other", 25)
+        assert score.lead([scores], "other", "one", 25, 100) == pytest.approx((-1, -1, -1))
+        assert score.ahead([scores], "one", "other", 50)
+
+
+class TestIntervals:
+    def test_one_task_is_student_s_interval(self) -> None:
+        # mean 3, variance 2.5, four degrees of freedom: 2.7764·√(2.5/5)
+        found = score.interval([np.array([1.0, 2.0, 3.0, 4.0, 5.0])])
+        assert found == pytest.approx((3, 3 - 1.9632, 3 + 1.9632), abs=1e-4)
 
     def test_tasks_count_alike_whatever_their_seeds(self) -> None:
-        many, few = np.full(50, 1.0), np.array([0.0, 0.2])
-        mean, low, high = score.interval([many, few])
-        # the first is certain: ½·1 + ½·(0 … .2)
-        assert (mean, low, high) == pytest.approx((0.55, 0.5, 0.6))
+        many, few = np.full(50, 1.0), np.array([0.0, 0.1, 0.2])
+        # the first is certain, so half the interval of the second: t(2) = 4.302653, √(.01/3)
+        half = 4.302653 * 0.1 / 3**0.5 / 2
+        assert score.interval([many, few]) == pytest.approx((0.55, 0.55 - half, 0.55 + half))
+
+    @pytest.mark.parametrize("seeds", [1, 2])
+    def test_one_or_two_seeds_say_nothing(self, seeds: int) -> None:
+        # two that agree have no spread, and an interval of no width would be above 0
+        found = score.interval([np.full(50, 1.0), np.full(seeds, 1.0)])
+        assert found == (1.0, -np.inf, np.inf)
+
+    @pytest.mark.parametrize("seeds", [(3,), (5,), (50, 5), (5, 5)])
+    def test_false_leads_are_as_rare_as_they_should_be(self, seeds: tuple[int, ...]) -> None:
+        rng = np.random.default_rng(0)
+        # nobody is ahead; the second task is three times as noisy
+        tasks = [
+            (1 + 2 * place) * rng.normal(size=(20_000, count)) for place, count in enumerate(seeds)
+        ]
+        _, low, high = score.intervals(tasks)
+        # drawing seeds with replacement gave .084 for five of them
+        for share in ((low > 0).mean(), (high < 0).mean()):
+            assert 0.021 < share < 0.029
+
+    def test_a_report_of_one_seed_has_no_ends(self) -> None:
+        assert report._rounded(0.12345, -np.inf) == [0.1235, None]
+        assert report.comparisons(["a", "b", "c", "d"]) == 6 * 3
 
 
 class TestTable:
