@@ -139,8 +139,7 @@ def _draw(match: report.Match) -> None:
     plots.diagnosis(match.searches, OUT / f"diagnosis-{name}.png", title)
     table = report.table_of(match.task)
     if table is not None:
-        reward = match.task.rewards[match.reward]
-        found = plots.noise(table, reward, OUT / f"noise-{name}.png")
+        found = plots.noise(table, match.task, match.reward, OUT / f"noise-{name}.png")
         _say("noise: " + json.dumps(found))
 
 

@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality import lines
-from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
-from benchmarks.quality.task import rewards_of
+from benchmarks.quality.small import JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
+from benchmarks.quality.task import Standard
 from envs.cost import costs
 from envs.layers import anatomy
 from envs.netspec import NetSpec
 from envs.resolve import compress
-from envs.reward import Reward
 from search.space import Actions
 
 #: in the folder of a task, a line per training
@@ -91,14 +90,15 @@ def accuracies(done: dict[tuple[int, int], dict[str, Any]], seed: int) -> dict[i
 
 
 def best(
-    networks: Networks, found: dict[int, float], rewards: list[Reward], share: float
+    networks: Networks, found: dict[int, float], standard: Standard, share: float
 ) -> list[int]:
     """Networks that are among the best ``share`` by one of the rewards, the best ones first."""
     numbers = np.array(sorted(found))
-    scores = np.nan_to_num(np.array([found[number] for number in numbers]))
+    scores = np.array([found[number] for number in numbers])
     ratio = 1 - networks.bytes[numbers] / networks.bytes[-1]
     places = [
-        np.argsort(np.argsort(-reward.log(scores, ratio), kind="stable")) for reward in rewards
+        np.argsort(np.argsort(-standard.log(reward, scores, ratio), kind="stable"))
+        for reward in standard.rewards
     ]
     place = np.min(places, axis=0)
     chosen = np.argsort(place, kind="stable")
@@ -112,14 +112,14 @@ def make(workers: int, limit: int | None = None, folder: Path = OUT) -> None:
     networks = Networks.of(lab.network)
     left = limit
     for phase in ("search", "judge"):
-        tasks = list(_tasks(phase, networks, lab.accuracies[0], folder))[:left]
+        tasks = list(_tasks(phase, networks, lab.searched, folder))[:left]
         say(f"{phase}: {len(tasks)} trainings to go, {workers} at a time")
         _train(tasks, workers, folder)
         left = None if left is None else left - len(tasks)
 
 
 def _tasks(
-    phase: str, networks: Networks, accuracy: float, folder: Path
+    phase: str, networks: Networks, standard: Standard, folder: Path
 ) -> Iterator[tuple[str, int, Actions, int]]:
     done = finished(folder)
     if phase == "search":
@@ -129,8 +129,7 @@ def _tasks(
         found = accuracies(done, SEARCH_SEED)
         if len(found) < len(networks.distinct):
             return
-        rewards = list(rewards_of(accuracy, C0).values())
-        order = np.array(best(networks, found, rewards, JUDGED_SHARE) + wanted(folder))
+        order = np.array(best(networks, found, standard, JUDGED_SHARE) + wanted(folder))
         order, seeds = order[np.sort(np.unique(order, return_index=True)[1])], JUDGE_SEEDS
     for network in map(int, order):
         for seed in seeds:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.quality.play import BUDGET, MARKS, Search
 from benchmarks.quality.score import Scores, intervals
 from benchmarks.quality.table import Table
-from envs.reward import Reward
+from benchmarks.quality.task import Task
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -75,7 +75,7 @@ def diagnosis(searches: Sequence[Search], file: Path, title: str) -> None:
     _save(figure, file, title)
 
 
-def noise(table: Table, reward: Reward, file: Path) -> dict[str, float]:
+def noise(table: Table, task: Task, reward: str, file: Path) -> dict[str, float]:
     """Two trainings of one candidate, and what a search sees against what it is judged by.
 
     Gives the standard deviation of one training's log-reward and Spearman's ρ between two, of all
@@ -84,9 +84,10 @@ def noise(table: Table, reward: Reward, file: Path) -> dict[str, float]:
     from scipy import stats
 
     ratio = 1 - table.bytes / table.bytes[-1]
-    one, two = (reward.log(again, ratio) for again in table.again)
-    seen = reward.log(np.nan_to_num(table.accuracy), ratio)
-    known = ~np.isnan(one) & ~np.isnan(two)
+    one, two = (task.judged.log(reward, again, ratio) for again in table.again)
+    seen = task.searched.log(reward, table.accuracy, ratio)
+    first, second = np.isnan(table.again)
+    known = ~first & ~second
     one, two, seen = one[known], two[known], seen[known]
     top = (one + two) >= np.quantile(one + two, 0.9)
     figure, panels = _panels(2)

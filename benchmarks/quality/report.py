@@ -44,11 +44,16 @@ class Match:
 
     def about(self) -> dict[str, Any]:
         """Seeds, thresholds, and the log-rewards that became 0 and 1."""
-        settings, scores = self.task.rewards[self.reward].settings, self.scores
+        scores = self.scores
+        searched, judged = (
+            standard.rewards[self.reward].settings
+            for standard in (self.task.searched, self.task.judged)
+        )
         found = {
             "seeds": len(scores.of[score.FLOOR]),
-            "c0": settings["c0"],
-            "a0": round(settings["a0"], 4),
+            "c0": searched["c0"],
+            "a0": round(searched["a0"], 4),
+            "a0_of_the_judge": round(judged["a0"], 4),
             "floor": round(scores.floor, 4),
             "optimum": round(scores.optimum, 4),
             "choices_not_judged": len(self.judge.missing),
@@ -78,7 +83,7 @@ def _best_seen(task: Task, reward: str) -> tuple[int, ...]:
     table = table_of(task)
     assert table is not None
     ratio = 1 - table.bytes / table.bytes[-1]
-    logs = task.rewards[reward].log(np.nan_to_num(table.accuracy), ratio)
+    logs = task.searched.log(reward, table.accuracy, ratio)
     return table.candidate(int(logs.argmax()))
 
 

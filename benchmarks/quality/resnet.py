@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import lines, small
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
-from benchmarks.quality.task import Task, rewards_of
+from benchmarks.quality.task import Standard, Task
 from envs.cost import cost
 from envs.moves import PRESETS
 from envs.netspec import NetSpec
@@ -77,9 +77,16 @@ class Live:
         return trace(self.described.teacher.module, LOOK.input_shape)
 
     @cached_property
-    def teacher_accuracy(self) -> float:
-        """On the rows that searches see."""
-        return accuracy(self._said(SEARCHED, "searched"), self._data[1][SEARCHED])
+    def standards(self) -> tuple[Standard, Standard]:
+        """What accuracies are held against, on the rows that searches see and on the others."""
+        searched, judged = (
+            Standard.of(
+                accuracy(self._said(rows, name), self._data[1][rows]),
+                C0, len(LEARNT), RECIPE.epochs, len(rows),
+            )
+            for rows, name in ((SEARCHED, "searched"), (JUDGED, "judged"))
+        )  # fmt: skip
+        return searched, judged
 
     def key(self, actions: Actions) -> str:
         """Digest of the network."""
@@ -168,6 +175,5 @@ class Live:
 def task(folder: Path = OUT) -> Task:
     """Task 2."""
     live = Live(folder)
-    rewards = rewards_of(live.teacher_accuracy, C0)
     limit = (1 - C0) * cost(live.network).kb
-    return Task("resnet", live.network, MOVES, rewards, limit, live)
+    return Task("resnet", live.network, MOVES, *live.standards, limit, live)

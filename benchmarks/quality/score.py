@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.quality.play import MARKS, Search
-from benchmarks.quality.task import Task
-from search.space import Actions, Space
+from benchmarks.quality.task import Standard, Task
+from envs.reward import compression
+from search.space import Actions
 
 FLOOR = "random"
 #: seeds of a task below which nothing is said: two that agree by chance are no evidence
@@ -34,7 +35,8 @@ class Judge:
     """
 
     def __init__(self, task: Task, reward: str) -> None:
-        self.truth, self.space = task.truth, task.space(reward)
+        self.task, self.truth, self.reward = task, task.truth, reward
+        self._space = task.space(reward)
         self.missing: set[Actions] = set()
         self._known: dict[str, float] = {}
 
@@ -42,22 +44,23 @@ class Judge:
         """Log-reward of a candidate, the mean over the trainings that judge it."""
         key = self.truth.key(actions)
         if key not in self._known:
-            accuracies = self.truth.judged(actions)
+            # other rows, on which the teacher has another accuracy
+            accuracies, standard = self.truth.judged(actions), self.task.judged
             if not accuracies:
                 self.missing.add(actions)
-                accuracies = (self.truth.searched(actions) or 0.0,)
-            self._known[key] = mean_log(self.space, actions, accuracies)
+                accuracies, standard = (self.truth.searched(actions) or 0.0,), self.task.searched
+            self._known[key] = self._mean_log(actions, accuracies, standard)
         return self._known[key]
+
+    def _mean_log(self, actions: Actions, accuracies: Sequence[float], standard: Standard) -> float:
+        spent, whole = self._space.cost(actions).bytes, self._space.teacher_cost.bytes
+        ratio = np.full(len(accuracies), compression(spent, whole))
+        return float(standard.log(self.reward, np.array(accuracies), ratio).mean())
 
     @property
     def best(self) -> float:
         """The highest worth that was ever asked about."""
         return max(self._known.values())
-
-
-def mean_log(space: Space, actions: Actions, accuracies: Sequence[float]) -> float:
-    """Mean log-reward of a candidate over several accuracies."""
-    return float(space.log_rewards([actions] * len(accuracies), np.array(accuracies)).mean())
 
 
 @dataclass(frozen=True, eq=False)
