@@ -5,6 +5,7 @@
     python benchmarks/search_quality.py --tasks table resnet
     python benchmarks/search_quality.py table [--workers 2] [--limit N]    task 1's trainings
     python benchmarks/search_quality.py check          some of them again: the same to the digit?
+    python benchmarks/search_quality.py thresholds     what moving C0 or A0 changes among them
     python benchmarks/search_quality.py pack           benchmarks/data/search_table.parquet
 
 Task 1 (``table``): a small network, five layers × six coefficients, all 7,776 students distilled,
@@ -52,6 +53,11 @@ def main() -> None:
     elif chosen.what == "check":
         count = chosen.limit or 20
         making.say(f"{making.check(count)} of {count} trainings differ when they are repeated")
+    elif chosen.what == "thresholds":
+        from benchmarks.quality import binding
+
+        for line in binding.report():
+            making.say(line)
     else:
         from benchmarks.quality import table
 
@@ -63,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parts = ("compare", "table", "check", "pack")
+    parts = ("compare", "table", "check", "thresholds", "pack")
     parser.add_argument("what", nargs="?", default="compare", choices=parts)
     parser.add_argument("--quick", action="store_true", help="task 1, as many seeds as fit")
     parser.add_argument("--tasks", nargs="+", default=["table"], choices=list(SEEDS))

@@ -2,6 +2,7 @@
 
 small      task 1's network, its data and the distillation of one candidate
 making     every candidate of task 1 distilled, resumably
+binding    whether task 1's thresholds decide anything
 table      what came of it, as one small Parquet file
 resnet     task 2: ResNet-18, distilled live, each candidate once for all samplers
 task       what a task is to the harness, and what its accuracies are held against

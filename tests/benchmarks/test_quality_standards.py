@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.quality import report, resnet, score, table
+from benchmarks.quality import binding, report, resnet, score, table
 from benchmarks.quality.task import Standard, Task
 from envs.netspec import NetSpec
 from envs.toy import toy_spec
@@ -106,3 +106,24 @@ def test_task_2_has_the_teacher_on_both_kinds_of_rows(
     assert found.searched.expectation.teacher == pytest.approx(0.99)
     assert found.judged.expectation.teacher == pytest.approx(0.98)
     assert found.judged.rewards["paper"].settings["a0"] == pytest.approx(0.97)
+
+
+class TestBinding:
+    STANDARD = Standard.of(0.98, c0=0.9, learnt=2000, epochs=2, rows=3000)
+
+    def test_thresholds_that_are_far_from_everyone_are_idle(self) -> None:
+        # all past C0 and all below A0: slopes of 2 and 15, wherever the thresholds are
+        accuracies = np.linspace(0.6, 0.8, 40)
+        compressed = np.linspace(0.97, 0.93, 40)
+        found = binding.changed(self.STANDARD, accuracies, compressed)
+        assert {found[name] for name in found if name != "Eq. 7"} == {(1, 0)}
+
+    def test_relaxing_one_that_binds_gives_another_winner(self) -> None:
+        expected, compressed = np.array([0.955, 0.966]), np.array([0.99, 0.91])
+        root = 1 / self.STANDARD.expectation.exponent(2)
+        accuracies = 1 - 0.02 * ((1 - expected) / 0.02) ** root
+        # A0 = .97: 2 · .09 − 15 · .015 = −.045 and 2 · .01 − 15 · .004 = −.04, the second wins.
+        # A0 = .96: .18 − .075 and .02 + .009; C0 = .92: .14 − .225 and −.2 − .06: the first wins
+        found = binding.changed(self.STANDARD, np.repeat(accuracies, 20), np.repeat(compressed, 20))
+        assert found["half the drop"] == found["C0 less 0.02"] == (1, 0)
+        assert found["twice the drop"] == found["C0 plus 0.02"] == (0, 1)
