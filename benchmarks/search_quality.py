@@ -9,8 +9,8 @@
     python benchmarks/search_quality.py pack           benchmarks/data/search_table.parquet
 
 Task 1 (``table``): a small network, five layers × six coefficients, all 7,776 students distilled,
-in a table that is committed: no data are needed to play. Task 2 (``resnet``): ResNet-18 on MNIST,
-distilled live, each candidate once for all. Nothing is interpolated. Every sampler of
+in a table: where that stands in benchmarks/data, no data are needed. Task 2 (``resnet``): ResNet-18
+on MNIST, distilled live, each candidate once for all. Nothing is interpolated. Every sampler of
 ``search.samplers`` plays with the job's defaults: batches of 4, 100 candidates, exact costs given
 to all. How scores come about: ``benchmarks/quality/score.py``. ``--quick`` plays as many seeds as
 fit and says how many. Pictures and searches go to runs/search_quality; ``--resume`` plays only what

@@ -142,7 +142,13 @@ def _meta(lab: Lab) -> dict[str, Any]:
 
 
 def read(file: Path = FILE) -> Table:
-    """The table."""
+    """The table.
+
+    Raises:
+        SystemExit: it has not been made.
+    """
+    if not file.exists():
+        raise SystemExit(f"{file} is not there: run `table`, which takes hours, and then `pack`")
     stored = pq.read_table(file)
     meta = json.loads(stored.schema.metadata[b"search_quality"])
 
