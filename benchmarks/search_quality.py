@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.quality import contest, report, score
 from benchmarks.quality.play import BATCH, Search
+from benchmarks.quality.task import Task
 from search.samplers import SAMPLERS
 
 OUT = Path("runs/search_quality")
@@ -89,7 +90,7 @@ def compare(chosen: argparse.Namespace) -> None:
     for name in ["table"] if chosen.quick else chosen.tasks:
         # before the workers: what a task makes once, it makes here
         task = contest.open_task(name)
-        played = _play(name, samplers, chosen)
+        played = _play(task, samplers, chosen)
         matches.append(report.Match.of(task, chosen.reward, played))
         _draw(matches[-1])
         _report_unjudged(matches[-1])
@@ -110,8 +111,9 @@ def compare(chosen: argparse.Namespace) -> None:
     _say(json.dumps(found))
 
 
-def _play(name: str, samplers: Sequence[str], chosen: argparse.Namespace) -> list[Search]:
-    file = OUT / f"searches-{name}-{chosen.reward}.jsonl"
+def _play(task: Task, samplers: Sequence[str], chosen: argparse.Namespace) -> list[Search]:
+    name = task.name
+    file = OUT / f"searches-{name}-{chosen.reward}-{task.digest(chosen.reward)}.jsonl"
     if not chosen.resume:
         file.unlink(missing_ok=True)
     work = contest.jobs(name, chosen.reward, samplers, chosen.seeds or SEEDS[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -120,3 +121,9 @@ class Task:
             Limits(self.max_kb),
             expectation=self.searched.expectation,
         )
+
+    def digest(self, reward: str) -> str:
+        """Of what searches are rewarded by: those under other thresholds are other searches."""
+        standard = self.searched
+        said = repr((standard.rewards[reward], standard.expectation, standard.epochs))
+        return hashlib.sha256(said.encode()).hexdigest()[:8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,12 @@ def three(network: NetSpec, again: NDArray[np.float64]) -> table.Table:
 def task(toy: NetSpec) -> Task:
     again = np.array([[0.86, 0.93, NAN], [0.8, 0.93, NAN]])
     return table.task(three(toy, again))
+
+
+def test_searches_under_other_thresholds_are_not_taken_for_these(task: Task) -> None:
+    other = replace(task, searched=Standard.of(0.98, c0=0.9, learnt=2000, epochs=2, rows=3000))
+    assert other.digest("threshold") != task.digest("threshold") != task.digest("paper")
+    assert replace(task, name="again").digest("paper") == task.digest("paper")
 
 
 def test_choices_are_judged_by_the_teacher_on_the_same_rows(task: Task, toy: NetSpec) -> None:
