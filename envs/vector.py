@@ -48,6 +48,7 @@ class CompressionVectorEnv(VectorEnv[Observation, Actions, NDArray[Any]]):
         reward: Reward,
         accuracies: Callable[[Actions], NDArray[np.float64]] | None = None,
         num_envs: int = 256,
+        latency: Callable[[Actions], NDArray[np.float64]] | None = None,
     ) -> None:
         """Set up the episodes.
 
@@ -58,6 +59,8 @@ class CompressionVectorEnv(VectorEnv[Observation, Actions, NDArray[Any]]):
             accuracies: predicts the accuracies of students from their actions
                 (num_envs, layers); without it the environment pays 0.
             num_envs: episodes at once.
+            latency: predicts milliseconds for one input, likewise; a reward with a latency factor
+                needs it.
 
         Raises:
             BadInput: not even one episode.
@@ -70,7 +73,7 @@ class CompressionVectorEnv(VectorEnv[Observation, Actions, NDArray[Any]]):
                 remedy="Set num_envs.",
             )
         self.teacher, self.moves, self.reward = teacher, moves, reward
-        self.accuracies, self.num_envs = accuracies, num_envs
+        self.accuracies, self.latency, self.num_envs = accuracies, latency, num_envs
         self.layers = anatomy(teacher).layers
         self.masks = moves.masks(self.layers)
         self.legal = nearest_legal(moves, self.masks)
@@ -150,7 +153,8 @@ class CompressionVectorEnv(VectorEnv[Observation, Actions, NDArray[Any]]):
         if self.accuracies is not None:
             accuracies = np.asarray(self.accuracies(actions), np.float64)
             found["accuracy"] = accuracies
-            rewards = self.reward.many(accuracies, ratio)
+            ms = None if self.latency is None else self.latency(actions)
+            rewards = self.reward.many(accuracies, ratio, ms)
         for name, values in found.items():
             info |= self._every(name, values)
         return rewards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from edge.errors import BadInput
 from search.answers import Telling
@@ -12,7 +13,7 @@ from search.latency import Measuring
 from search.ledger import Record
 from search.space import Space
 
-#: candidates that are measured, for each that is wanted, before the search is given up as too slow
+#: candidates that may be measured and found too slow before the search is given up
 MOST_MEASURED = 8
 #: share of the limit that the winner may take where another can: two measurements differ
 MARGIN = 0.97
@@ -53,12 +54,19 @@ def choose(
             bound="at least one that does",
             remedy="Raise the limits, or search anew with them.",
         )
-    if space.limits.max_ms is not None and measure is not None:
-        return (yield from _fast_enough(space, left, count, space.limits.max_ms, measure))
-    found = left[:count]
+    surest = sorted(left, key=lambda record: -record.accuracy)
+    if space.limits.max_ms is None or measure is None:
+        found = left[:count]
+        if space.limits.min_accuracy is not None:
+            found += [] if surest[0] in found else surest[:1]
+        return found
+    limit = space.limits.max_ms
+    yield Stage("latency", f"the best are timed as they would ship, against {limit:g} ms")
+    found = yield from _fast_enough(space, left, count, limit, measure)
     if space.limits.min_accuracy is not None:
-        surest = max(left, key=lambda record: record.accuracy)
-        found += [] if surest in found else [surest]
+        with suppress(BadInput):  # they are fast enough whom the reward chose
+            fast = yield from _fast_enough(space, surest, 1, limit, measure)
+            found += [] if fast[0] in found else fast
     return found
 
 
@@ -70,7 +78,6 @@ def _fast_enough(
     What is measured over what was predicted corrects the prediction for the next one, so a
     candidate that would hardly keep the limit is not even built.
     """
-    yield Stage("latency", f"the best are timed as they would ship, against {limit:g} ms")
     ratio, found, close = 1.0, list[Record](), list[Record]()
     slow: list[float] = []
     while len(found) < count and len(slow) < MOST_MEASURED:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.events import Event, Note
+from search.facts import read_facts
+from search.ledger import journal_records, stored_records
 from search.run_folder import RunFolder, write_bytes
 from search.samplers import Outcome, Sampler
 from search.space import Actions, Space
@@ -24,12 +26,15 @@ from teachers.checkpoint import Checkpoint
 
 
 class Found(NamedTuple):
-    """A candidate of an earlier run: figures that hold under any thresholds."""
+    """A candidate of an earlier run: figures that hold under any thresholds.
+
+    ``epochs`` are counted in those of the present job's proxy: by the images that were seen.
+    """
 
     key: str
     actions: Actions
     accuracy: float
-    epochs: int
+    epochs: float
     failed: bool
     pruned: bool
 
@@ -57,10 +62,13 @@ def warm_up(
         found = []
         for name in spec.warm:
             check_teacher_of(name, teacher)
-            other = differences(earlier_run(name), spec)
+            earlier = earlier_run(name)
+            other = differences(earlier, spec)
             if other:
                 yield Note(f"{name} came to its accuracies with another {', '.join(other)}")
-            found += read_candidates(RunFolder(name).ledger)
+            rows = read_candidates(RunFolder(name), earlier)
+            scale = _images(RunFolder(name), earlier) / _own_images(space, spec)
+            found += [one._replace(epochs=one.epochs * scale) for one in rows]
         found = _legal(found, space)
         _keep(found, folder.evidence)
     used = sampler.warm(outcomes_of(found, space))
@@ -73,39 +81,48 @@ def warm_up(
         )
 
 
-def read_candidates(journal: Path) -> list[Found]:
+def read_candidates(folder: RunFolder, job: JobSpec) -> list[Found]:
     """All finished candidates of a run, in the order in which they finished."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    from search.ledger import STUDY
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.load_study(
-            study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(journal)))
-        )
-    except KeyError:  # stopped before its first line was whole
-        return []
+    if job.storage is None:
+        records = journal_records(folder.ledger)
+    else:
+        records = stored_records(folder.ledger, job.storage)
     return [
         Found(
-            trial.user_attrs["key"],
-            tuple(trial.user_attrs["actions"]),
-            trial.user_attrs["accuracy"],
-            trial.user_attrs.get("epochs", 0),
-            bool(trial.user_attrs["reason"]),
-            trial.state == optuna.trial.TrialState.PRUNED,
+            record.key,
+            record.actions,
+            record.accuracy,
+            record.epochs,
+            record.failed,
+            record.pruned,
         )
-        for trial in study.get_trials(deepcopy=False)
+        for record in records
     ]
 
 
+def _own_images(space: Space, spec: JobSpec) -> int:
+    return spec.proxy_rows if space.expectation is None else space.expectation.images
+
+
+def _images(folder: RunFolder, job: JobSpec) -> int:
+    """That a candidate of a run saw in an epoch: fewer than it asked for, where rows are few."""
+    return read_facts(folder).images if folder.facts.exists() else job.proxy_rows
+
+
 def outcomes_of(found: list[Found], space: Space) -> list[Outcome]:
-    """Rewards under the job's own thresholds; of several runs the last says what a network is."""
+    """Rewards under the job's own thresholds. Of several runs the one that trained a network
+    furthest says what it is, the last of equals."""
     space.costs([candidate.actions for candidate in found])
-    last = {candidate.key: candidate for candidate in found}
-    return [_outcome(candidate, space) for candidate in last.values()]
+    best: dict[str, Found] = {}
+    for candidate in found:
+        before = best.get(candidate.key)
+        if before is None or _standing(candidate) >= _standing(before):
+            best[candidate.key] = candidate
+    return [_outcome(candidate, space) for candidate in best.values()]
+
+
+def _standing(found: Found) -> int:
+    return 0 if found.failed else 1 if found.pruned else 2
 
 
 def _outcome(found: Found, space: Space) -> Outcome:
@@ -126,7 +143,7 @@ def _keep(found: list[Found], path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {
         "actions": np.array([one.actions for one in found], np.int16),
         "accuracies": np.array([one.accuracy for one in found], np.float64),
-        "epochs": np.array([one.epochs for one in found], np.int32),
+        "epochs": np.array([one.epochs for one in found], np.float64),
         "failed": np.array([one.failed for one in found], np.uint8),
         "pruned": np.array([one.pruned for one in found], np.uint8),
     }
@@ -140,7 +157,12 @@ def _kept(path: Path) -> list[Found]:
     ]
     return [
         Found(
-            key, tuple(map(int, actions)), float(accuracy), int(epochs), bool(failed), bool(pruned)
+            key,
+            tuple(map(int, actions)),
+            float(accuracy),
+            float(epochs),
+            bool(failed),
+            bool(pruned),
         )
         for key, actions, accuracy, epochs, failed, pruned in zip(
             kept.meta["keys"], *columns, strict=True

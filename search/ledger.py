@@ -114,6 +114,16 @@ class Ledger:
         self.close()
 
 
+def journal_records(path: Path) -> list[Record]:
+    """The candidates of a run in its journal, without its lock."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.load_study(study_name=STUDY, storage=journal(path))
+    except KeyError:  # stopped before its first line was whole
+        return []
+    return [record_of(trial) for trial in study.get_trials(deepcopy=False)]
+
+
 def stored_records(path: Path, storage: str, known: int = 0) -> list[Record]:
     """The candidates of a run in a database, without its lock; none where it holds ``known``.
 

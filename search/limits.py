@@ -54,7 +54,7 @@ class Limits:
     """What every student has to keep; None where there is no limit.
 
     Those on cost are kept by every candidate that is distilled, because a candidate's cost is
-    known before. ``min_accuracy`` is kept by the winner if any candidate keeps it.
+    known before. ``min_accuracy`` is kept by the winner if any finalist keeps it.
 
     Attributes:
         max_kb: kilobytes of 1,024 bytes of the fp32 state dict.

@@ -73,6 +73,7 @@ def facts_of(prepared: Prepared) -> Facts:
         pool=tuple(prepared.moves.pool),
         images=expectation.images,
         full=expectation.full,
+        gain=expectation.gain if prepared.spec.proxy_gain is None else None,
     )
 
 

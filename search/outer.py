@@ -30,11 +30,13 @@ from search.cluster import check_own_gpus, cluster, room_for
 from search.evaluation import Evaluation
 from search.evaluations import Evaluations
 from search.events import Event, Note, Stage
-from search.facts import write_facts
+from search.facts import stored_gain, write_facts
 from search.inner import Plan, finished, run_trial, unfinished
 from search.lock import held
 from search.machine import cores
 from search.outcome import facts_of
+from search.pilots import fly
+from search.pipeline import evaluator_of
 from search.preparation import Prepared, check_names, prepare
 from search.run_folder import MAY_CHANGE, RunFolder, write_bytes
 from search.spec import JobSpec
@@ -127,6 +129,7 @@ def _tune(
     """:func:`train_thresholds`, once its folder is ours."""
     workers = spec.workers or max(1, cores() // spec.threads)
     prepared = _heard(prepare(spec, folder, trusted), tell)
+    _settle_gain(prepared, folder, known, tell)
     room = prepared.classroom(proxy=True)
     plan = _plan(prepared, folder, target)
     store = Evaluations(plan.folder / "evaluations" / plan.known)
@@ -141,6 +144,30 @@ def _tune(
     if len(done) < trials:
         raise KeyboardInterrupt
     return _result(plan, done, len(list(store.keys())) - given)
+
+
+def _settle_gain(
+    prepared: Prepared, folder: RunFolder, known: Run | None, tell: Callable[[Event], None]
+) -> None:
+    """Take over how fast accuracies rise from an earlier call or the run, or have pilots tell."""
+    spec, gain = prepared.spec, prepared.spec.proxy_gain
+    if gain is None:
+        gain = stored_gain(folder)
+    if gain is None and known is not None and _same_recipe(known, spec, folder):
+        gain = known.facts.gain
+    if gain is None:
+        processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
+        with cluster(spec.ray, processors, prepared.classroom(proxy=True).nbytes):
+            evaluator = evaluator_of(prepared, spec.workers or room_for(spec.threads, spec.gpus))
+            try:
+                gain = _heard(fly(prepared.space, evaluator, spec.proxy_epochs), tell)
+            finally:
+                evaluator.close()
+    prepared.space.expect(gain)
+
+
+def _same_recipe(run: Run, spec: JobSpec, folder: RunFolder) -> bool:
+    return _recipe(run.spec, run.folder) == _recipe(spec, folder)
 
 
 def _heard(steps: Generator[Event, None, Value], tell: Callable[[Event], None]) -> Value:

@@ -151,12 +151,12 @@ class JobSpec(BaseModel):
     )
     proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 3000, ge=2)
     proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
-    proxy_gain: float = _field(
+    proxy_gain: float | None = _field(
         "Distillation",
         "How fast a candidate's log error nears the teacher's with the images seen, as a power: "
-        "rewards are of what the full training is expected to reach; 0 takes proxies at their "
-        "word.",
-        0.38,
+        "rewards are of what the full training is expected to reach. 0 takes proxies at their "
+        "word; else four pilot students tell before the search.",
+        None,
         ge=0,
         le=2,
     )

@@ -188,7 +188,8 @@ class Standings:
         """The reward, its weights and thresholds, and the limits, as JSON values."""
         spec = self.spec
         limits = {name: getattr(spec, name) for name in ("max_kb", "max_macs", "max_drop")}
-        gain = {"proxy_gain": spec.proxy_gain}
+        own = self.run.facts.gain if spec.proxy_gain is None else spec.proxy_gain
+        gain = {"proxy_gain": own}
         return {"reward": spec.reward} | self.reward.settings | limits | gain
 
 

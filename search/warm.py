@@ -51,15 +51,17 @@ def earlier_run(name: str) -> JobSpec:
         BadInput: the folder holds no run, or one without any candidate.
     """
     folder = RunFolder(name)
-    if not (folder.job.is_file() and folder.inputs.is_file() and folder.ledger.is_file()):
-        raise BadInput(
-            "there is no earlier run",
-            value=f"--warm {name}",
-            bound="a folder with job.yaml, inputs.json and ledger.journal, left by "
-            "`understudy search`",
-            remedy="Mend the path, or leave it out.",
-        )
-    return folder.stored_job()
+    if folder.job.is_file() and folder.inputs.is_file():
+        job = folder.stored_job()
+        if folder.ledger.is_file() or job.storage is not None:
+            return job
+    raise BadInput(
+        "there is no earlier run",
+        value=f"--warm {name}",
+        bound="a folder with job.yaml and inputs.json, left by `understudy search`, and the run's "
+        "ledger",
+        remedy="Mend the path, or leave it out.",
+    )
 
 
 def check_teacher_of(name: str, teacher: str) -> None:

@@ -17,6 +17,8 @@ Values = NDArray[np.float64]
 #: nodes and weights of a mean over a normal distribution
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
+#: outcomes that the surrogate's parameters are tuned to; more tell them no better
+MOST_TUNED = 200
 #: smoothing of the expected improvement, in units of log R
 TAU = 0.01
 
@@ -46,11 +48,20 @@ class Appraisal:
         self.actions = np.array([outcome.actions for outcome in told])
         seen = self.features(self.actions)
         accuracies = np.clip([outcome.accuracy for outcome in told], 0.0, 1.0)
+        if tune and len(told) > MOST_TUNED:
+            few = kept(told, MOST_TUNED)
+            spread = halvings(np.clip([outcome.accuracy for outcome in few], 0.0, 1.0))
+            actions = np.array([outcome.actions for outcome in few])
+            self.surrogate.fit(self.features(actions), spread)
+            tune = False
         self.surrogate.fit(seen, halvings(accuracies), tune)
         self.rewards = self._log_rewards(accuracies, seen)
         # what is predicted of a candidate that was distilled holds less luck than what it reached
         mean, _ = self.surrogate.predict(seen)
         self._smoothed = self._log_rewards(accuracy_of(mean), seen)
+        keeps = self.excess(self.actions) <= 0
+        if keeps.any():  # what an earlier job found beyond our limits is nothing to be improved on
+            self._smoothed = np.where(keeps, self._smoothed, -np.inf)
         self._incumbent = float(self._smoothed.max())
         self.fitted = True
 
@@ -61,9 +72,10 @@ class Appraisal:
             self.surrogate.believe(self.features(np.array(pending)))
 
     def best(self, count: int) -> tuple[Batch, Values]:
-        """Candidates of highest predicted reward among the outcomes, best first, and the
-        logarithms of their true rewards."""
+        """Candidates of highest predicted reward among the outcomes that keep the limits (among
+        all of them, if none does), best first, and the logarithms of their true rewards."""
         order = np.argsort(-self._smoothed, kind="stable")[:count]
+        order = order[np.isfinite(self._smoothed[order])]
         return self.actions[order], self.rewards[order]
 
     def improvement(self, actions: Batch) -> Values:
@@ -104,11 +116,11 @@ class Appraisal:
         return self.space.reward.log(accuracies, ratio, seen.ms)
 
 
-def kept(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-    """At most :data:`MOST`: half of them the best, the others the last."""
-    if len(outcomes) <= MOST:
+def kept(outcomes: Sequence[Outcome], most: int = MOST) -> Sequence[Outcome]:
+    """At most ``most``: half of them the best, the others the last."""
+    if len(outcomes) <= most:
         return outcomes
     ranked = sorted(range(len(outcomes)), key=lambda place: -outcomes[place].reward)
-    best = set(ranked[: MOST // 2])
-    last = [place for place in range(len(outcomes)) if place not in best][len(best) - MOST :]
+    best = set(ranked[: most // 2])
+    last = [place for place in range(len(outcomes)) if place not in best][len(best) - most :]
     return [outcomes[place] for place in sorted(best | set(last))]

@@ -61,6 +61,7 @@ class Imagination:
             space.reward,
             lambda actions: self._predict(actions),
             settings.episodes,
+            space.latency,
         )
         self.states = torch.from_numpy(anatomy(space.teacher).states())
         self.masks = torch.from_numpy(space.masks)
@@ -100,11 +101,13 @@ class Imagination:
 
     def entropy(self) -> float:
         """Mean entropy per free layer of the policy, over what it samples, in nats."""
+        state = self.generator.get_state()  # who is looked at goes on as if nobody had looked
         with torch.no_grad():
             log_pi = self._log_pi(torch.from_numpy(self._roll()))
-            per_step = -(log_pi.exp() * log_pi.clamp_min(-1e9)).sum(-1)
-            free = self.masks.sum(-1) > 1
-            return float(per_step[:, free].mean())
+        self.generator.set_state(state)
+        per_step = -(log_pi.exp() * log_pi.clamp_min(-1e9)).sum(-1)
+        free = self.masks.sum(-1) > 1
+        return float(per_step[:, free].mean())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Policy, optimiser and generator, for a checkpoint."""
@@ -117,7 +120,17 @@ class Imagination:
         return found | {"generator": self.generator.get_state().numpy()}
 
     def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """The inverse of :meth:`arrays`."""
+        """The inverse of :meth:`arrays`.
+
+        Raises:
+            ValueError, KeyError: they are none of this policy's.
+        """
+        try:
+            self._take(arrays)
+        except RuntimeError as error:
+            raise ValueError(f"no checkpoint of this policy: {error}") from None
+
+    def _take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         tensors = {name: torch.from_numpy(value.copy()) for name, value in arrays.items()}
         self.policy.load_state_dict(
             {name: tensors[f"policy.{name}"] for name in self.policy.state_dict()}

@@ -27,6 +27,9 @@ from teachers.checkpoint import Checkpoint
 
 #: draws for each of the first candidates, from which the ones that lie apart are chosen
 FIRST_DRAWS = 40
+#: new outcomes after which the surrogate's parameters and the policy learn again; until then what
+#: is new is only taken in
+FRESH = 4
 #: candidates that are climbed from in every round
 CLIMBERS = 3
 #: of the best of the pool, how many may be known before one of them is mended
@@ -71,6 +74,8 @@ class ModelBased(NovelSampler):
         )
         self.outcomes: list[Outcome] = []
         self.pending: list[Actions] = []
+        #: outcomes when parameters and policy learnt last
+        self.learnt = 0
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Keep what was found; it is fitted before the next proposal."""
@@ -93,8 +98,11 @@ class ModelBased(NovelSampler):
         if known < self.settings.start or not self.outcomes:
             return self._apart(rng)
         if not self.appraisal.fitted:
-            self.appraisal.fit(self.outcomes)
-            self._dream()
+            learns = not self.learnt or len(self.outcomes) - self.learnt >= FRESH
+            self.appraisal.fit(self.outcomes, tune=learns)
+            if learns:
+                self._dream()
+                self.learnt = len(self.outcomes)
         self.appraisal.suppose(self.pending)
         return self._best(self._pool(rng), rng)
 
@@ -196,6 +204,7 @@ class ModelBased(NovelSampler):
                 "stale": self.stale,
                 "pending": self.pending,
                 "fitted": self.appraisal.fitted,
+                "learnt": self.learnt,
             },
         )
 
@@ -203,7 +212,7 @@ class ModelBased(NovelSampler):
         arrays, meta = checkpoint.arrays, checkpoint.meta
         self.known.from_array(arrays["known"])
         self.outcomes = _outcomes(arrays)
-        self.drawn, self.stale = meta["drawn"], meta["stale"]
+        self.drawn, self.stale, self.learnt = meta["drawn"], meta["stale"], meta["learnt"]
         self.queue = [tuple(actions) for actions in meta["queue"]]
         self.pending = [tuple(actions) for actions in meta["pending"]]
         self.appraisal.surrogate.parameters = arrays["surrogate"]

@@ -70,6 +70,8 @@ class OptunaSampler(NovelSampler):
         self.make, self.startup, self.evidence = make, startup, evidence
         self.directions = list(directions)
         self.study = self._empty()
+        #: what the model sees during one proposal
+        self._shown: Study | None = None
         self.distributions: dict[str, BaseDistribution] = {
             f"{step:03d}": IntDistribution(0, len(choices) - 1)
             for step, choices in enumerate(self.legal)
@@ -123,11 +125,15 @@ class OptunaSampler(NovelSampler):
     def _refused(self, actions: Actions) -> None:
         if len(self.directions) == 1 and self.told >= self.startup:
             self._add(actions, self._penalty())
+            if self._shown is not None and self._shown is not self.study:
+                self._shown.add_trial(self._trial(actions, self._penalty()))
 
     def _draw(self, rng: np.random.Generator) -> Actions:
         if self.told < self.startup:
             return uniform(self.space, self.legal, rng)
-        study = self._view()
+        if self._shown is None:
+            self._shown = self._view()
+        study = self._shown
         study.sampler = self.make(int(rng.integers(2**31)), self.parents)
         trial = study.ask(self.distributions)
         # its generation, if NSGA-II gave it one, passes to the proposal that comes of it
@@ -143,6 +149,10 @@ class OptunaSampler(NovelSampler):
         number = self._add(actions, None, self._attrs)
         self._attrs = self._first_generation()
         self._out.setdefault(actions, []).append(number)
+
+    def _new(self) -> Actions:
+        self._shown = None  # what was told meanwhile counts
+        return super()._new()
 
     def _add(
         self, actions: Actions, values: Sequence[float] | None, attrs: dict[str, Any] | None = None

@@ -128,6 +128,18 @@ def test_one_that_keeps_the_limit_by_a_hair_wins_only_where_no_other_does(toy: N
     assert "without the margin" in str(told[-1])
 
 
+def test_the_most_accurate_that_is_fast_enough_takes_part_where_accuracy_has_a_limit(
+    toy: NetSpec,
+) -> None:
+    upside = [record(r.actions, r.accuracy, 4 - r.reward) for r in RECORDS]
+    space = limited(toy, Limits(max_ms=3.0, min_accuracy=0.5))
+    # FULL, the most accurate, is too slow; HALF is not
+    found, _ = chosen(space, upside, {FULL: 3.3, HALF: 2.2, NONE: 1.0})
+    assert found == [upside[2], upside[1]]
+    # nobody else is: those that the reward chose are finalists all the same
+    assert chosen(space, upside, {FULL: 9.0, HALF: 9.0, NONE: 1.0})[0] == [upside[2]]
+
+
 def test_none_that_is_fast_enough(toy: NetSpec) -> None:
     space = limited(toy, Limits(max_ms=3.0))
     with pytest.raises(BadInput, match=r"--max-ms 3; measured 3\.3, 3\.2, 3\.1 ms") as caught:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from envs.moves import Moves
 from envs.netspec import NetSpec
-from envs.reward import ThresholdReward
+from envs.reward import ThresholdReward, TimedReward
 from search.limits import Limits
 from search.samplers.appraisal import Appraisal, kept
 from search.samplers.base import Outcome
+from search.samplers.calm import OneThreaded
 from search.samplers.features import Features
 from search.samplers.imagination import Imagination, Imagining
 from search.samplers.model_based import ModelBased, Settings
@@ -278,6 +279,76 @@ def searched(space: Space, settings: Settings, budget: int) -> float:
     return float((best - np.median(all_rewards)) / (all_rewards.max() - np.median(all_rewards)))
 
 
+def test_what_breaks_the_limits_is_learnt_from_and_no_incumbent(toy: NetSpec) -> None:
+    free = Space(toy, FINE, ThresholdReward(c0=0.6, a0=0.8))
+    limit = free.teacher_cost.kb / 3
+    space = Space(toy, FINE, free.reward, Limits(max_kb=limit))
+    known = outcomes(space, drawn(space, 40))
+    kept_to = [outcome for outcome in known if space.fits(outcome.actions)]
+    assert 0 < len(kept_to) < len(known)
+    appraisal = Appraisal(space)
+    appraisal.fit(known)
+    best, _ = appraisal.best(len(known))
+    assert {tuple(map(int, row)) for row in best} == {outcome.actions for outcome in kept_to}
+    # where none keeps them, there is still something to begin with
+    appraisal.fit([outcome for outcome in known if not space.fits(outcome.actions)])
+    assert len(appraisal.best(3)[0]) == 3
+
+
+def test_it_searches_under_a_reward_of_latency(fine: Space, toy: NetSpec) -> None:
+    def by_first(rows: Batch) -> NDArray[np.float64]:
+        return np.asarray(1 + rows[:, 0], np.float64)
+
+    reward = TimedReward(fine.reward, gamma=1.0, l0=2.0)
+    space = Space(toy, FINE, reward, latency=by_first)
+    sampler = ModelBased(space, 0, Settings(start=4, imagining=Imagining(units=8, updates=1)))
+    for _ in range(3):
+        sampler.tell(outcomes(space, np.array(sampler.propose(4))))
+
+
+def test_asked_one_at_a_time_it_learns_after_every_few(
+    fine: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(start=4, imagining=Imagining(units=8, updates=1))
+    sampler, other = ModelBased(fine, 0, settings), ModelBased(fine, 0, settings)
+    learnt = []
+    dream = sampler._dream
+
+    def heard() -> None:
+        learnt.append(len(sampler.outcomes))
+        dream()
+
+    monkeypatch.setattr(sampler, "_dream", heard)
+    for _ in range(14):
+        sampler.tell(outcomes(fine, np.array(sampler.propose(1))))
+    assert learnt == [4, 8, 12]
+    # stopped between two of them, it goes on with the same
+    other.restore(sampler.save())
+    for _ in range(4):
+        proposed = sampler.propose(1)
+        assert other.propose(1) == proposed
+        for one in (sampler, other):
+            one.tell(outcomes(fine, np.array(proposed)))
+
+
+def test_its_arithmetic_is_done_on_one_thread(fine: Space) -> None:
+    seen = []
+
+    class Watched(ModelBased):
+        def _draw(self, rng: np.random.Generator) -> tuple[int, ...]:
+            seen.append(torch.get_num_threads())
+            return super()._draw(rng)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        OneThreaded(Watched(fine, 0)).propose(2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+
+
 def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
     asked, left_alone = (
         ModelBased(fine, 3, Settings(imagining=Imagining(units=8, updates=1))) for _ in range(2)
@@ -291,6 +362,7 @@ def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
             sampler.tell(outcomes(fine, np.array(proposed)))
         said = asked.predict(proposed)
         assert said.shape == (4,)
+        assert asked.diagnose()["entropy"] > 0
     # of what it was told it knows nearly what it was told
     assert said == pytest.approx(accuracies(fine, np.array(proposed)), abs=0.05)
 

@@ -15,6 +15,7 @@ from envs.netspec import NetSpec
 from envs.reward import PaperReward
 from search.events import Note
 from search.evidence import outcomes_of, read_candidates, warm_up
+from search.expectation import Expectation
 from search.ledger import Ledger, Record
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Outcome
@@ -75,7 +76,7 @@ def test_rewards_are_those_of_the_present_job(toy: NetSpec, space: Space, old: R
     here = Space(toy, HALVES, PaperReward(alpha=1, beta=2, c0=0.1, a0=0.2))
     with ledger_of(space, old) as ledger:
         records = list(ledger.records)
-    outcomes = outcomes_of(read_candidates(old.ledger), here)
+    outcomes = outcomes_of(read_candidates(old, old.stored_job()), here)
     assert [outcome.actions for outcome in outcomes] == [record.actions for record in records]
     for outcome, record in zip(outcomes, records, strict=True):
         assert outcome.accuracy == record.accuracy
@@ -87,11 +88,52 @@ def test_rewards_are_those_of_the_present_job(toy: NetSpec, space: Space, old: R
     assert sum(outcome.failed for outcome in outcomes) == 1
 
 
-def test_of_several_runs_the_last_says_what_a_network_is(space: Space, old: RunFolder) -> None:
-    (first, *_) = read_candidates(old.ledger)
-    later = first._replace(accuracy=0.123, failed=False)
-    (outcome,) = outcomes_of([first, later], space)
-    assert (outcome.accuracy, outcome.failed) == (0.123, False)
+def test_of_several_runs_the_furthest_says_what_a_network_is(space: Space, old: RunFolder) -> None:
+    (failed, *_) = read_candidates(old, old.stored_job())
+    assert failed.failed
+    whole = failed._replace(accuracy=0.123, failed=False)
+    stopped = whole._replace(accuracy=0.1, pruned=True)
+    later = whole._replace(accuracy=0.125)
+    for found, accuracy in (
+        ([failed, whole], 0.123),
+        ([whole, failed], 0.123),  # its worker died in the later run
+        ([whole, stopped], 0.123),
+        ([failed, stopped], 0.1),
+        ([whole, later, stopped], 0.125),  # the last of equals
+    ):
+        (outcome,) = outcomes_of(found, space)
+        assert (outcome.accuracy, outcome.failed) == (accuracy, False)
+
+
+def test_a_run_in_a_database_is_evidence_too(
+    space: Space, job: JobSpec, old: RunFolder, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    other = RunFolder(tmp_path / "database")
+    spec = job.model_copy(update={"out": str(other.root), "warm": (), "storage": url})
+    other.create(spec, {"teacher": sha256(TEACHER).hexdigest(), "data": "1"})
+    layers = [layer.node for layer in space.layers]
+    with ledger_of(space, old) as one, Ledger(other.ledger, layers, space.moves.pool, url) as two:
+        for record in one.records:
+            two.add(record)
+    warm = job.model_copy(update={"warm": (str(other.root),)})
+    check_warm(warm)
+    _, notes = warmed(space, warm)
+    assert notes == ["the search begins with what earlier runs say of 13 candidates"]
+
+
+def test_epochs_count_by_the_images_that_were_seen(
+    toy: NetSpec, job: JobSpec, old: RunFolder
+) -> None:
+    # this job's candidates see 6,000 images in an epoch, those of the earlier run saw 3,000
+    expect = Expectation(0.99, images=6000, full=48_000, gain=0.5, rows=1000)
+    here = Space(toy, HALVES, PaperReward(), expectation=expect)
+    sampler, _ = warmed(here, job.model_copy(update={"sampler": "model-based"}))
+    found = read_candidates(old, old.stored_job())
+    assert old.stored_job().proxy_rows == 3000
+    expected = [here.expected(one.accuracy, one.epochs / 2) for one in found if not one.failed]
+    told = [outcome.accuracy for outcome in sampler.outcomes if not outcome.failed]
+    assert told == pytest.approx(expected)
 
 
 def test_a_run_that_is_going_on_is_read_and_left_alone(space: Space, old: RunFolder) -> None:
@@ -100,14 +142,14 @@ def test_a_run_that_is_going_on_is_read_and_left_alone(space: Space, old: RunFol
         with old.ledger.open("ab") as journal:
             journal.write(b'{"op_code": 4, "study_id": 0, "user_at')
         before = {path: path.read_bytes() for path in old.root.rglob("*") if path.is_file()}
-        assert len(read_candidates(old.ledger)) == 13
+        assert len(read_candidates(old, old.stored_job())) == 13
         assert {p: p.read_bytes() for p in old.root.rglob("*") if p.is_file()} == before
 
 
 def test_a_sampler_begins_with_it(space: Space, job: JobSpec, old: RunFolder) -> None:
     sampler, notes = warmed(space, job)
     assert notes == ["the search begins with what earlier runs say of 13 candidates"]
-    found = outcomes_of(read_candidates(old.ledger), space)
+    found = outcomes_of(read_candidates(old, old.stored_job()), space)
     whole = [outcome for outcome in found if not (outcome.failed or outcome.pruned)]
     best = sorted(whole, key=lambda outcome: outcome.reward, reverse=True)
     proposed = sampler.propose(8)
