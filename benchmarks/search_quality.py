@@ -5,11 +5,12 @@
     python benchmarks/search_quality.py --tasks table resnet
     python benchmarks/search_quality.py table [--workers 2] [--limit N]    task 1's trainings
     python benchmarks/search_quality.py check          some of them again: the same to the digit?
+    python benchmarks/search_quality.py thresholds     what moving C0 or A0 changes among them
     python benchmarks/search_quality.py pack           benchmarks/data/search_table.parquet
 
 Task 1 (``table``): a small network, five layers × six coefficients, all 7,776 students distilled,
-in a table that is committed: no data are needed to play. Task 2 (``resnet``): ResNet-18 on MNIST,
-distilled live, each candidate once for all. Nothing is interpolated. Every sampler of
+in a table: where that stands in benchmarks/data, no data are needed. Task 2 (``resnet``): ResNet-18
+on MNIST, distilled live, each candidate once for all. Nothing is interpolated. Every sampler of
 ``search.samplers`` plays with the job's defaults: batches of 4, 100 candidates, exact costs given
 to all. How scores come about: ``benchmarks/quality/score.py``. ``--quick`` plays as many seeds as
 fit and says how many. Pictures and searches go to runs/search_quality; ``--resume`` plays only what
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.quality import contest, report, score
 from benchmarks.quality.play import BATCH, Search
+from benchmarks.quality.task import Task
 from search.samplers import SAMPLERS
 
 OUT = Path("runs/search_quality")
@@ -52,6 +54,11 @@ def main() -> None:
     elif chosen.what == "check":
         count = chosen.limit or 20
         making.say(f"{making.check(count)} of {count} trainings differ when they are repeated")
+    elif chosen.what == "thresholds":
+        from benchmarks.quality import binding
+
+        for line in binding.report():
+            making.say(line)
     else:
         from benchmarks.quality import table
 
@@ -63,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parts = ("compare", "table", "check", "pack")
+    parts = ("compare", "table", "check", "thresholds", "pack")
     parser.add_argument("what", nargs="?", default="compare", choices=parts)
     parser.add_argument("--quick", action="store_true", help="task 1, as many seeds as fit")
     parser.add_argument("--tasks", nargs="+", default=["table"], choices=list(SEEDS))
@@ -83,7 +90,7 @@ def compare(chosen: argparse.Namespace) -> None:
     for name in ["table"] if chosen.quick else chosen.tasks:
         # before the workers: what a task makes once, it makes here
         task = contest.open_task(name)
-        played = _play(name, samplers, chosen)
+        played = _play(task, samplers, chosen)
         matches.append(report.Match.of(task, chosen.reward, played))
         _draw(matches[-1])
         _report_unjudged(matches[-1])
@@ -96,6 +103,7 @@ def compare(chosen: argparse.Namespace) -> None:
         "reward": chosen.reward,
         "default": report.DEFAULT,
         "batch": BATCH,
+        "comparisons": report.comparisons(samplers),
         "tasks": {match.task.name: match.about() for match in matches},
     }
     found = entries | {"default": entries.get(report.DEFAULT), "about": about}
@@ -103,8 +111,9 @@ def compare(chosen: argparse.Namespace) -> None:
     _say(json.dumps(found))
 
 
-def _play(name: str, samplers: Sequence[str], chosen: argparse.Namespace) -> list[Search]:
-    file = OUT / f"searches-{name}-{chosen.reward}.jsonl"
+def _play(task: Task, samplers: Sequence[str], chosen: argparse.Namespace) -> list[Search]:
+    name = task.name
+    file = OUT / f"searches-{name}-{chosen.reward}-{task.digest(chosen.reward)}.jsonl"
     if not chosen.resume:
         file.unlink(missing_ok=True)
     work = contest.jobs(name, chosen.reward, samplers, chosen.seeds or SEEDS[name])
@@ -138,8 +147,7 @@ def _draw(match: report.Match) -> None:
     plots.diagnosis(match.searches, OUT / f"diagnosis-{name}.png", title)
     table = report.table_of(match.task)
     if table is not None:
-        reward = match.task.rewards[match.reward]
-        found = plots.noise(table, reward, OUT / f"noise-{name}.png")
+        found = plots.noise(table, match.task, match.reward, OUT / f"noise-{name}.png")
         _say("noise: " + json.dumps(found))
 
 

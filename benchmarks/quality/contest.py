@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality import lines
 from benchmarks.quality.play import HELD_OUT, Search, play
 from benchmarks.quality.task import Task
 
@@ -61,7 +61,7 @@ def run(
     waiting, out = deque(work), set[Future[Search]]()
     context = multiprocessing.get_context("spawn")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, file.open("a") as log:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
         while True:
             while waiting and len(out) < workers and time.monotonic() < end:
                 job = waiting.popleft()
@@ -74,8 +74,7 @@ def run(
             done, out = wait(out, return_when=FIRST_COMPLETED)
             for future in done:
                 search = future.result()
-                log.write(json.dumps(asdict(search)) + "\n")
-                log.flush()
+                lines.append(file, asdict(search))
                 yield search
 
 
@@ -102,10 +101,7 @@ def _held_out(name: str) -> NDArray[np.integer[Any]] | None:
 
 def read(file: Path) -> list[Search]:
     """Searches that were played before."""
-    if not file.exists():
-        return []
-    lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
-    searches = [Search(**json.loads(line)) for line in lines]
+    searches = [Search(**row) for row in lines.rows(file)]
     for search in searches:
         search.found = [tuple(actions) for actions in search.found]
         search.told = {

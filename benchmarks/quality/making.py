@@ -23,15 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
-from benchmarks.quality.task import rewards_of
+from benchmarks.quality import lines
+from benchmarks.quality.small import JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
+from benchmarks.quality.task import Standard
 from envs.cost import costs
 from envs.layers import anatomy
 from envs.netspec import NetSpec
 from envs.resolve import compress
-from envs.reward import Reward
 from search.space import Actions
 
+#: in the folder of a task, a line per training
+TRAINED = "trained.jsonl"
 #: share of the networks, by each reward, that is trained again to judge a search's choice
 JUDGED_SHARE = 0.3
 
@@ -74,12 +76,7 @@ class Networks:
 
 def finished(folder: Path = OUT) -> dict[tuple[int, int], dict[str, Any]]:
     """(network, seed) → what came of it."""
-    path = folder / "trained.jsonl"
-    if not path.exists():
-        return {}
-    # a process killed in the middle of a line leaves a torn one
-    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-    rows = [json.loads(line) for line in lines]
+    rows = lines.rows(folder / TRAINED)
     return {(row["network"], row["seed"]): row for row in rows}
 
 
@@ -93,14 +90,15 @@ def accuracies(done: dict[tuple[int, int], dict[str, Any]], seed: int) -> dict[i
 
 
 def best(
-    networks: Networks, found: dict[int, float], rewards: list[Reward], share: float
+    networks: Networks, found: dict[int, float], standard: Standard, share: float
 ) -> list[int]:
     """Networks that are among the best ``share`` by one of the rewards, the best ones first."""
     numbers = np.array(sorted(found))
-    scores = np.nan_to_num(np.array([found[number] for number in numbers]))
+    scores = np.array([found[number] for number in numbers])
     ratio = 1 - networks.bytes[numbers] / networks.bytes[-1]
     places = [
-        np.argsort(np.argsort(-reward.log(scores, ratio), kind="stable")) for reward in rewards
+        np.argsort(np.argsort(-standard.log(reward, scores, ratio), kind="stable"))
+        for reward in standard.rewards
     ]
     place = np.min(places, axis=0)
     chosen = np.argsort(place, kind="stable")
@@ -114,14 +112,14 @@ def make(workers: int, limit: int | None = None, folder: Path = OUT) -> None:
     networks = Networks.of(lab.network)
     left = limit
     for phase in ("search", "judge"):
-        tasks = list(_tasks(phase, networks, lab.accuracies[0], folder))[:left]
+        tasks = list(_tasks(phase, networks, lab.searched, folder))[:left]
         say(f"{phase}: {len(tasks)} trainings to go, {workers} at a time")
         _train(tasks, workers, folder)
         left = None if left is None else left - len(tasks)
 
 
 def _tasks(
-    phase: str, networks: Networks, accuracy: float, folder: Path
+    phase: str, networks: Networks, standard: Standard, folder: Path
 ) -> Iterator[tuple[str, int, Actions, int]]:
     done = finished(folder)
     if phase == "search":
@@ -131,8 +129,7 @@ def _tasks(
         found = accuracies(done, SEARCH_SEED)
         if len(found) < len(networks.distinct):
             return
-        rewards = list(rewards_of(accuracy, C0).values())
-        order = np.array(best(networks, found, rewards, JUDGED_SHARE) + wanted(folder))
+        order = np.array(best(networks, found, standard, JUDGED_SHARE) + wanted(folder))
         order, seeds = order[np.sort(np.unique(order, return_index=True)[1])], JUDGE_SEEDS
     for network in map(int, order):
         for seed in seeds:
@@ -152,13 +149,9 @@ def _train(tasks: list[tuple[str, int, Actions, int]], workers: int, folder: Pat
         return
     os.environ["OMP_NUM_THREADS"] = "1"
     start = time.monotonic()
-    with (
-        multiprocessing.get_context("spawn").Pool(workers) as pool,
-        (folder / "trained.jsonl").open("a") as file,
-    ):
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for count, row in enumerate(pool.imap_unordered(_trained, tasks, chunksize=4), 1):
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+            lines.append(folder / TRAINED, row)
             if count % 100 == 0 or count == len(tasks):
                 gone = time.monotonic() - start
                 say(f"{count} of {len(tasks)}, {gone / count * (len(tasks) - count) / 60:.0f} min")

@@ -115,7 +115,7 @@ class _Player:
         held_out: NDArray[np.integer[Any]] | None,
     ) -> None:
         self.task, self.space, self.search, self.held_out = task, space, search, held_out
-        self.seen: dict[str, tuple[float | None, float]] = {}
+        self.seen: dict[str, float | None] = {}
 
     def turn(self, sampler: Sampler, asked: int) -> int:
         """A batch; how many candidates of it are new."""
@@ -141,16 +141,22 @@ class _Player:
         key = self.task.truth.key(actions)
         if key not in self.seen:
             accuracy = self.task.truth.searched(actions)
-            self.seen[key] = accuracy, self._log(actions, accuracy)
-            self._meet(actions, self.seen[key][1])
-        accuracy, log = self.seen[key]
-        reward = 0.0 if accuracy is None else float(np.exp(log))
-        return Outcome(actions, accuracy or 0.0, reward, failed=accuracy is None, key=key)
+            self.seen[key] = accuracy
+            self._meet(actions, self._log(actions, accuracy))
+        accuracy = self.seen[key]
+        if accuracy is None:
+            return Outcome(actions, 0.0, 0.0, failed=True, key=key)
+        expected = self._expected(accuracy)
+        return Outcome(actions, expected, self.space.reward_of(actions, expected), key=key)
+
+    def _expected(self, accuracy: float) -> float:
+        """After the full training, as a job's samplers and rewards are told."""
+        return self.space.expected(accuracy, self.task.searched.epochs)
 
     def _log(self, actions: Actions, accuracy: float | None) -> float:
         if accuracy is None:
             return -np.inf
-        return float(self.space.log_rewards([actions], np.array([accuracy]))[0])
+        return float(self.space.log_rewards([actions], np.array([self._expected(accuracy)]))[0])
 
     def _meet(self, actions: Actions, log: float) -> None:
         search = self.search

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.play import BUDGET, MARKS, Search
-from benchmarks.quality.score import Scores, interval
+from benchmarks.quality.score import Scores, intervals
 from benchmarks.quality.table import Table
-from envs.reward import Reward
+from benchmarks.quality.task import Task
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -31,9 +31,8 @@ def curves(searches: Sequence[Search], scored: Scores, file: Path, title: str) -
         rise = np.array([_filled(search.logs) for search in searches if search.sampler == name])
         rise = (rise - scored.floor) / ((scored.optimum - scored.floor) or 1.0)
         _band(left, np.arange(1, BUDGET + 1), rise, name, style)
-        worth = [interval([scored.of[name][:, place]]) for place in range(len(MARKS))]
-        middle = [value for value, _, _ in worth]
-        ends = [[v - low for v, low, _ in worth], [high - v for v, _, high in worth]]
+        middle, low, high = _drawn(scored.of[name])
+        ends = np.array([middle - low, high - middle])
         shift = 1 + 0.012 * (list(styles).index(name) - len(styles) / 2)
         right.errorbar([m * shift for m in MARKS], middle, ends, label=name, capsize=2, **style)
     left.set(
@@ -76,7 +75,7 @@ def diagnosis(searches: Sequence[Search], file: Path, title: str) -> None:
     _save(figure, file, title)
 
 
-def noise(table: Table, reward: Reward, file: Path) -> dict[str, float]:
+def noise(table: Table, task: Task, reward: str, file: Path) -> dict[str, float]:
     """Two trainings of one candidate, and what a search sees against what it is judged by.
 
     Gives the standard deviation of one training's log-reward and Spearman's ρ between two, of all
@@ -85,9 +84,10 @@ def noise(table: Table, reward: Reward, file: Path) -> dict[str, float]:
     from scipy import stats
 
     ratio = 1 - table.bytes / table.bytes[-1]
-    one, two = (reward.log(again, ratio) for again in table.again)
-    seen = reward.log(np.nan_to_num(table.accuracy), ratio)
-    known = ~np.isnan(one) & ~np.isnan(two)
+    one, two = (task.judged.log(reward, again, ratio) for again in table.again)
+    seen = task.searched.log(reward, table.accuracy, ratio)
+    first, second = np.isnan(table.again)
+    known = ~first & ~second
     one, two, seen = one[known], two[known], seen[known]
     top = (one + two) >= np.quantile(one + two, 0.9)
     figure, panels = _panels(2)
@@ -123,10 +123,16 @@ def _filled(logs: Sequence[float]) -> list[float]:
 
 
 def _band(panel: Any, x: NDArray[Any], rise: NDArray[Any], name: str, style: Any) -> None:
-    middle = rise.mean(0)
-    half = 1.96 * rise.std(0) / np.sqrt(len(rise))
+    middle, low, high = _drawn(rise)
     panel.plot(x, middle, label=name, **style)
-    panel.fill_between(x, middle - half, middle + half, color=style["color"], alpha=0.15)
+    panel.fill_between(x, low, high, color=style["color"], alpha=0.15)
+
+
+def _drawn(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Mean and interval of values of shape (seeds, x), of no width where it is endless."""
+    middle, low, high = intervals([values.T])
+    endless = np.isinf(low)
+    return middle, np.where(endless, middle, low), np.where(endless, middle, high)
 
 
 def _panels(count: int) -> tuple[Any, Any]:

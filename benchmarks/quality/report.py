@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,11 +44,16 @@ class Match:
 
     def about(self) -> dict[str, Any]:
         """Seeds, thresholds, and the log-rewards that became 0 and 1."""
-        settings, scores = self.task.rewards[self.reward].settings, self.scores
+        scores = self.scores
+        searched, judged = (
+            standard.rewards[self.reward].settings
+            for standard in (self.task.searched, self.task.judged)
+        )
         found = {
             "seeds": len(scores.of[score.FLOOR]),
-            "c0": settings["c0"],
-            "a0": round(settings["a0"], 4),
+            "c0": searched["c0"],
+            "a0": round(searched["a0"], 4),
+            "a0_of_the_judge": round(judged["a0"], 4),
             "floor": round(scores.floor, 4),
             "optimum": round(scores.optimum, 4),
             "choices_not_judged": len(self.judge.missing),
@@ -77,7 +83,7 @@ def _best_seen(task: Task, reward: str) -> tuple[int, ...]:
     table = table_of(task)
     assert table is not None
     ratio = 1 - table.bytes / table.bytes[-1]
-    logs = task.rewards[reward].log(np.nan_to_num(table.accuracy), ratio)
+    logs = task.searched.log(reward, table.accuracy, ratio)
     return table.candidate(int(logs.argmax()))
 
 
@@ -90,14 +96,23 @@ def entries(matches: Sequence[Match], samplers: Sequence[str]) -> dict[str, dict
         for place, mark in enumerate(MARKS):
             mean, low, high = score.interval([of.of[name][:, place] for of in scored])
             entry[str(mark)] = round(mean, 4)
-            entry["interval"][str(mark)] = [round(low, 4), round(high, 4)]
+            entry["interval"][str(mark)] = _rounded(low, high)
         if DEFAULT in samplers and name != DEFAULT:
             entry["default_leads_by"] = {
-                str(mark): [round(value, 4) for value in score.lead(scored, DEFAULT, name, mark)]
-                for mark in MARKS
+                str(mark): _rounded(*score.lead(scored, DEFAULT, name, mark)) for mark in MARKS
             }
         found[name] = entry | _effort([s for of in matches for s in of.searches], name)
     return found
+
+
+def _rounded(*values: float) -> list[float | None]:
+    """As they are written; JSON has no word for an endless interval but null."""
+    return [round(value, 4) if math.isfinite(value) else None for value in values]
+
+
+def comparisons(samplers: Sequence[str]) -> int:
+    """How many differences are held against 0: every pair, at every mark."""
+    return math.comb(len(samplers), 2) * len(MARKS)
 
 
 def _effort(searches: Sequence[Search], name: str) -> dict[str, Any]:
@@ -123,6 +138,8 @@ def lines(found: Entries, matches: Sequence[Match]) -> Iterator[str]:
     for match in matches:
         yield f"{match.task.name}: {json.dumps(match.about())}"
     scored = [match.scores for match in matches]
+    count = comparisons(list(found))
+    yield f"{count} comparisons at 95 %, not corrected for their number"
     for mark in MARKS:
         for one in sorted(found):
             behind = [other for other in found if score.ahead(scored, one, other, mark)]
@@ -135,4 +152,6 @@ def lines(found: Entries, matches: Sequence[Match]) -> Iterator[str]:
 
 def _cell(entry: Mapping[str, Any], mark: str) -> str:
     low, high = entry["interval"][mark]
+    if low is None:
+        return f"{entry[mark]:.3f} [too few]"
     return f"{entry[mark]:.3f} [{low:.2f}, {high:.2f}]"

@@ -15,15 +15,14 @@ import os
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.quality import small
+from benchmarks.quality import lines, small
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
-from benchmarks.quality.task import Task, rewards_of
+from benchmarks.quality.task import Standard, Task
 from envs.cost import cost
 from envs.moves import PRESETS
 from envs.netspec import NetSpec
@@ -78,9 +77,16 @@ class Live:
         return trace(self.described.teacher.module, LOOK.input_shape)
 
     @cached_property
-    def teacher_accuracy(self) -> float:
-        """On the rows that searches see."""
-        return accuracy(self._said(SEARCHED, "searched"), self._data[1][SEARCHED])
+    def standards(self) -> tuple[Standard, Standard]:
+        """What accuracies are held against, on the rows that searches see and on the others."""
+        searched, judged = (
+            Standard.of(
+                accuracy(self._said(rows, name), self._data[1][rows]),
+                C0, len(LEARNT), RECIPE.epochs, len(rows),
+            )
+            for rows, name in ((SEARCHED, "searched"), (JUDGED, "judged"))
+        )  # fmt: skip
+        return searched, judged
 
     def key(self, actions: Actions) -> str:
         """Digest of the network."""
@@ -111,7 +117,7 @@ class Live:
                 "seconds": round(time.process_time() - began, 3),
             }
             self._known[key] = row["accuracy"]  # type: ignore[assignment]
-            self._write(row)
+            lines.append(self.file, row)
         return self._known[key]
 
     def _read(self) -> None:
@@ -126,14 +132,6 @@ class Live:
         for line in whole.splitlines():
             row = json.loads(line)
             self._known[row["key"], row["seed"]] = row["accuracy"]
-
-    def _write(self, row: dict[str, Any]) -> None:
-        # one write in append mode: lines of several processes do not mix
-        file = os.open(self.file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-        try:
-            os.write(file, (json.dumps(row) + "\n").encode())
-        finally:
-            os.close(file)
 
     def _distil(self, actions: Actions, seed: int) -> float:
         rows = SEARCHED if seed == SEARCH_SEED else JUDGED
@@ -177,6 +175,5 @@ class Live:
 def task(folder: Path = OUT) -> Task:
     """Task 2."""
     live = Live(folder)
-    rewards = rewards_of(live.teacher_accuracy, C0)
     limit = (1 - C0) * cost(live.network).kb
-    return Task("resnet", live.network, MOVES, rewards, limit, live)
+    return Task("resnet", live.network, MOVES, *live.standards, limit, live)

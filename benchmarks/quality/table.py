@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.quality import small
 from benchmarks.quality.making import Networks, accuracies, finished
 from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
-from benchmarks.quality.task import Task, rewards_of
+from benchmarks.quality.task import Standard, Task
 from envs.netspec import NetSpec
 from search.space import Actions
 
@@ -142,7 +142,13 @@ def _meta(lab: Lab) -> dict[str, Any]:
 
 
 def read(file: Path = FILE) -> Table:
-    """The table."""
+    """The table.
+
+    Raises:
+        SystemExit: it has not been made.
+    """
+    if not file.exists():
+        raise SystemExit(f"{file} is not there: run `table`, which takes hours, and then `pack`")
     stored = pq.read_table(file)
     meta = json.loads(stored.schema.metadata[b"search_quality"])
 
@@ -163,6 +169,10 @@ def read(file: Path = FILE) -> Table:
 
 def task(table: Table) -> Task:
     """Task 1."""
-    rewards = rewards_of(table.meta["teacher"]["searched"], C0)
+    teacher, rows = table.meta["teacher"], table.meta["rows"]
+    searched, judged = (
+        Standard.of(teacher[part], C0, rows["learnt"], table.meta["recipe"]["epochs"], rows[part])
+        for part in ("searched", "judged")
+    )
     network = NetSpec.from_json(table.meta["network"])
-    return Task("table", network, MOVES, rewards, None, table)
+    return Task("table", network, MOVES, searched, judged, None, table)
