@@ -38,7 +38,7 @@ QUICK = {
     "ratios": [50.0],
     "seeds": [0, 1],
     "rows": 2000,
-    "epochs": 4,
+    "epochs": 2,
     "budget": 2,
     "out": Path("runs/peers-quick"),
 }

@@ -33,7 +33,7 @@ def word(lead: Interval) -> str:
     """What a lead of ours with its interval is called."""
     _, low, high = lead
     if np.isnan(low):
-        return "one seed"
+        return "undecided"
     return "lost" if high < 0 else "won" if low > 0 else "tied"
 
 

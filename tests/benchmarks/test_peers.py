@@ -145,7 +145,7 @@ class TestWords:
         assert verdict.word(found) == word
 
     def test_one_seed_decides_nothing(self) -> None:
-        assert verdict.word(verdict.interval([0.5])) == "one seed"
+        assert verdict.word(verdict.interval([0.5])) == "undecided"
 
 
 def row(way: str, seed: int, test: float, **changed: Any) -> dict[str, Any]:
