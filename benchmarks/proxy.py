@@ -7,7 +7,9 @@ Trains the same students of ResNet-18, spread over the size range and drawn at r
 under several proxies and in full (8 epochs with the winner's recipe, over --full-rows rows of the
 distillation part), and compares the order that each proxy gives with the order of the full
 trainings, and with the rule "the smaller the better". A proxy is taken at its word, and by what it
-lets expect of the full training (search/expectation.py). Accuracies are of the validation part.
+lets expect of the full training (search/expectation.py) with the exponent that four of the
+students, as pilots, show after the first and the last epoch (search/pilots.py). Accuracies are of
+the validation part.
 What is finished stands in runs/proxy and is not trained again. Reads $UNDERSTUDY_DATA (default
 ../shared). The report ends with a JSON line.
 """
@@ -21,6 +23,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +41,8 @@ from envs.resolve import compress
 from envs.reward import ThresholdReward
 from envs.surgery import Inheritance
 from search.expectation import Expectation
+from search.pilots import PILOTS, gain_of
 from search.space import Space
-from search.spec import JobSpec
 from teachers.datasets import load_dataset
 from teachers.description import understand
 from teachers.distill import Diverged, Recipe, distil
@@ -222,7 +225,8 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
     truth = rewards(truth_accuracy)
     top = truth >= np.median(truth)
     images = FULL_EPOCHS * int(setting_of_truth.removeprefix("full"))
-    gain = JobSpec.model_fields["proxy_gain"].default
+    # a job's pilots are spread over the sizes too
+    pilots = [students[round(place)] for place in np.linspace(0, len(students) - 1, PILOTS + 2)]
     table = []
 
     def add(rule: str, scores: NDArray[np.float64], seconds: float, accuracies: Any) -> None:
@@ -247,15 +251,18 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
         if not set(students) <= set(found):
             continue
         seconds = float(np.mean([found[s]["seconds"] for s in students]))
+        curves = [found[s]["curve"] for s in pilots[1:-1]]
+        plain = Expectation(case.accuracy, seen_rows, images, 0.0, len(case.exam.rows))
+        gain = gain_of([(curve[0], curve[-1]) for curve in curves], epochs, plain)
+        expect = replace(plain, gain=gain)
         for epoch in range(1, epochs + 1):
             seen = np.array([(found[s]["curve"] + [0.0] * epochs)[epoch - 1] for s in students])
             spent = seconds * epoch / epochs
             add(f"{setting} after {epoch}", rewards(seen), spent, seen)
-            expect = Expectation(case.accuracy, seen_rows, images, gain, len(case.exam.rows))
             expected = expect.many(seen, epoch)
             add(f"{setting} after {epoch}, expected", rewards(expected), spent, expected)
             error = np.sqrt(np.mean((expected - truth_accuracy) ** 2))
-            table[-1]["error_of_accuracy"] = round(float(error), 4)
+            table[-1] |= {"error_of_accuracy": round(float(error), 4), "gain": round(gain, 3)}
     add("size", -kb, 0.0, None)
     add(
         setting_of_truth,

@@ -50,6 +50,12 @@ class Work:
     wrote: int
     fused: bool
 
+    def __post_init__(self) -> None:
+        for name in ("inputs", "outputs", "area", "stride", "groups"):
+            _check_count(name, getattr(self, name), 1, 10**9)
+        for name in ("read", "wrote"):
+            _check_count(name, getattr(self, name), 0, 10**12)
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -109,12 +115,8 @@ class Kit:
         return strict.digest(strict.dump(self))
 
 
-def write_kit(folder: Path, kit: Kit, files: Mapping[str, bytes]) -> None:
-    """Write a kit.
-
-    Raises:
-        BadInput: the folder exists, or cannot be made.
-    """
+def check_free(folder: Path) -> None:
+    """BadInput where a kit would go into a folder that exists."""
     if folder.exists() or folder.is_symlink():
         raise BadInput(
             "the folder for the kit exists",
@@ -122,6 +124,15 @@ def write_kit(folder: Path, kit: Kit, files: Mapping[str, bytes]) -> None:
             bound="a folder that does not exist yet",
             remedy="Choose another one.",
         )
+
+
+def write_kit(folder: Path, kit: Kit, files: Mapping[str, bytes]) -> None:
+    """Write a kit.
+
+    Raises:
+        BadInput: the folder exists, or cannot be made.
+    """
+    check_free(folder)
     draft = folder.with_name(f".{folder.name}.part")
     try:
         draft.mkdir(parents=True)
@@ -189,6 +200,11 @@ def read_at_most(path: Path, limit: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise _bad(str(path), error.strerror, "a file that can be read") from None
+
+
+def _check_count(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise _bad(f"an operator's {name}", value, f"a count from {low} to {high:,}")
 
 
 def _bad(where: str, value: object, bound: str) -> BadInput:

@@ -13,6 +13,8 @@ from edge.kit import Kit, Work, read_at_most
 
 FORMAT = 1
 MOST_BYTES = 64_000_000
+#: no clock tells less, and nobody waits for more
+LEAST_MS, MOST_MS = 1e-6, 1e7
 REMEDY = "Time the kit again with `understudy profile KIT`."
 
 
@@ -30,9 +32,12 @@ class Timing:
     works: tuple[Work, ...]
 
     def __post_init__(self) -> None:
-        if self.ms <= 0:
+        if not LEAST_MS <= self.ms <= MOST_MS:
             raise BadInput(
-                "a time of the latency profile", value=self.ms, bound="above 0", remedy=REMEDY
+                "a time of the latency profile",
+                value=self.ms,
+                bound=f"{LEAST_MS:g} to {MOST_MS:g} milliseconds",
+                remedy=REMEDY,
             )
 
 

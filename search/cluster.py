@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray._private import worker as ray_worker
 from ray.exceptions import (
     AuthenticationError,
@@ -128,6 +129,18 @@ def shipped() -> list[str]:
 
 
 # --- what there is in it
+
+
+def check_own_gpus(gpus: float) -> None:
+    """BadInput where this machine has fewer GPUs than a candidate is to get."""
+    have = torch.cuda.device_count() if gpus > 0 else 0
+    if gpus > have:
+        raise BadInput(
+            "this machine has too few GPUs that torch can use",
+            value=f"--gpus {gpus:g}",
+            bound=f"at most {have}",
+            remedy="Leave --gpus at 0, or join a cluster that has some with --ray.",
+        )
 
 
 def room_for(threads: int, gpus: float) -> int:

@@ -8,12 +8,13 @@ logarithms of a student's error and its teacher's shrinks as a power of the imag
     ln(e / e_T)  ∝  images^(−g),
 
 so that the error after the full training is expected to be e_T · (e / e_T)^b, with
-b = (images of the full training / images so far)^(−g). docs/results.md has where g comes from, and
-how candidates rank with and without it.
+b = (images of the full training / images so far)^(−g). g is a matter of the data and measured by
+:mod:`search.pilots`; docs/results.md has how candidates rank with and without it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,17 @@ class Expectation:
     gain: float
     rows: int
 
-    def exponent(self, epochs: int) -> float:
-        """b after so many epochs, in (0, 1]."""
-        return float(self._exponents(np.array(epochs)))
+    def gap(self, accuracy: float) -> float:
+        """ln(e / e_T) of a student."""
+        return math.log(max(1 - accuracy, self._least) / self._teacher)
+
+    @property
+    def _least(self) -> float:
+        return 0.5 / self.rows
+
+    @property
+    def _teacher(self) -> float:
+        return max(1 - self.teacher, self._least)
 
     def _exponents(self, epochs: NDArray[np.int64]) -> Values:
         more = self.full / (self.images * np.maximum(1, epochs))
@@ -55,8 +64,7 @@ class Expectation:
 
     def many(self, accuracies: Values, epochs: int | NDArray[np.int64]) -> Values:
         """The same of many candidates, after equally many epochs or each after its own."""
-        least = 0.5 / self.rows
-        teacher = max(1 - self.teacher, least)
-        gap = np.maximum(1 - accuracies, least) / teacher
-        found: Values = 1 - np.minimum(1.0, teacher * gap ** self._exponents(np.asarray(epochs)))
+        ratio = np.maximum(1 - accuracies, self._least) / self._teacher
+        expected = self._teacher * ratio ** self._exponents(np.asarray(epochs))
+        found: Values = 1 - np.minimum(1.0, expected)
         return found

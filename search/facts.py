@@ -23,6 +23,8 @@ class Facts:
         pool: coefficients.
         images: that a candidate sees in an epoch of its proxy.
         full: images of the whole full training.
+        gain: g of :mod:`search.expectation`, as the job's pilots showed it; None where the job
+            names it, or pilots have not flown.
     """
 
     bytes: int
@@ -35,6 +37,7 @@ class Facts:
     pool: tuple[float, ...]
     images: int
     full: int
+    gain: float | None = None
 
     @property
     def kb(self) -> float:
@@ -46,14 +49,25 @@ class Facts:
         """Accuracy of a guess among the classes."""
         return 1 / self.classes
 
-    def expectation(self, gain: float) -> Expectation:
-        """From the accuracies of proxies to those after the full training."""
+    def expectation(self, gain: float | None) -> Expectation:
+        """From the accuracies of proxies to those after the full training.
+
+        Args:
+            gain: as the job names it; None takes what pilots showed.
+        """
+        if gain is None:
+            gain = self.gain or 0.0
         return Expectation(self.accuracy, self.images, self.full, gain, self.rows)
 
 
 def write_facts(folder: RunFolder, facts: Facts) -> None:
     """Keep them in the run's folder."""
     write_bytes(folder.facts, (json.dumps(asdict(facts), indent=1) + "\n").encode())
+
+
+def stored_gain(folder: RunFolder) -> float | None:
+    """What the pilots of a run showed; None before they have flown."""
+    return read_facts(folder).gain if folder.facts.exists() else None
 
 
 def read_facts(folder: RunFolder) -> Facts:

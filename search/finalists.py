@@ -67,7 +67,8 @@ def train_finalists(
     if left:
         room = ray.put(prepared.classroom(proxy=False))
         yield from _train(left, room, each)
-    least = prepared.space.limits.min_accuracy or 0.0
+    # less a rounding: what is exactly at the limit keeps it
+    least = (prepared.space.limits.min_accuracy or 0.0) - 1e-9
     ranked = sorted(
         (one for one in finalists if one.trained),
         key=lambda one: (one.accuracy < least, -one.reward),

@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.errors import BadInput
+from search.checks import check_inputs
 from search.ledger import Ledger, stored_records
 from search.rerank import Reranking
 from search.run_folder import RunFolder, write_bytes
 from search.spec import JobSpec, make_spec, to_yaml
+from search.thresholds import drop_of
 
 
 def adopt(found: Reranking, out: str, command: str) -> JobSpec:
@@ -31,7 +33,8 @@ def adopt(found: Reranking, out: str, command: str) -> JobSpec:
         command: the command line that asked for it, for the report.
 
     Raises:
-        BadInput: ``out`` exists and is not this very run, or cannot be made.
+        BadInput: ``out`` exists and is not this very run, or cannot be made; or the job's teacher
+            or data are gone.
     """
     after = found.after
     old, new = after.run.folder, RunFolder(out)
@@ -40,9 +43,12 @@ def adopt(found: Reranking, out: str, command: str) -> JobSpec:
     spec = make_spec(values | {"minutes": None, "storage": None, "warm": ()})
     origin = {"run": str(old.root.resolve()), "command": command}
     if new.origin.is_file() and json.loads(new.origin.read_text()) == origin:
-        return spec
+        return new.stored_job()  # the old run may hold more candidates by now
     new.check(spec, resume=False)
-    draft = RunFolder(new.root.with_name(f".{new.root.name}.{os.getpid()}.part"))
+    # what would be refused later must not leave a run behind
+    check_inputs(spec, own_folder=False, trusted=True)
+    root = new.root.resolve()
+    draft = RunFolder(root.with_name(f".{root.name}.{os.getpid()}.part"))
     try:
         _fill(draft, found, spec)
         write_bytes(draft.origin, (json.dumps(origin, indent=1) + "\n").encode())
@@ -76,8 +82,14 @@ def _fill(draft: RunFolder, found: Reranking, spec: JobSpec) -> None:
         columns = after.run.columns
         with Ledger(draft.ledger, columns.layers, columns.pool) as ledger:
             for record in stored_records(old.ledger, after.run.spec.storage):
-                ledger.add(replace(record, reward=rewards[record.key]))
-    for folder in (old.cache, old.trained, old.cloud_teacher.parent):
+                if record.key in rewards:  # else it finished just now
+                    ledger.add(replace(record, reward=rewards[record.key]))
+    kept = [old.cache, old.cloud_teacher.parent]
+    if drop_of(after.spec) == drop_of(after.run.spec):
+        # the drop decides how many rows the router withholds: a student that was trained under
+        # another one has learnt from rows that are the router's now
+        kept.append(old.trained)
+    for folder in kept:
         if folder.is_dir():
             target = draft.root / folder.relative_to(old.root)
             unfinished = shutil.ignore_patterns("*.checkpoint", "*.part*")
@@ -111,7 +123,7 @@ def _linked(source: str, target: str) -> None:
 
 def free_name(folder: Path) -> Path:
     """RUN-2, RUN-3, … : the first beside a run that does not exist."""
-    number = 2
+    number, folder = 2, folder.resolve()
     while (found := folder.with_name(f"{folder.name}-{number}")).exists():
         number += 1
     return found

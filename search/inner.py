@@ -76,7 +76,9 @@ def merit(records: Sequence[Record], plan: Plan) -> float:
     if plan.target == "accurate":
         limit = spec.max_kb or facts.kb
         return max((accuracy for kb, accuracy in whole if kb <= limit), default=0.0)
-    best = max((accuracy for _, accuracy in whole), default=0.0)
+    if not whole:
+        return -2 * facts.kb  # as if all of the accuracy were lacking
+    best = max(accuracy for _, accuracy in whole)
     lacking = facts.accuracy - best - drop_of(spec)
     if lacking > 1e-9:
         return -facts.kb * (1 + lacking)  # worse than any that keeps the drop, the less the nearer

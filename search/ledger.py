@@ -7,7 +7,6 @@ On request the study lies in a database in place of the journal; the lock is the
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -18,8 +17,9 @@ import optuna
 
 from edge.errors import BadInput
 from search import snapshot
+from search.lock import take
 from search.storage import STUDY as STUDY
-from search.storage import database, journal, own, study_name, talking_to
+from search.storage import database, is_there, journal, own, shown, study_name, talking_to
 from search.trial import Record as Record
 from search.trial import parameter_names, record_of, trial_of
 
@@ -59,17 +59,7 @@ class Ledger:
         self._path, self._layers, self._storage = path, tuple(layers), storage
         self._names = parameter_names(layers)
         self._pool = tuple(pool)
-        self._lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise BadInput(
-                "the run is in use",
-                value=str(path.parent),
-                bound="a run that no other process works on",
-                remedy="Wait for the other process, or stop it.",
-            ) from None
+        self._lock = take(path.with_suffix(".lock"))
         try:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
             self._study = _from_file(path) if storage is None else _from_database(path, storage)
@@ -130,6 +120,8 @@ def stored_records(path: Path, storage: str, known: int = 0) -> list[Record]:
     Raises:
         BadInput: the database cannot be used, or has no such study.
     """
+    if not is_there(storage):  # to connect would make it
+        raise _not_there(path, storage)
     store = database(storage)
     with talking_to(storage):
         try:
@@ -169,7 +161,7 @@ def _from_database(path: Path, storage: str) -> optuna.Study:
 def _not_there(path: Path, storage: str) -> BadInput:
     return BadInput(
         "the run's candidates are not in this database",
-        value=f"--storage {storage}",
+        value=f"--storage {shown(storage)}",
         bound=f"the database with the study {study_name(path)}",
         remedy="Name the database that the run was started with.",
     )

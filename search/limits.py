@@ -38,7 +38,7 @@ class Measure:
 
     def text(self, value: float) -> str:
         """A number in full: nothing of it is lost when it is typed in again."""
-        return f"{value:.{self.digits}f}" if value != int(value) else f"{value:.0f}"
+        return f"{value:.12g}" if value != int(value) else f"{value:.0f}"
 
 
 #: field of :class:`Limits` → what it is about

@@ -26,14 +26,17 @@ from ray.tune.search.optuna import OptunaSearch
 from edge.errors import BadInput
 from search.checks import check_inputs
 from search.classroom import Classroom
-from search.cluster import cluster, room_for
+from search.cluster import check_own_gpus, cluster, room_for
 from search.evaluation import Evaluation
 from search.evaluations import Evaluations
 from search.events import Event, Note, Stage
-from search.facts import write_facts
+from search.facts import stored_gain, write_facts
 from search.inner import Plan, finished, run_trial, unfinished
+from search.lock import held
 from search.machine import cores
 from search.outcome import facts_of
+from search.pilots import fly
+from search.pipeline import evaluator_of
 from search.preparation import Prepared, check_names, prepare
 from search.run_folder import MAY_CHANGE, RunFolder, write_bytes
 from search.spec import JobSpec
@@ -48,7 +51,7 @@ AGENTS: dict[str, dict[str, tuple[float, float, bool]]] = {
 }
 #: fields of the job on which a candidate's accuracy does not depend
 _BESIDE = (
-    *("out", "budget", "minutes", "max_kb", "max_drop", "appeals", "sampler", "batch", "mode"),
+    *("out", "budget", "minutes", "max_kb", "appeals", "sampler", "batch", "mode"),
     *("max_macs", "max_ms", "profile", "gamma", "l0", "warm", "proxy_gain"),
     *("storage", "tensorboard", "agent_rate", "agent_units", "baseline_decay", "reward", "alpha"),
     *("beta", "c0", "a0", "rho", "final_epochs", "finalists", "patience", "ema", "augment"),
@@ -100,8 +103,33 @@ def train_thresholds(
     _check_same(folder, spec, target)
     check_inputs(spec, own_folder=False, trusted=trusted)
     check_names(spec)
+    if spec.ray == "local":
+        check_own_gpus(spec.gpus)
+    new = not folder.root.exists()
+    folder.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with held(folder.root / "tune.lock"):
+            return _tune(spec, folder, target, trials, known, tell, trusted)
+    except BadInput:
+        # searches that were paid for stay, whatever is refused after them
+        if new and not any(folder.root.glob("trials/*")):
+            folder.remove()
+        raise
+
+
+def _tune(
+    spec: JobSpec,
+    folder: RunFolder,
+    target: str,
+    trials: int,
+    known: Run | None,
+    tell: Callable[[Event], None],
+    trusted: bool,
+) -> dict[str, Any]:
+    """:func:`train_thresholds`, once its folder is ours."""
     workers = spec.workers or max(1, cores() // spec.threads)
     prepared = _heard(prepare(spec, folder, trusted), tell)
+    _settle_gain(prepared, folder, known, tell)
     room = prepared.classroom(proxy=True)
     plan = _plan(prepared, folder, target)
     store = Evaluations(plan.folder / "evaluations" / plan.known)
@@ -118,6 +146,30 @@ def train_thresholds(
     return _result(plan, done, len(list(store.keys())) - given)
 
 
+def _settle_gain(
+    prepared: Prepared, folder: RunFolder, known: Run | None, tell: Callable[[Event], None]
+) -> None:
+    """Take over how fast accuracies rise from an earlier call or the run, or have pilots tell."""
+    spec, gain = prepared.spec, prepared.spec.proxy_gain
+    if gain is None:
+        gain = stored_gain(folder)
+    if gain is None and known is not None and _same_recipe(known, spec, folder):
+        gain = known.facts.gain
+    if gain is None:
+        processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
+        with cluster(spec.ray, processors, prepared.classroom(proxy=True).nbytes):
+            evaluator = evaluator_of(prepared, spec.workers or room_for(spec.threads, spec.gpus))
+            try:
+                gain = _heard(fly(prepared.space, evaluator, spec.proxy_epochs), tell)
+            finally:
+                evaluator.close()
+    prepared.space.expect(gain)
+
+
+def _same_recipe(run: Run, spec: JobSpec, folder: RunFolder) -> bool:
+    return _recipe(run.spec, run.folder) == _recipe(spec, folder)
+
+
 def _heard(steps: Generator[Event, None, Value], tell: Callable[[Event], None]) -> Value:
     while True:
         try:
@@ -129,7 +181,7 @@ def _heard(steps: Generator[Event, None, Value], tell: Callable[[Event], None]) 
 
 def folder_of(spec: JobSpec) -> Path:
     """Where a tuning of a job is kept."""
-    out = Path(spec.out)
+    out = Path(spec.out).resolve()
     return out.with_name(f"{out.name}-tune")
 
 
@@ -154,7 +206,7 @@ def _recipe(spec: JobSpec, folder: RunFolder) -> str:
 
 def _check_same(folder: RunFolder, spec: JobSpec, target: str) -> None:
     """Refuse to go on with a tuning of something else."""
-    if not folder.root.exists():
+    if not folder.job.exists():
         return
     path = folder.root / "plan.json"
     before: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -260,7 +312,7 @@ def space_of(plan: Plan) -> tuple[dict[str, tuple[float, float, bool]], dict[str
         ranges["c0_kb"] = (facts.kb / 500, facts.kb, True)
         ranges["a0"] = (max(0.0, facts.accuracy - max(0.1, 5 * drop)), 1.0, False)
         c0 = spec.c0 if spec.c0 is not None else 1 - (spec.max_kb or facts.kb / 20) / facts.kb
-        a0 = spec.a0 if spec.a0 is not None else facts.accuracy - drop
+        a0 = spec.a0 if spec.a0 is not None else max(0.0, facts.accuracy - drop)
         own |= {"c0_kb": max(1 - c0, 1 / 500) * facts.kb, "a0": a0}
     first = {}
     for name, (low, high, log) in ranges.items():

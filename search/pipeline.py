@@ -10,19 +10,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import ray
-import torch
 
 from edge.errors import BadInput
 from search.candidates import ranked
 from search.checks import check_inputs
 from search.choice import choose
 from search.classroom import Distilling
-from search.cluster import check_nodes, cluster, room_for, widest
+from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
 from search.evidence import warm_up
-from search.facts import write_facts
+from search.facts import stored_gain, write_facts
 from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
@@ -33,10 +32,12 @@ from search.memory import Memory
 from search.outcome import facts_of, record_of, result_of, speeds_of
 from search.package import ship
 from search.patience import Patience
+from search.pilots import fly
 from search.preparation import Prepared, check_names, prepare
 from search.report import write_report
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
+from search.samplers.calm import OneThreaded
 from search.space import Space
 from search.spec import JobSpec
 from search.tensorboard import logged
@@ -96,24 +97,13 @@ def _joined(spec: JobSpec) -> Iterator[None]:
     """A cluster is joined, and its nodes are looked at, before the teacher answers for minutes;
     one of our own starts when its size is known."""
     if spec.ray == "local":
-        _check_own_gpus(spec.gpus)
+        check_own_gpus(spec.gpus)
         yield
         return
     with cluster(spec.ray, 0):
         room_for(spec.threads, spec.gpus)
         check_nodes()
         yield
-
-
-def _check_own_gpus(gpus: float) -> None:
-    have = torch.cuda.device_count() if gpus > 0 else 0
-    if gpus > have:
-        raise BadInput(
-            "this machine has too few GPUs that torch can use",
-            value=f"--gpus {gpus:g}",
-            bound=f"at most {have}",
-            remedy="Leave --gpus at 0, or join a cluster that has some with --ray.",
-        )
 
 
 def _reach(spec: JobSpec, data: Dataset) -> None:
@@ -127,7 +117,12 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
-    write_facts(folder, facts_of(prepared))
+    if spec.proxy_gain is None:
+        gain = stored_gain(folder)
+    else:
+        gain = spec.proxy_gain
+    if gain is not None:
+        _expect(prepared, folder, gain)
     with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
         with cluster(spec.ray, processors, shared):
             workers = spec.workers or room_for(spec.threads, spec.gpus)
@@ -166,18 +161,15 @@ def _search(
     prepared: Prepared, ledger: Ledger, folder: RunFolder, workers: int, start: float
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
-    yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
-    sampler = sampler_of(spec, prepared.space)
-    yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
-    evaluator = RayEvaluator(
-        ray.put(prepared.classroom(proxy=True)),
-        Distilling(prepared.recipe(proxy=True), _device(spec)),
-        workers,
-        Resources(spec.threads, spec.gpus, spec.worker_memory_mb),
-        Patience(spec.candidate_minutes),
-    )
+    evaluator = evaluator_of(prepared, workers)
     out_of_time = stopwatch(spec.minutes, lambda: _seconds_to_finish(prepared, ledger), start)
     try:
+        if spec.proxy_gain is None and stored_gain(folder) is None:
+            gain = yield from fly(prepared.space, evaluator, spec.proxy_epochs)
+            _expect(prepared, folder, gain)
+        yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
+        sampler = sampler_of(spec, prepared.space)
+        yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
         yield from search(
             prepared.space,
             sampler,
@@ -194,15 +186,34 @@ def _search(
         evaluator.close()
 
 
+def _expect(prepared: Prepared, folder: RunFolder, gain: float) -> None:
+    """From now on candidates are expected to rise so fast; readers of the run know it too."""
+    prepared.space.expect(gain)
+    write_facts(folder, facts_of(prepared))
+
+
+def evaluator_of(prepared: Prepared, workers: int) -> RayEvaluator:
+    """Trains proxies on the cluster that we are connected to."""
+    spec = prepared.spec
+    return RayEvaluator(
+        ray.put(prepared.classroom(proxy=True)),
+        Distilling(prepared.recipe(proxy=True), _device(spec)),
+        workers,
+        Resources(spec.threads, spec.gpus, spec.worker_memory_mb),
+        Patience(spec.candidate_minutes),
+    )
+
+
 def sampler_of(spec: JobSpec, space: Space) -> Sampler:
     """The sampler that a job names, fresh."""
-    return SAMPLERS[spec.sampler](
+    sampler = SAMPLERS[spec.sampler](
         space,
         spec.seed,
         agent_rate=spec.agent_rate,
         agent_units=spec.agent_units,
         baseline_decay=spec.baseline_decay,
     )
+    return OneThreaded(sampler)
 
 
 def _device(spec: JobSpec) -> str:
@@ -215,6 +226,8 @@ def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
     finalists = ranked(ledger.records)[: spec.finalists]
     proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson))
     whole = spec.final_epochs * len(prepared.lesson)
-    rounds = math.ceil(len(finalists) / max(1, cores() // spec.threads))
+    # with a limit on accuracy the most accurate candidate takes part as well
+    count = len(finalists) + (spec.max_drop is not None)
+    rounds = math.ceil(count / max(1, cores() // spec.threads))
     longest = max((finalist.seconds for finalist in finalists), default=0.0)
     return rounds * longest * whole / proxy

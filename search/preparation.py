@@ -227,7 +227,7 @@ def prepare(
         teacher=accuracy,
         images=min(spec.proxy_rows, len(lesson)),
         full=spec.final_epochs * len(lesson),
-        gain=spec.proxy_gain,
+        gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
         rows=len(parts.validation),
     )
     space = Space(network, moves, reward, limits_of(spec, accuracy), predictor, expectation)

@@ -76,10 +76,10 @@ class RunFolder:
         """
         if not self.job.is_file():
             raise BadInput(
-                "there is no run to resume",
+                "there is no run",
                 value=str(self.root),
                 bound="a folder with job.yaml, left by an earlier `understudy search`",
-                remedy="Check --out, or start without --resume.",
+                remedy="Name the folder of a run. A new run begins without --resume.",
             )
         return make_spec(read_yaml(self.job) | {"out": str(self.root)})
 

@@ -7,6 +7,7 @@ breaks a hard limit: samplers draw again until a proposal keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -120,6 +121,11 @@ class Space:
     def key(self, actions: Actions) -> str:
         """Equal for two candidates that round to the same network."""
         return self.student(actions).spec.to_json()
+
+    def expect(self, gain: float) -> None:
+        """Expect accuracies to rise so fast: g of :mod:`search.expectation`."""
+        assert self.expectation is not None
+        self.expectation = replace(self.expectation, gain=gain)
 
     def expected(self, accuracy: float, epochs: int) -> float:
         """Accuracy after the full training, of a candidate with this one after so many epochs."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edge.errors import BadInput
 
@@ -70,7 +70,8 @@ class JobSpec(BaseModel):
 
     sampler: str = _field(
         "Search",
-        "Who proposes candidates: reinforce, random, evolution, tpe, nsga2 or gp.",
+        "Who proposes candidates: model-based, reinforce, random, evolution, tpe, nsga2, gp; or "
+        "model-based-no-agent, model-based-no-mutation.",
         "reinforce",
     )
     warm: tuple[str, ...] = _field(
@@ -150,12 +151,12 @@ class JobSpec(BaseModel):
     )
     proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 3000, ge=2)
     proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
-    proxy_gain: float = _field(
+    proxy_gain: float | None = _field(
         "Distillation",
         "How fast a candidate's log error nears the teacher's with the images seen, as a power: "
-        "rewards are of what the full training is expected to reach; 0 takes proxies at their "
-        "word.",
-        0.38,
+        "rewards are of what the full training is expected to reach. 0 takes proxies at their "
+        "word; else four pilot students tell before the search.",
+        None,
         ge=0,
         le=2,
     )
@@ -238,6 +239,16 @@ class JobSpec(BaseModel):
         None,
         gt=0,
     )
+
+    @field_validator("storage")
+    @classmethod
+    def _whole_path(cls, url: str | None) -> str | None:
+        """A database file by its whole path: its name means the same in every folder."""
+        if url is None or not url.startswith("sqlite"):
+            return url
+        head, slashes, name = url.partition(":///")
+        plain = bool(name) and not name.startswith((":", "/", "file:"))
+        return f"{head}{slashes}{Path(name).absolute()}" if plain else url
 
 
 def fields() -> list[tuple[str, str, str, Any]]:

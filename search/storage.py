@@ -27,8 +27,12 @@ CONNECT_SECONDS = 5
 #: attribute of a study in a database: the run that writes to it
 _OWNER = "understudy_run"
 
-#: databases that Optuna is tested with, and their drivers' option for the time to connect
+#: databases that Optuna is tested with, and their usual drivers' option for the time to connect
 _WAIT = {"sqlite": "timeout", "postgresql": "connect_timeout", "mysql": "connect_timeout"}
+#: drivers that name it otherwise
+_WAIT_OF_DRIVER = {"pg8000": "timeout", "mysqlconnector": "connection_timeout"}
+#: options of a URL that hold a secret, in the words of one driver or another
+_SECRETS = {"password", "passwd", "pwd", "sslpassword", "ssl_key_password"}
 
 
 def journal(path: Path) -> BaseStorage:
@@ -47,6 +51,12 @@ def database(url: str) -> BaseStorage:
         return RDBStorage(url, engine_kwargs={"connect_args": _patience(place)})
 
 
+def is_there(url: str) -> bool:
+    """False for a database file that does not exist; a server may always be there."""
+    place = _parse(url)
+    return place.get_backend_name() != "sqlite" or Path(str(place.database)).exists()
+
+
 def check_storage(url: str) -> None:
     """Knock at a database, and write nothing.
 
@@ -57,7 +67,7 @@ def check_storage(url: str) -> None:
     question = "select 1"
     if place.get_backend_name() == "sqlite":
         _check_file(place)
-        if not Path(str(place.database)).exists():
+        if not is_there(url):
             return  # to connect would make it
         question = "select count(*) from sqlite_master"  # reads the file, unlike `select 1`
     with talking_to(url):
@@ -79,7 +89,7 @@ def talking_to(url: str) -> Iterator[None]:
         cause = error.__cause__ or error
         raise BadInput(
             "the database cannot be used",
-            value=f"--storage {_shown(url)} ({' '.join(str(cause).split())[:200]})",
+            value=f"--storage {shown(url)} ({' '.join(str(cause).split())[:200]})",
             bound="a database that answers, takes writes, and whose Python driver is installed",
             remedy="Check the URL and the database; what is finished is kept, and --resume goes "
             "on. Without --storage the ledger is a file in the run's folder.",
@@ -127,15 +137,15 @@ def _parse(url: str) -> URL:
     except (SQLAlchemyError, ValueError) as error:
         raise BadInput(
             "the storage is no database's URL",
-            value=f"{_shown(url)} ({error})" if "://" in url else url,
+            value=f"{shown(url)} ({error})" if "://" in url else url,
             bound=" or ".join(f"{name}://…" for name in _WAIT),
             remedy="Write e.g. --storage sqlite:///candidates.db, or leave it out for a file in "
             "the run's folder.",
         ) from None
-    if place.password is not None:
+    if place.password is not None or _secrets(place):
         raise BadInput(
             "a password in the storage's URL would end up in the run's files",
-            value=_shown(url),
+            value=shown(url),
             bound="a URL without a password",
             remedy="Give it to the driver: PGPASSWORD or ~/.pgpass for PostgreSQL, an option file "
             "(?read_default_file=…) for MySQL.",
@@ -143,10 +153,17 @@ def _parse(url: str) -> URL:
     return place
 
 
-def _shown(url: str) -> str:
+def _secrets(place: URL) -> list[str]:
+    return [name for name in place.query if name.lower() in _SECRETS]
+
+
+def shown(url: str) -> str:
+    """A URL as it may be printed: without a password."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
+        place = make_url(url)
+        hidden = place.update_query_dict(dict.fromkeys(_secrets(place), "***"))
+        return hidden.render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):
         return "(no URL)"
 
 
@@ -155,7 +172,7 @@ def _check_file(place: URL) -> None:
     if name in (None, "", ":memory:"):
         raise BadInput(
             "candidates in memory would be gone with the process",
-            value=_shown(str(place)),
+            value=shown(str(place)),
             bound="a file",
             remedy="Write e.g. --storage sqlite:///candidates.db.",
         )
@@ -163,11 +180,12 @@ def _check_file(place: URL) -> None:
     if not folder.is_dir():
         raise BadInput(
             "the database has no place to be in",
-            value=f"--storage {_shown(str(place))}",
+            value=f"--storage {shown(str(place))}",
             bound=f"a folder that exists; {folder} does not",
             remedy="Make the folder, or mend the path: sqlite:///relative or sqlite:////absolute.",
         )
 
 
 def _patience(place: URL) -> dict[str, Any]:
-    return {_WAIT[place.get_backend_name()]: CONNECT_SECONDS}
+    usual = _WAIT[place.get_backend_name()]
+    return {_WAIT_OF_DRIVER.get(place.get_driver_name(), usual): CONNECT_SECONDS}

@@ -46,7 +46,9 @@ def _smallest(found: Standings) -> Objective:
     drop = drop_of(found.spec)
     kept = found.run.facts.accuracy - found.expected <= drop + 1e-9
     text = f"smallest with an expected drop of at most {drop * 100:g} points"
-    return Objective(text, np.where(kept, -found.run.columns.kb, -np.inf))
+    # of equally small ones the more accurate: far less than any difference between two sizes
+    merit = -found.run.columns.kb + 1e-9 * found.expected
+    return Objective(text, np.where(kept, merit, -np.inf))
 
 
 def check_limits(target: str, spec: JobSpec) -> None:
@@ -186,10 +188,15 @@ def tune(run: Run, spec: JobSpec, target: str) -> Tuning:
     free = standings(run, spec.model_copy(update={"max_kb": run.spec.max_kb}))
     assert free.winner >= 0  # refuses where nobody may win
     objective = TARGETS[target](standings(run, spec))
-    merit = np.where(free.eligible, objective.merit, -np.inf)
+    may = free.eligible
+    if spec.max_kb is not None:
+        may = may & (run.columns.kb <= spec.max_kb)
+        if not may.any():
+            raise _nobody(free, free.eligible, spec, "accurate")
+    merit = np.where(may, objective.merit, -np.inf)
     best = int(np.argmax(merit))
     if merit[best] == -np.inf:
-        raise _nobody(free, spec, target)
+        raise _nobody(free, may, spec, target)
     field = _Field(free, merit, best)
     setting = field.setting()
     nearest = None if setting else field.nearest()
@@ -313,8 +320,7 @@ def deepest(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(i) // mask.shape[1], int(i) % mask.shape[1]) for i in order]
 
 
-def _nobody(free: Standings, spec: JobSpec, target: str) -> BadInput:
-    may = free.eligible
+def _nobody(free: Standings, may: NDArray[np.bool_], spec: JobSpec, target: str) -> BadInput:
     if target == "accurate":
         least = np.ceil(free.run.columns.kb[may].min() * 10) / 10
         value, bound = f"--max-kb {spec.max_kb}", f"{least:.1f} KB or more"

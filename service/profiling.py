@@ -37,7 +37,7 @@ def profile(
     elif kit.suffix == ".onnx":
         said = _time_one(kit, threads, rounds)
     else:
-        said = _time_kit(kit, out or kit.with_name(f"{kit.name}.json"), threads, rounds)
+        said = _time_kit(kit, out or _beside(kit), threads, rounds)
     if as_json:
         typer.echo(json.dumps(said))
     else:
@@ -46,11 +46,17 @@ def profile(
             typer.echo(f"{name:<10} {text}")
 
 
+def _beside(kit: Path) -> Path:
+    kit = kit.resolve()
+    return kit.with_name(f"{kit.name}.json")
+
+
 def _make(folder: Path, teacher: str | None, preset: str) -> dict[str, Any]:
     """Needs what a search needs; the device that times the kit does not."""
-    from edge.kit import write_kit
+    from edge.kit import check_free, write_kit
     from service.cli import needs_search, own_code
 
+    check_free(folder)
     needs_search("Making a kit")
     if teacher is None:
         raise BadInput(
@@ -87,11 +93,11 @@ def _time_kit(folder: Path, out: Path, threads: int, rounds: int) -> dict[str, A
     from edge.timing import least_ms, timed_kit
 
     kit = read_kit(folder)
-    if out.exists():
+    if out.exists() or not out.absolute().parent.is_dir():
         raise BadInput(
-            "the file for the profile exists",
+            "the profile cannot be written there",
             value=str(out),
-            bound="a file that does not exist yet",
+            bound="a file that does not exist yet, in a folder that does",
             remedy="Choose another --out.",
         )
     graphs, least = timed_kit(folder, kit, threads), [0.0]

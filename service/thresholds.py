@@ -61,10 +61,10 @@ def _finalize(
     words = ["understudy", "rerank", str(run)]
     for name, value in given.items():
         words += ["--" + name.replace("_", "-"), str(value)]
-    spec = adopt(found, target, shlex.join([*words, "--finalize", "--out", target]))
     from service.cli import own_code
 
-    own_code(spec.teacher)
+    own_code(found.after.spec.teacher)
+    spec = adopt(found, target, shlex.join([*words, "--finalize", "--out", target]))
     from search.pipeline import run as work  # what can be refused was: this takes seconds
     from service.progress import show
 

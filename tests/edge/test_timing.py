@@ -8,6 +8,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_a_profile_is_read_as_it_was_written(folder: Path, tmp_path: Path) -> No
         ({"format": 2}, "the format of the latency profile: got 2; expected 1"),
         ({"timings": []}, "says too little"),
         ({"threads": 0}, "says too little"),
-        ({"timings": [{"ms": 0.0, "alone": True, "works": []}]}, "got 0.0; expected above 0"),
+        ({"timings": [{"ms": 0.0, "alone": True, "works": []}]}, "got 0.0; expected 1e-06 to"),
         ({"extra": 1}, "unknown key"),
     ],
 )
@@ -144,3 +145,15 @@ def test_a_profile_that_cannot_be_used(
 def test_a_missing_profile(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no latency profile.*Check --profile"):
         read_profile(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("change", [{"groups": 0}, {"outputs": 0}, {"read": -5}, {"wrote": 10**13}])
+def test_work_that_nobody_does_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=f"an operator's {next(iter(change))}"):
+        replace(WORK, **change)
+
+
+@pytest.mark.parametrize("ms", [0.0, 1e-309, 1e300, float("nan"), float("inf")])
+def test_a_time_that_nobody_measured_is_refused(ms: float) -> None:
+    with pytest.raises(BadInput, match="a time of the latency profile"):
+        Timing(ms, True, (WORK,))

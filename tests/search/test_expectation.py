@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ HALF = Expectation(teacher=0.99, images=100, full=1600, gain=0.5, rows=1000)
 
 def test_worked_by_hand() -> None:
     # b = 4^-½ = ½: an error of 16 %, 16 times the teacher's, is expected to come down to 4 times
-    assert HALF.exponent(4) == 0.5
+    assert HALF.gap(0.84) == pytest.approx(math.log(16))
     assert HALF(0.84, 4) == pytest.approx(0.96)
     # after one epoch b = 16^-½ = ¼, and the 16 comes down to 2
     assert HALF(0.84, 1) == pytest.approx(0.98)

@@ -24,6 +24,13 @@ RECORDS = [
 ]
 
 
+@pytest.fixture
+def inputs_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs here are invented, and so are their teachers and data."""
+    monkeypatch.setattr(finalize, "check_inputs", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("inputs_there")
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_the_new_run_has_the_candidates_under_the_new_reward(kind: str, tmp_path: Path) -> None:
     storage = None if kind == "journal" else f"sqlite:///{tmp_path}/x.db"
@@ -58,6 +65,40 @@ def test_the_new_run_has_the_candidates_under_the_new_reward(kind: str, tmp_path
         adopt(rerank(run, {}), spec.out, "understudy rerank old")
 
 
+@pytest.mark.usefixtures("inputs_there")
+def test_a_student_that_learnt_from_rows_that_are_the_router_s_now_is_trained_again(
+    tmp_path: Path,
+) -> None:
+    run = run_of(tmp_path / "old", RECORDS)
+    run.folder.trained.mkdir()
+    (run.folder.trained / "key1.safetensors").write_text("weights")
+    # fewer errors are expected of a student with a smaller drop, so the router withholds more rows
+    adopt(rerank(run, {"max_drop": 0.001}), str(tmp_path / "new"), "")
+    assert not RunFolder(tmp_path / "new").trained.exists()
+
+
+@pytest.mark.usefixtures("inputs_there")
+def test_an_old_run_that_grows_meanwhile_changes_nothing(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/x.db"
+    run = run_of(tmp_path / "old", RECORDS[:2], storage=storage)
+    found = rerank(run, {})
+    with Ledger(run.folder.ledger, LAYERS, POOL, storage) as ledger:
+        ledger.add(RECORDS[2])
+    spec = adopt(found, str(tmp_path / "new"), "asked")
+    with Ledger(RunFolder(spec.out).ledger, LAYERS, POOL) as ledger:
+        assert [record.key for record in ledger.records] == ["key1", "key2"]
+    again = adopt(rerank(read_run(str(tmp_path / "old")), {}), spec.out, "asked")
+    assert again.budget == spec.budget == 2  # so nothing more is searched
+
+
+def test_what_is_refused_leaves_no_run_behind(tmp_path: Path) -> None:
+    found = rerank(run_of(tmp_path / "old", RECORDS), {})
+    with pytest.raises(BadInput, match="teacher"):
+        adopt(found, str(tmp_path / "new"), "")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.usefixtures("inputs_there")
 def test_nothing_half_made_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = rerank(run_of(tmp_path / "old", RECORDS), {})
 
@@ -74,3 +115,11 @@ def test_a_free_name_beside_the_run(tmp_path: Path) -> None:
     assert free_name(tmp_path / "run") == tmp_path / "run-2"
     (tmp_path / "run-2").mkdir()
     assert free_name(tmp_path / "run") == tmp_path / "run-3"
+
+
+def test_a_free_name_beside_the_folder_we_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    assert free_name(Path()) == tmp_path / "run-2"

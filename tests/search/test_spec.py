@@ -41,7 +41,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "proxy_epochs": ([1, 10_000], [0, 10_001]),
     "final_epochs": ([1, 10_000], [0, 10_001]),
     "finalists": ([1, 100], [0, 101]),
-    "proxy_gain": ([0, 2], [-0.001, 2.001]),
+    "proxy_gain": ([0, 2, None], [-0.001, 2.001]),
     "batch_size": ([2, 65_536], [1, 65_537]),
     "learning_rate": ([1e-9, 1], [0, 1.001]),
     "temperature": ([0.001, 100], [0, 100.1]),

@@ -12,8 +12,9 @@ import optuna
 import pytest
 
 from edge.errors import BadInput
-from search.ledger import Ledger, holds_candidates
+from search.ledger import Ledger, holds_candidates, stored_records
 from search.snapshot import STATUSES, place
+from search.spec import make_spec
 from search.standings import read_run
 from search.storage import check_storage, study_name
 from tests.search.runs import LAYERS, POOL, candidate, run_of
@@ -124,6 +125,41 @@ def test_a_database_that_cannot_be_used_is_refused_in_seconds(wrong: str, messag
         check_storage(wrong)
     assert time.monotonic() - start < 10
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@h/db?password=secret",
+        "mysql+pymysql://u@h/db?passwd=secret",
+        "postgresql://u:secret@h/db",
+        "postgresql://u:secret@localhost:abc/db",
+    ],
+)
+def test_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        check_storage(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_readers_make_no_database(folder: Path) -> None:
+    (folder / "x.db").unlink()
+    with pytest.raises(BadInput, match="not in this database"):
+        stored_records(folder / "run" / "ledger.journal", url(folder))
+    assert not (folder / "x.db").exists()
+
+
+def test_a_database_s_name_means_the_same_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = {"teacher": "t.onnx", "data": "digits", "out": "run"}
+    for given, kept in (
+        ("sqlite:///x.db", f"sqlite:///{tmp_path}/x.db"),
+        ("sqlite:////a/x.db", "sqlite:////a/x.db"),
+        ("postgresql://h/db", "postgresql://h/db"),
+    ):
+        assert make_spec(job | {"storage": given}).storage == kept
 
 
 def test_looking_at_a_database_makes_none(tmp_path: Path) -> None:

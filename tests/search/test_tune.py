@@ -58,6 +58,8 @@ def confirmed(found: Tuning) -> bool:
         ("accurate", {"max_kb": 1000.0}, 1),
         ("accurate", {"max_kb": 399.0}, 2),
         ("accurate", {"max_kb": 100.0}, 3),
+        # the limit on size counts for every target: 5, of 50 KB, is the only one of its size
+        ("hypervolume", {"max_kb": 399.0, "max_drop": 0.1}, 5),
         # alone they cover (1 − KB/1000)·(A − .1)/.9: .533, .693, .7, .641, .718
         ("hypervolume", {}, 5),
     ],
@@ -104,6 +106,7 @@ def test_a_setting_that_selects_it_already_is_kept(run: Run) -> None:
     ("target", "limits", "message"),
     [
         ("accurate", {"max_kb": 20.0}, "got --max-kb 20.0; expected 50.0 KB or more"),
+        ("smallest", {"max_kb": 20.0}, "got --max-kb 20.0; expected 50.0 KB or more"),
         ("accurate", {}, "--target accurate without --max-kb"),
         ("smallest", {"reward": "n2n"}, "no thresholds to tune: got --reward n2n; expected thres"),
         ("hypervolume", {"max_macs": 9.0}, "got --max-macs 9; expected 50000 MACs or more"),

@@ -271,7 +271,7 @@ def test_names_that_no_open_set_knows(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--resume", "--out", "nowhere"), "there is no run to resume"),
+        (("--resume", "--out", "nowhere"), "there is no run"),
         (("--resume",), "--resume does not know which run"),
         (("nowhere.yaml",), "no such job file"),
     ],

@@ -42,7 +42,7 @@ def test_a_kit_becomes_a_profile_beside_it(kit: Path) -> None:
     assert said["graphs"] == 4
     found = read_profile(Path(f"{kit}.json"))
     assert (found.teacher, found.threads, found.machine) == ("toy", 1, said["machine"])
-    with pytest.raises(BadInput, match="the file for the profile exists.*another --out"):
+    with pytest.raises(BadInput, match="the profile cannot be written there.*another --out"):
         profile(str(kit), "--rounds", "1")
     out = kit.with_name("other.json")
     assert profile(str(kit), "--rounds", "1", "--out", str(out))["profile"] == str(out)
