@@ -6,37 +6,30 @@ answers, the same recipe for candidates and for finalists. Only a part of the ro
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from benchmarks.rivals import searching
+from benchmarks.rivals.searching import settled
 from benchmarks.rivals.sizing import TOLERANCE, Sized, pruned, scaled, uniform, widened
 from envs.cost import cost
 from envs.layers import anatomy
 from envs.surgery import Inheritance
-from search.answers import Asker, Telling
+from search.answers import Asker
 from search.checks import moves_of
-from search.choice import choose
-from search.classroom import Distiller
-from search.evaluation import Evaluation, Job
 from search.expectation import Expectation
-from search.halving import Halving
-from search.ledger import Ledger
-from search.loop import search
-from search.pipeline import sampler_of
 from search.preparation import Prepared
-from search.run_folder import RunFolder, write_bytes
+from search.run_folder import RunFolder
 from search.space import Space
 from search.spec import JobSpec, make_spec
 from search.thresholds import drop_of, limits_of, reward_of
-from search.workers import Trainer, reason_of
+from search.workers import reason_of
 from teachers.datasets import load_dataset
 from teachers.description import understand
 from teachers.distill import Diverged, distil
@@ -49,7 +42,6 @@ from teachers.training import predict
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OURS, AS_FOUND = "searched", "as-found"
 
-T = TypeVar("T")
 Row = dict[str, Any]
 
 
@@ -110,15 +102,15 @@ class Study:
         held = hold_out(labels, self.data.train_rows, unseen=unseen, seed=0)
         tap = anatomy(self.network).layers[-1].node
         asker = Asker(self.teacher, self.data, plan.out / name / "cache", tap)
-        said = _settled(asker.answers("validation", held.validation))
+        said = settled(asker.answers("validation", held.validation))
         self.accuracy = accuracy(said.logits[0], labels[held.validation])
         error_rate = 1 - self.accuracy + drop_of(spec) / 2
         self.parts = withhold_router(held, labels, error_rate=error_rate, seed=0)
-        test = _settled(asker.answers("test", self.parts.test))
+        test = settled(asker.answers("test", self.parts.test))
         self.test_accuracy = accuracy(test.logits[0], labels[self.parts.test])
         rows = self.parts.distillation
         rows = rows[np.sort(np.random.default_rng([0, 2]).permutation(len(rows))[: plan.rows])]
-        told = _settled(asker.answers("distillation", rows, precision=spec.precision))
+        told = settled(asker.answers("distillation", rows, precision=spec.precision))
         self.lesson = Lesson(self.data.images, rows, labels[rows], told.logits, None, look)
 
     def prepared(self, limit: float, seed: int) -> Prepared:
@@ -129,7 +121,7 @@ class Study:
             teacher=self.accuracy,
             images=min(spec.proxy_rows, len(self.lesson)),
             full=spec.final_epochs * len(self.lesson),
-            gain=spec.proxy_gain,
+            gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
             rows=len(self.parts.validation),
         )
         limits = limits_of(spec, self.accuracy)
@@ -145,11 +137,7 @@ class Study:
         job = self.prepared(self.kb / ratio, seed)
         asked = f"{job.spec.sampler}-{job.spec.budget}-of-{self.plan.rows}-rows"
         folder = RunFolder(self.plan.out / self.name / f"search-{ratio:g}x-{seed}-{asked}")
-        chosen = folder.root / "chosen.json"
-        if not chosen.exists():
-            folder.root.mkdir(parents=True, exist_ok=True)
-            write_bytes(chosen, json.dumps(_search(job, folder)).encode())
-        return tuple(job.moves.pool[action] for action in json.loads(chosen.read_text()))
+        return tuple(job.moves.pool[action] for action in searching.found(job, folder))
 
     def train(self, way: str, ratio: float, seed: int) -> list[Row]:
         """Make and train a student: one row, or two where the search ended well below the limit."""
@@ -202,74 +190,3 @@ RIVALS: dict[str, Callable[[Study, float, int], Sized]] = {
     ),
 }
 WAYS = (OURS, *RIVALS)
-
-
-def _search(job: Prepared, folder: RunFolder) -> tuple[int, ...]:
-    """Actions of the best candidate; those that stand in the ledger are not distilled again."""
-    spec = job.spec
-    layers = [layer.node for layer in job.space.layers]
-    with Ledger(folder.ledger, layers, job.moves.pool) as ledger:
-        evaluator = Alone(Distiller(job.classroom(proxy=True), job.recipe(proxy=True)))
-        halving = Halving(spec.proxy_epochs, spec.halving)
-        for _ in search(
-            job.space,
-            sampler_of(spec, job.space),
-            evaluator,
-            ledger,
-            budget=spec.budget,
-            batch=spec.batch,
-            halving=halving,
-        ):
-            pass
-        return _settled(choose(job.space, ledger.records))[0].actions
-
-
-class Alone:
-    """Distils in this process, one candidate at a time; a :class:`search.evaluation.Evaluator`.
-
-    Searches side by side keep the processors busy, so none of them needs a cluster.
-    """
-
-    slots = 1
-
-    def __init__(self, distiller: Trainer) -> None:
-        self.distiller = distiller
-        self.jobs: deque[Job] = deque()
-
-    def submit(self, job: Job) -> None:
-        """Wait for its turn."""
-        self.jobs.append(job)
-
-    def wait(self, timeout: float | None = None) -> Evaluation | None:
-        """Distil the next one, to its end."""
-        if not self.jobs:
-            return None
-        job = self.jobs.popleft()
-        began = time.perf_counter()
-        pupil = self.distiller.begin(job.actions, None)
-        try:
-            step = pupil.epoch(examine=False)
-            while not step.done:
-                step = pupil.epoch(examine=False)
-        except Exception as error:  # as in a job: whatever a candidate raises is its own failure
-            return Evaluation(job.actions, 0.0, time.perf_counter() - began, reason_of(error))
-        finally:
-            pupil.close()
-        seconds = time.perf_counter() - began
-        return Evaluation(
-            job.actions, step.accuracy or 0.0, seconds, epochs=step.epoch, mode=step.mode
-        )
-
-    def close(self) -> None:
-        """Nothing is under way."""
-
-
-def _settled(steps: Telling[T]) -> T:
-    """What a step of a job gives; nobody hears what it tells."""
-    events: Iterator[Any] = steps
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            value: T = end.value
-            return value

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from benchmarks import peers
-from benchmarks.rivals import sizing, study, verdict
+from benchmarks.rivals import sizing, verdict
+from benchmarks.rivals.searching import Alone
 from benchmarks.rivals.study import Plan
 from envs.cost import cost
 from envs.moves import PRESETS
@@ -252,43 +253,69 @@ class TestResuming:
         assert peers.finished(tmp_path / "none") == []
 
 
-def test_a_candidate_that_fails_does_not_end_the_search() -> None:
-    class Pupil:
-        def __init__(self, actions: tuple[int, ...]) -> None:
-            self.actions, self.done, self.closed = actions, 0, False
+class Fake:
+    """A trainer whose candidates need two epochs; that of actions (0,) fails.
 
-        def epoch(self, examine: bool) -> Step:
-            if self.actions == (0,):
-                raise RuntimeError("no")
-            self.done += 1
-            accuracy = 0.9 if self.done == 2 else None
-            return Step(self.done, 2, 0.1, accuracy, 1.0, done=self.done == 2, mode="fp32")
+    Attributes:
+        examined: epochs after which somebody looked.
+        closed: trainings that were let go.
+    """
 
-        def close(self) -> None:
-            self.closed = True
+    def __init__(self) -> None:
+        self.examined: list[int] = []
+        self.closed = 0
 
-        def save(self) -> bytes:
-            raise NotImplementedError
+    def begin(self, actions: tuple[int, ...], state: bytes | None) -> FakeTraining:
+        return FakeTraining(self, actions, 0 if state is None else int(state))
 
-        def weights(self) -> dict[str, Any]:
-            raise NotImplementedError
 
-    class Fake:
-        def __init__(self) -> None:
-            self.pupils: list[Pupil] = []
+class FakeTraining:
+    def __init__(self, owner: Fake, actions: tuple[int, ...], done: int) -> None:
+        self.owner, self.actions, self.done = owner, actions, done
 
-        def begin(self, actions: tuple[int, ...], state: bytes | None) -> Pupil:
-            self.pupils.append(Pupil(actions))
-            return self.pupils[-1]
+    def epoch(self, examine: bool) -> Step:
+        if self.actions == (0,):
+            raise RuntimeError("no")
+        self.done += 1
+        if examine:
+            self.owner.examined.append(self.done)
+        return Step(
+            self.done, 2, 0.1, self.done / 10 if examine else None, 1.0, done=self.done == 2
+        )
 
-    fake = Fake()
-    evaluator = study.Alone(fake)
-    for actions in ((0,), (1,)):
-        evaluator.submit(Job(actions, 2))
-    failed, trained = evaluator.wait(), evaluator.wait()
-    assert failed is not None
-    assert trained is not None
-    assert (failed.actions, failed.reason) == ((0,), "RuntimeError: no")
-    assert (trained.accuracy, trained.epochs, trained.reason) == (0.9, 2, "")
-    assert evaluator.wait() is None
-    assert all(pupil.closed for pupil in fake.pupils)
+    def save(self) -> bytes:
+        return str(self.done).encode()
+
+    def weights(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.owner.closed += 1
+
+
+class TestAlone:
+    def test_a_candidate_that_fails_does_not_end_the_search(self) -> None:
+        fake = Fake()
+        evaluator = Alone(fake)
+        for actions in ((0,), (1,)):
+            evaluator.submit(Job(actions, 2))
+        failed, trained = evaluator.wait(), evaluator.wait()
+        assert failed is not None
+        assert trained is not None
+        assert (failed.actions, failed.reason) == ((0,), "RuntimeError: no")
+        assert (trained.accuracy, trained.epochs, trained.state) == (0.2, 2, None)
+        assert evaluator.wait() is None
+        assert (fake.examined, fake.closed) == ([2], 2)
+
+    def test_a_pilot_pauses_and_goes_on(self) -> None:
+        fake = Fake()
+        evaluator = Alone(fake)
+        evaluator.submit(Job((1,), 1))
+        first = evaluator.wait()
+        assert first is not None
+        assert (first.accuracy, first.epochs) == (0.1, 1)
+        evaluator.submit(Job((1,), 2, first.state))
+        last = evaluator.wait()
+        assert last is not None
+        assert (last.accuracy, last.epochs, last.state) == (0.2, 2, None)
+        assert (fake.examined, fake.closed) == ([1, 2], 2)
