@@ -1,0 +1,135 @@
+"""A job's search in one process, for a study that runs several of them side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeVar
+
+from search.answers import Telling
+from search.choice import choose
+from search.classroom import Distiller
+from search.evaluation import Evaluation, Evaluator, Job
+from search.facts import stored_gain, write_facts
+from search.halving import Halving
+from search.ledger import Ledger
+from search.loop import search
+from search.outcome import facts_of
+from search.pilots import fly
+from search.pipeline import sampler_of
+from search.preparation import Prepared
+from search.run_folder import RunFolder, write_bytes
+from search.space import Actions
+from search.workers import Trainer, reason_of
+
+T = TypeVar("T")
+
+
+def found(job: Prepared, folder: RunFolder) -> Actions:
+    """What the search of a job chooses, by validation alone; made where nobody has made it yet.
+
+    A search that was stopped goes on from its ledger.
+    """
+    chosen = folder.root / "chosen.json"
+    if not chosen.exists():
+        folder.root.mkdir(parents=True, exist_ok=True)
+        write_bytes(chosen, json.dumps(_search(job, folder)).encode())
+    return tuple(json.loads(chosen.read_text()))
+
+
+def _search(job: Prepared, folder: RunFolder) -> Actions:
+    spec, space = job.spec, job.space
+    evaluator = Alone(Distiller(job.classroom(proxy=True), job.recipe(proxy=True)))
+    _expect(job, folder, evaluator)
+    layers = [layer.node for layer in space.layers]
+    with Ledger(folder.ledger, layers, job.moves.pool) as ledger:
+        for _ in search(
+            space,
+            sampler_of(spec, space),
+            evaluator,
+            ledger,
+            budget=spec.budget,
+            batch=spec.batch,
+            halving=Halving(spec.proxy_epochs, spec.halving),
+        ):
+            pass
+        return settled(choose(space, ledger.records))[0].actions
+
+
+def _expect(job: Prepared, folder: RunFolder, evaluator: Evaluator) -> None:
+    """Pilots tell how fast accuracies rise, once for every search, as in a job."""
+    gain = job.spec.proxy_gain if job.spec.proxy_gain is not None else stored_gain(folder)
+    if gain is None:
+        gain = settled(fly(job.space, evaluator, job.spec.proxy_epochs))
+    job.space.expect(gain)
+    write_facts(folder, facts_of(job))
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A candidate after some epochs; from nothing where there are none."""
+
+    epochs: int
+    content: bytes | None
+
+
+class Alone:
+    """Distils in this process, one candidate at a time; a :class:`search.evaluation.Evaluator`.
+
+    Searches side by side keep the processors busy, so none of them needs a cluster.
+    """
+
+    slots = 1
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        """Wait for its turn."""
+        self.jobs.append(job)
+
+    def wait(self, timeout: float | None = None) -> Evaluation | None:
+        """Distil the next one, as far as it is to go."""
+        if not self.jobs:
+            return None
+        job = self.jobs.popleft()
+        began = time.perf_counter()
+        try:
+            return self._distil(job, began)
+        except Exception as error:  # as in a job: whatever a candidate raises is its own failure
+            return Evaluation(job.actions, 0.0, time.perf_counter() - began, reason_of(error))
+
+    def _distil(self, job: Job, began: float) -> Evaluation:
+        before = job.state if isinstance(job.state, Paused) else Paused(0, None)
+        pupil = self.trainer.begin(job.actions, before.content)
+        try:
+            step = pupil.epoch(examine=before.epochs + 1 >= job.epochs)
+            while not step.done and step.epoch < job.epochs:
+                step = pupil.epoch(examine=step.epoch + 1 >= job.epochs)
+            return Evaluation(
+                job.actions,
+                step.accuracy or 0.0,
+                time.perf_counter() - began,
+                epochs=step.epoch,
+                mode=step.mode,
+                state=None if step.done else Paused(step.epoch, pupil.save()),
+            )
+        finally:
+            pupil.close()
+
+    def close(self) -> None:
+        """Give up what waits."""
+        self.jobs.clear()
+
+
+def settled(steps: Telling[T]) -> T:
+    """What a step of a job gives; nobody hears what it tells."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value

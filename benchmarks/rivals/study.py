@@ -1,0 +1,192 @@
+"""One data set of the comparison: its searches and its trainings.
+
+Everything that a job would prepare, by the job's own parts: the same split, the same teacher's
+answers, the same recipe for candidates and for finalists. Only a part of the rows is learnt from.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.rivals import searching
+from benchmarks.rivals.searching import settled
+from benchmarks.rivals.sizing import TOLERANCE, Sized, pruned, scaled, uniform, widened
+from envs.cost import cost
+from envs.layers import anatomy
+from envs.surgery import Inheritance
+from search.answers import Asker
+from search.checks import moves_of
+from search.expectation import Expectation
+from search.preparation import Prepared
+from search.run_folder import RunFolder
+from search.space import Space
+from search.spec import JobSpec, make_spec
+from search.thresholds import drop_of, limits_of, reward_of
+from search.workers import reason_of
+from teachers.datasets import load_dataset
+from teachers.description import understand
+from teachers.distill import Diverged, distil
+from teachers.formats import load_teacher
+from teachers.lesson import Lesson
+from teachers.metrics import accuracy
+from teachers.splits import hold_out, parse_unseen, withhold_router
+from teachers.training import predict
+
+DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
+OURS, AS_FOUND = "searched", "as-found"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every training of a study has in common.
+
+    Attributes:
+        rows: of the distillation part that are learnt from.
+        epochs: of every student.
+        budget: candidates of a search.
+        out: folder.
+    """
+
+    rows: int
+    epochs: int
+    budget: int
+    out: Path
+
+    def job(self, name: str, max_kb: float | None = None, seed: int = 0) -> JobSpec:
+        """The job that a search is part of: the most accurate student of at most ``max_kb``."""
+        return make_spec(
+            {
+                "teacher": str(DATA / "teachers" / f"resnet18_{name}.safetensors"),
+                "data": str(DATA / "data" / name),
+                "out": str(self.out / name),
+                "seed": seed,
+                "max_kb": max_kb,
+                # size is what the limit says, so smaller is no merit
+                "alpha": 0.0,
+                "budget": self.budget,
+                "final_epochs": self.epochs,
+            }
+        )
+
+    def setting(self, way: str) -> str:
+        """What a training of this way depends on, beside data, size and seed."""
+        text = f"{self.rows} rows x {self.epochs} epochs"
+        if way in (OURS, AS_FOUND):
+            text += f", {self.budget} candidates of {self.job('any').sampler}"
+        return text
+
+
+class Study:
+    """A data set with its teacher, and what the teacher says of the rows that are learnt from."""
+
+    def __init__(self, name: str, plan: Plan) -> None:
+        self.name, self.plan = name, plan
+        spec = plan.job(name)
+        described = understand(load_teacher(spec.teacher))
+        self.teacher, self.network = described.teacher, described.network
+        self.kb = cost(self.network).kb
+        self.inheritance = Inheritance.of(self.network, self.teacher.module.state_dict())
+        look = self.teacher.manifest.preprocess
+        self.data = load_dataset(spec.data, look, self.teacher.manifest.class_names)
+        labels = self.data.labels
+        unseen = parse_unseen(self.teacher.manifest.unseen, self.data.train_rows)
+        held = hold_out(labels, self.data.train_rows, unseen=unseen, seed=0)
+        tap = anatomy(self.network).layers[-1].node
+        asker = Asker(self.teacher, self.data, plan.out / name / "cache", tap)
+        said = settled(asker.answers("validation", held.validation))
+        self.accuracy = accuracy(said.logits[0], labels[held.validation])
+        error_rate = 1 - self.accuracy + drop_of(spec) / 2
+        self.parts = withhold_router(held, labels, error_rate=error_rate, seed=0)
+        test = settled(asker.answers("test", self.parts.test))
+        self.test_accuracy = accuracy(test.logits[0], labels[self.parts.test])
+        rows = self.parts.distillation
+        rows = rows[np.sort(np.random.default_rng([0, 2]).permutation(len(rows))[: plan.rows])]
+        told = settled(asker.answers("distillation", rows, precision=spec.precision))
+        self.lesson = Lesson(self.data.images, rows, labels[rows], told.logits, None, look)
+
+    def prepared(self, limit: float, seed: int) -> Prepared:
+        """A job of this study, as :func:`search.preparation.prepare` would give it."""
+        spec = self.plan.job(self.name, limit, seed)
+        moves, reward = moves_of(spec), reward_of(spec, self.kb, self.accuracy)
+        expectation = Expectation(
+            teacher=self.accuracy,
+            images=min(spec.proxy_rows, len(self.lesson)),
+            full=spec.final_epochs * len(self.lesson),
+            gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
+            rows=len(self.parts.validation),
+        )
+        limits = limits_of(spec, self.accuracy)
+        space = Space(self.network, moves, reward, limits, None, expectation)
+        tap = space.layers[-1].node
+        return Prepared(
+            spec, self.teacher, self.network, self.data, self.parts, moves, reward, space, tap,
+            self.lesson, None, self.accuracy,
+        )  # fmt: skip
+
+    def found(self, ratio: float, seed: int) -> tuple[float, ...]:
+        """Coefficients of what a search chooses by validation alone; searches if nobody has yet."""
+        job = self.prepared(self.kb / ratio, seed)
+        asked = f"{job.spec.sampler}-{job.spec.budget}-of-{self.plan.rows}-rows"
+        folder = RunFolder(self.plan.out / self.name / f"search-{ratio:g}x-{seed}-{asked}")
+        return tuple(job.moves.pool[action] for action in searching.found(job, folder))
+
+    def train(self, way: str, ratio: float, seed: int) -> list[Row]:
+        """Make and train a student: one row, or two where the search ended well below the limit."""
+        limit = self.kb / ratio
+        if way != OURS:
+            return [self._train(RIVALS[way](self, limit, seed), way, ratio, seed)]
+        shape = self.found(ratio, seed)
+        wide = widened(self.inheritance, shape, limit, seed)
+        rows = [self._train(wide, OURS, ratio, seed)]
+        found = scaled(self.network, shape, 1.0)
+        if cost(found.spec).kb < (1 - TOLERANCE) * limit:
+            module = self.inheritance.student(found, seed)
+            rows.append(self._train(Sized(found.spec, module, 1.0), AS_FOUND, ratio, seed))
+        return rows
+
+    def _train(self, student: Sized, way: str, ratio: float, seed: int) -> Row:
+        """The job's full training; the best epoch on validation counts, and is tested once."""
+        start = time.perf_counter()
+        limit = self.kb / ratio
+        job = self.prepared(limit, seed)
+        exam, module = job.classroom(proxy=False).exam, student.module
+        validation = test = 0.0
+        reason = ""
+        try:
+            recipe = job.recipe(proxy=False)
+            validation = distil(module, None, self.lesson, recipe, seed=seed, exam=exam).accuracy
+            rows, look = self.parts.test, self.teacher.manifest.preprocess
+            said = predict(module, self.data.images, look, rows=rows)
+            test = accuracy(said.logits, self.data.labels[rows])
+        except Diverged as error:
+            reason = reason_of(error)
+        spent = student.cost
+        return {
+            "data": self.name, "ratio": ratio, "seed": seed, "way": way,
+            "setting": self.plan.setting(way), "limit_kb": limit, "kb": spent.kb,
+            "macs": spent.macs, "factor": round(student.factor, 5), "validation": validation,
+            "test": test, "reason": reason, "teacher_test": self.test_accuracy,
+            "seconds": round(time.perf_counter() - start, 1),
+        }  # fmt: skip
+
+
+#: other ways, and how each makes a student of at most so many KB
+RIVALS: dict[str, Callable[[Study, float, int], Sized]] = {
+    "uniform": lambda study, limit, seed: uniform(study.inheritance, limit, seed),
+    "torch-pruning": lambda study, limit, seed: pruned(
+        study.network, study.teacher.module, limit, everywhere=False
+    ),
+    "torch-pruning-global": lambda study, limit, seed: pruned(
+        study.network, study.teacher.module, limit, everywhere=True
+    ),
+}
+WAYS = (OURS, *RIVALS)
