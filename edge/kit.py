@@ -50,7 +50,8 @@ class Work:
     wrote: int
     fused: bool
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """BadInput where it is work that no operator does; for what was read from a file."""
         for name in ("inputs", "outputs", "area", "stride", "groups"):
             _check_count(name, getattr(self, name), 1, 10**9)
         for name in ("read", "wrote"):
@@ -80,6 +81,8 @@ class Graph:
     def __post_init__(self) -> None:
         if not _PLAIN_NAME.fullmatch(self.file):
             raise _bad("file", self.file, "a plain name that ends in .onnx")
+        for work in self.works:
+            work.check()
         size = 1
         for extent in self.shape:
             size *= extent

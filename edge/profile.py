@@ -39,6 +39,8 @@ class Timing:
                 bound=f"{LEAST_MS:g} to {MOST_MS:g} milliseconds",
                 remedy=REMEDY,
             )
+        for work in self.works:
+            work.check()
 
 
 @dataclass(frozen=True)

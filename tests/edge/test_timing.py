@@ -150,7 +150,9 @@ def test_a_missing_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"groups": 0}, {"outputs": 0}, {"read": -5}, {"wrote": 10**13}])
 def test_work_that_nobody_does_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=f"an operator's {next(iter(change))}"):
-        replace(WORK, **change)
+        Timing(0.25, True, (replace(WORK, **change),))
+    with pytest.raises(BadInput, match=f"an operator's {next(iter(change))}"):
+        graph(works=(replace(WORK, **change),))
 
 
 @pytest.mark.parametrize("ms", [0.0, 1e-309, 1e300, float("nan"), float("inf")])
