@@ -10,8 +10,8 @@ from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
 from envs.toy import toy_spec
+from search.samplers.calm import one_thread
 from search.space import Space
-from tests.search.jobs import one_thread
 
 #: remove, halve, keep
 HALVES = Moves((0.0, 0.5, 1.0), "o")

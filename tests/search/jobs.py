@@ -9,8 +9,7 @@ import atexit
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 from edge.preprocess import Preprocess
 from search.events import Event, Finished
+from search.samplers.calm import one_thread
 from search.spec import JobSpec, make_spec
 from teachers import zoo
 from teachers.datasets import load_dataset
@@ -53,17 +53,6 @@ def scratch() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="understudy-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Two threads of torch that share their processors with anything else are slower than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @cache
