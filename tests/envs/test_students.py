@@ -63,7 +63,7 @@ def exported(teacher: Classifier, moves: Moves, data: st.DataObject) -> None:
 
 
 @given(classifiers(most=2, least=1), all_moves, st.data())
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_any_student_as_onnx(teacher: Classifier, moves: Moves, data: st.DataObject) -> None:
     exported(teacher, moves, data)
 

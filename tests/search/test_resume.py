@@ -107,6 +107,7 @@ def started(folder: Path, *arguments: str) -> Iterator[Run]:
         shutil.rmtree(run.temp, ignore_errors=True)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_killed_interrupted_and_gone_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     whole = jobs.finished_job()
