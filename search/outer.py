@@ -199,6 +199,8 @@ def _plan(prepared: Prepared, folder: RunFolder, target: str) -> Plan:
 def _recipe(spec: JobSpec, folder: RunFolder) -> str:
     """Equal where candidates learn the same from the same."""
     about = {n: v for n, v in spec.model_dump(mode="json").items() if n not in _BESIDE}
+    # the drop decides how many rows the router withholds from distillation
+    about["max_drop"] = drop_of(spec)
     inputs = {n: v for n, v in json.loads(folder.inputs.read_text()).items() if n != "profile"}
     text = json.dumps([about, inputs], sort_keys=True)
     return sha256(text.encode()).hexdigest()[:16]
