@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from edge.errors import BadInput
 from search.expectation import Expectation
 from search.run_folder import RunFolder, write_bytes
+from search.spec import JobSpec
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,11 @@ def write_facts(folder: RunFolder, facts: Facts) -> None:
     write_bytes(folder.facts, (json.dumps(asdict(facts), indent=1) + "\n").encode())
 
 
-def stored_gain(folder: RunFolder) -> float | None:
-    """What the pilots of a run showed; None before they have flown."""
+def known_gain(spec: JobSpec, folder: RunFolder) -> float | None:
+    """g of :mod:`search.expectation` as a job names it, or as the pilots of its run showed; None
+    before they have flown."""
+    if spec.proxy_gain is not None:
+        return spec.proxy_gain
     return read_facts(folder).gain if folder.facts.exists() else None
 
 

@@ -183,10 +183,9 @@ class _Finalist:
             yield Note(f"{self.title}: {error}", warning=True)
 
     def _attempt(self, room: ObjectRef[Any], threads: int) -> Course:
-        gpus = 1.0 if self.prepared.spec.gpus > 0 else 0.0
-        device = "cuda" if gpus else "cpu"
-        opener = Distilling(self.prepared.recipe(proxy=False), device, threads)
-        resources = Resources(threads, gpus)
+        spec = self.prepared.spec
+        opener = Distilling(self.prepared.recipe(proxy=False), spec.device, threads)
+        resources = Resources(threads, 1.0 if spec.gpus > 0 else 0.0)
         return train_fully(room, opener, self.record.actions, self.checkpoint, resources)
 
 

@@ -97,7 +97,7 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
     spec, folder = plan.job(config), plan.trial(config)
     write_bytes(folder / "config.json", json.dumps(config).encode())
     space = _space(spec, room, plan.facts)
-    worker = Worker(Distilling(plan.recipe, "cuda" if spec.gpus > 0 else "cpu", spec.threads))
+    worker = Worker(Distilling(plan.recipe, spec.device, spec.threads))
     worker.enter(room)
     known = Evaluations(plan.folder / "evaluations" / plan.known)
     layers = [layer.node for layer in space.layers]

@@ -30,7 +30,7 @@ from search.cluster import check_own_gpus, cluster, room_for
 from search.evaluation import Evaluation
 from search.evaluations import Evaluations
 from search.events import Event, Note, Stage
-from search.facts import stored_gain, write_facts
+from search.facts import known_gain, write_facts
 from search.inner import Plan, finished, run_trial, unfinished
 from search.lock import held
 from search.machine import cores
@@ -150,9 +150,8 @@ def _settle_gain(
     prepared: Prepared, folder: RunFolder, known: Run | None, tell: Callable[[Event], None]
 ) -> None:
     """Take over how fast accuracies rise from an earlier call or the run, or have pilots tell."""
-    spec, gain = prepared.spec, prepared.spec.proxy_gain
-    if gain is None:
-        gain = stored_gain(folder)
+    spec = prepared.spec
+    gain = known_gain(spec, folder)
     if gain is None and known is not None and _same_recipe(known, spec, folder):
         gain = known.facts.gain
     if gain is None:

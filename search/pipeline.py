@@ -21,7 +21,7 @@ from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
 from search.evidence import warm_up
-from search.facts import stored_gain, write_facts
+from search.facts import known_gain, write_facts
 from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
@@ -117,10 +117,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
-    if spec.proxy_gain is None:
-        gain = stored_gain(folder)
-    else:
-        gain = spec.proxy_gain
+    gain = known_gain(spec, folder)
     if gain is not None:
         _expect(prepared, folder, gain)
     with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
@@ -164,7 +161,7 @@ def _search(
     evaluator = evaluator_of(prepared, workers)
     out_of_time = stopwatch(spec.minutes, lambda: _seconds_to_finish(prepared, ledger), start)
     try:
-        if spec.proxy_gain is None and stored_gain(folder) is None:
+        if known_gain(spec, folder) is None:
             gain = yield from fly(prepared.space, evaluator, spec.proxy_epochs)
             _expect(prepared, folder, gain)
         yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
@@ -197,7 +194,7 @@ def evaluator_of(prepared: Prepared, workers: int) -> RayEvaluator:
     spec = prepared.spec
     return RayEvaluator(
         ray.put(prepared.classroom(proxy=True)),
-        Distilling(prepared.recipe(proxy=True), _device(spec)),
+        Distilling(prepared.recipe(proxy=True), spec.device),
         workers,
         Resources(spec.threads, spec.gpus, spec.worker_memory_mb),
         Patience(spec.candidate_minutes),
@@ -214,10 +211,6 @@ def sampler_of(spec: JobSpec, space: Space) -> Sampler:
         baseline_decay=spec.baseline_decay,
     )
     return OneThreaded(sampler)
-
-
-def _device(spec: JobSpec) -> str:
-    return "cuda" if spec.gpus > 0 else "cpu"
 
 
 def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:

@@ -240,6 +240,11 @@ class JobSpec(BaseModel):
         gt=0,
     )
 
+    @property
+    def device(self) -> str:
+        """Where students are trained, as torch names it."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
     @field_validator("storage")
     @classmethod
     def _whole_path(cls, url: str | None) -> str | None:

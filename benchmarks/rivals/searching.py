@@ -12,7 +12,7 @@ from search.answers import Telling
 from search.choice import choose
 from search.classroom import Distiller
 from search.evaluation import Evaluation, Evaluator, Job
-from search.facts import stored_gain, write_facts
+from search.facts import known_gain, write_facts
 from search.halving import Halving
 from search.ledger import Ledger
 from search.loop import search
@@ -60,7 +60,7 @@ def _search(job: Prepared, folder: RunFolder) -> Actions:
 
 def _expect(job: Prepared, folder: RunFolder, evaluator: Evaluator) -> None:
     """Pilots tell how fast accuracies rise, once for every search, as in a job."""
-    gain = job.spec.proxy_gain if job.spec.proxy_gain is not None else stored_gain(folder)
+    gain = known_gain(job.spec, folder)
     if gain is None:
         gain = settled(fly(job.space, evaluator, job.spec.proxy_epochs))
     job.space.expect(gain)

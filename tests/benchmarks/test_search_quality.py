@@ -21,7 +21,6 @@ from search.expectation import Expectation
 from search.samplers import Outcome, Sampler
 from search.samplers.novel import network_digest
 from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
 from tests.search.conftest import HALVES
 from tests.search.evaluators import EPOCHS, FakeEvaluator, accuracy, learner
 from tests.search.evaluators import play as play_job
@@ -45,28 +44,16 @@ class Heart:
         return accuracy(actions), accuracy(actions) - 0.01
 
 
-class Told:
+class Told(Recorder):
     """A learner whose answers are kept; it says of itself how many there were."""
 
     def __init__(self, sampler: Sampler) -> None:
-        self.sampler = sampler
+        super().__init__(sampler)
         self.told: list[Outcome] = []
-
-    def propose(self, count: int) -> list[Actions]:
-        return self.sampler.propose(count)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.told += outcomes
-        self.sampler.tell(outcomes)
-
-    def warm(self, evidence: Sequence[Outcome]) -> int:
-        return self.sampler.warm(evidence)
-
-    def save(self) -> Checkpoint:
-        return self.sampler.save()
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        self.sampler.restore(checkpoint)
+        super().tell(outcomes)
 
     def diagnose(self) -> dict[str, float]:
         return {"answers": len(self.told)}
