@@ -22,8 +22,7 @@ from search.samplers import Outcome, Sampler
 from search.samplers.novel import network_digest
 from search.space import Actions, Space
 from tests.search.conftest import HALVES
-from tests.search.evaluators import EPOCHS, FakeEvaluator, accuracy, learner
-from tests.search.evaluators import play as play_job
+from tests.search.evaluators import EPOCHS, FakeEvaluator, Recorder, accuracy, learner
 
 FAILS = (2, 2, 2, 2, 2)
 
