@@ -21,8 +21,10 @@ from search.expectation import Expectation
 from search.samplers import Outcome, Sampler
 from search.samplers.novel import network_digest
 from search.space import Actions, Space
+from teachers.checkpoint import Checkpoint
 from tests.search.conftest import HALVES
-from tests.search.evaluators import EPOCHS, FakeEvaluator, Recorder, accuracy, learner
+from tests.search.evaluators import EPOCHS, FakeEvaluator, accuracy, learner
+from tests.search.evaluators import play as play_job
 
 FAILS = (2, 2, 2, 2, 2)
 
@@ -43,16 +45,28 @@ class Heart:
         return accuracy(actions), accuracy(actions) - 0.01
 
 
-class Told(Recorder):
+class Told:
     """A learner whose answers are kept; it says of itself how many there were."""
 
     def __init__(self, sampler: Sampler) -> None:
-        super().__init__(sampler)
+        self.sampler = sampler
         self.told: list[Outcome] = []
+
+    def propose(self, count: int) -> list[Actions]:
+        return self.sampler.propose(count)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.told += outcomes
-        super().tell(outcomes)
+        self.sampler.tell(outcomes)
+
+    def warm(self, evidence: Sequence[Outcome]) -> int:
+        return self.sampler.warm(evidence)
+
+    def save(self) -> Checkpoint:
+        return self.sampler.save()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.sampler.restore(checkpoint)
 
     def diagnose(self) -> dict[str, float]:
         return {"answers": len(self.told)}
