@@ -9,7 +9,8 @@ sampler finds under that limit; `uniform`, one width factor for every layer; `to
 `torch-pruning-global`, group L1 importance, the same share of every layer or ranked over all.
 Every student is then trained by the same code: the job's final recipe over --rows rows for --epochs
 epochs, with the same answers of the teacher and the same seed; the best epoch on validation is
-tested, once. docs/peers.md says what else is equal and what is not.
+tested, once. docs/peers.md says what else is equal and what is not. --set changes options of the job:
+`--set sampler=gp augment=flip_shift`, or `--set gpus=.1` to train on a GPU.
 
 What is finished stands in OUT/trained.jsonl and is not trained again; small students come first.
 Reads $UNDERSTUDY_DATA (default ../shared). The report ends with a JSON line.
@@ -29,6 +30,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+import yaml
 
 from benchmarks.rivals import verdict
 from benchmarks.rivals.study import OURS, WAYS, Plan, Row, Study
@@ -137,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16_000, help="that are learnt from")
     parser.add_argument("--epochs", type=int, default=8, help="of every student")
     parser.add_argument("--budget", type=int, default=50, help="candidates of a search")
+    parser.add_argument("--set", nargs="+", type=_option, default=[], metavar="NAME=VALUE")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/peers"))
     parser.add_argument(
@@ -145,7 +148,7 @@ def main() -> None:
     if parser.parse_known_args()[0].quick:
         parser.set_defaults(**QUICK)
     chosen = parser.parse_args()
-    plan = Plan(chosen.rows, chosen.epochs, chosen.budget, chosen.out)
+    plan = Plan(chosen.rows, chosen.epochs, chosen.budget, chosen.out, tuple(chosen.set))
     path = plan.out / "trained.jsonl"
     if chosen.what != "report":
         wanted = (chosen.data, chosen.ratios, chosen.seeds, chosen.ways)
@@ -153,6 +156,12 @@ def main() -> None:
         run(left, plan, chosen.workers, lambda line: sys.stderr.write(line + "\n"))
     if chosen.what != "train":
         report(finished(path), plan)
+
+
+def _option(text: str) -> tuple[str, object]:
+    """An option of a job, its value as YAML reads it."""
+    name, _, value = text.partition("=")
+    return name, yaml.safe_load(value)
 
 
 def report(rows: Iterable[Row], plan: Plan) -> None:

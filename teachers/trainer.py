@@ -219,9 +219,8 @@ class Trainer:
         for name, array in checkpoint.part("optimiser").items():
             index, _, field = name.partition(".")
             parameter = self._parameters[int(index)]
-            # a step's number is kept on the processor, whatever the device
-            on = torch.device("cpu") if field == "step" else parameter.device
-            self._optimiser.state[parameter][field] = torch.from_numpy(array).to(on)
+            # a fused optimiser keeps all of it, the number of steps too, where the weights are
+            self._optimiser.state[parameter][field] = torch.from_numpy(array).to(parameter.device)
         self._order(self.trial.mode.memory_format)
 
 

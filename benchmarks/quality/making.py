@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality import lines
@@ -173,7 +175,15 @@ def _trained(task: tuple[str, int, Actions, int]) -> dict[str, Any]:
         "seed": seed,
         "accuracy": None if math.isnan(found) else round(found, 6),
         "seconds": round(time.process_time() - start, 4),
+        "where": where(),
     }
+
+
+@cache
+def where() -> str:
+    """Machine and torch: to the digit, a training can be repeated on a machine like this one."""
+    able = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {able}, torch {torch.__version__}"
 
 
 def check(count: int, folder: Path = OUT) -> int:

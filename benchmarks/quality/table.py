@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import subprocess
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality import small
@@ -99,7 +98,10 @@ def pack(folder: Path = OUT, file: Path = FILE) -> None:
     for name, seed in (("searched", SEARCH_SEED), *zip(JUDGED, JUDGE_SEEDS, strict=True)):
         columns[name] = _column(networks, accuracies(done, seed), seed)
     seconds = [row["seconds"] for row in done.values()]
-    meta = _meta(lab) | {"trainings": len(done), "seconds": round(sum(seconds))}
+    where = Counter(row["where"] for row in done.values())
+    meta = _meta(lab) | {
+        "trainings": len(done), "seconds": round(sum(seconds)), "machines": dict(where),
+    }  # fmt: skip
     stored = {b"search_quality": json.dumps(meta).encode()}
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".part")
@@ -127,8 +129,6 @@ def _meta(lab: Lab) -> dict[str, Any]:
     return {
         "command": COMMAND,
         "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "torch": torch.__version__,
         "network": lab.network.to_json(),
         "teacher": {"searched": lab.accuracies[0], "judged": lab.accuracies[1]},
         "moves": asdict(MOVES),

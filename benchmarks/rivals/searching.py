@@ -41,7 +41,7 @@ def found(job: Prepared, folder: RunFolder) -> Actions:
 
 def _search(job: Prepared, folder: RunFolder) -> Actions:
     spec, space = job.spec, job.space
-    evaluator = Alone(Distiller(job.classroom(proxy=True), job.recipe(proxy=True)))
+    evaluator = Alone(Distiller(job.classroom(proxy=True), job.recipe(proxy=True), spec.device))
     _expect(job, folder, evaluator)
     layers = [layer.node for layer in space.layers]
     with Ledger(folder.ledger, layers, job.moves.pool) as ledger:

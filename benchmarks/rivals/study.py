@@ -42,6 +42,9 @@ from teachers.training import predict
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OURS, AS_FOUND = "searched", "as-found"
 
+#: options that are named elsewhere in a setting, or change where a training runs and not what it is
+ELSEWHERE = ("sampler", "gpus")
+
 Row = dict[str, Any]
 
 
@@ -54,12 +57,14 @@ class Plan:
         epochs: of every student.
         budget: candidates of a search.
         out: folder.
+        further: options of the job and their values, beyond the ones above.
     """
 
     rows: int
     epochs: int
     budget: int
     out: Path
+    further: tuple[tuple[str, Any], ...] = ()
 
     def job(self, name: str, max_kb: float | None = None, seed: int = 0) -> JobSpec:
         """The job that a search is part of: the most accurate student of at most ``max_kb``."""
@@ -74,12 +79,14 @@ class Plan:
                 "alpha": 0.0,
                 "budget": self.budget,
                 "final_epochs": self.epochs,
+                **dict(self.further),
             }
         )
 
     def setting(self, way: str) -> str:
         """What a training of this way depends on, beside data, size and seed."""
-        text = f"{self.rows} rows x {self.epochs} epochs"
+        told = [f"{name} {value}" for name, value in self.further if name not in ELSEWHERE]
+        text = ", ".join([f"{self.rows} rows x {self.epochs} epochs", *told])
         if way in (OURS, AS_FOUND):
             text += f", {self.budget} candidates of {self.job('any').sampler}"
         return text
@@ -101,7 +108,8 @@ class Study:
         unseen = parse_unseen(self.teacher.manifest.unseen, self.data.train_rows)
         held = hold_out(labels, self.data.train_rows, unseen=unseen, seed=0)
         tap = anatomy(self.network).layers[-1].node
-        asker = Asker(self.teacher, self.data, plan.out / name / "cache", tap)
+        cache = plan.out / name / "cache"
+        asker = Asker(self.teacher, self.data, cache, tap, gpu=spec.gpus > 0)
         said = settled(asker.answers("validation", held.validation))
         self.accuracy = accuracy(said.logits[0], labels[held.validation])
         error_rate = 1 - self.accuracy + drop_of(spec) / 2
@@ -135,7 +143,9 @@ class Study:
     def found(self, ratio: float, seed: int) -> tuple[float, ...]:
         """Coefficients of what a search chooses by validation alone; searches if nobody has yet."""
         job = self.prepared(self.kb / ratio, seed)
-        asked = f"{job.spec.sampler}-{job.spec.budget}-of-{self.plan.rows}-rows"
+        spec = job.spec
+        proxy = f"{spec.proxy_rows}x{spec.proxy_epochs}"
+        asked = f"{spec.sampler}-{spec.budget}-of-{self.plan.rows}-rows-{proxy}"
         folder = RunFolder(self.plan.out / self.name / f"search-{ratio:g}x-{seed}-{asked}")
         return tuple(job.moves.pool[action] for action in searching.found(job, folder))
 
@@ -158,14 +168,17 @@ class Study:
         start = time.perf_counter()
         limit = self.kb / ratio
         job = self.prepared(limit, seed)
-        exam, module = job.classroom(proxy=False).exam, student.module
+        device = job.spec.device
+        exam, module = job.classroom(proxy=False).exam, student.module.to(device)
         validation = test = 0.0
         reason = ""
         try:
             recipe = job.recipe(proxy=False)
-            validation = distil(module, None, self.lesson, recipe, seed=seed, exam=exam).accuracy
+            validation = distil(
+                module, None, self.lesson, recipe, seed=seed, exam=exam, device=device
+            ).accuracy
             rows, look = self.parts.test, self.teacher.manifest.preprocess
-            said = predict(module, self.data.images, look, rows=rows)
+            said = predict(module, self.data.images, look, rows=rows, device=device)
             test = accuracy(said.logits, self.data.labels[rows])
         except Diverged as error:
             reason = reason_of(error)
