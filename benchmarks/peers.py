@@ -9,8 +9,8 @@ sampler finds under that limit; `uniform`, one width factor for every layer; `to
 `torch-pruning-global`, group L1 importance, the same share of every layer or ranked over all.
 Every student is then trained by the same code: the job's final recipe over --rows rows for --epochs
 epochs, with the same answers of the teacher and the same seed; the best epoch on validation is
-tested, once. docs/peers.md says what else is equal and what is not. --set changes options of the job:
-`--set sampler=gp augment=flip_shift`, or `--set gpus=.1` to train on a GPU.
+tested, once. docs/peers.md says what else is equal and what is not. --set changes options of the
+job: `--set sampler=gp augment=flip_shift`, or `--set gpus=.1` to train on a GPU.
 
 What is finished stands in OUT/trained.jsonl and is not trained again; small students come first.
 Reads $UNDERSTUDY_DATA (default ../shared). The report ends with a JSON line.

@@ -6,7 +6,7 @@
     python benchmarks/search_quality.py table [--workers 2] [--limit N]    task 1's trainings
     python benchmarks/search_quality.py check          some of them again: the same to the digit?
     python benchmarks/search_quality.py thresholds     what moving C0 or A0 changes among them
-    python benchmarks/search_quality.py pack           benchmarks/data/search_table.parquet
+    python benchmarks/search_quality.py pack [--tasks table resnet]    into benchmarks/data
 
 Task 1 (``table``): a small network, five layers × six coefficients, all 7,776 students distilled,
 in a table: where that stands in benchmarks/data, no data are needed. Task 2 (``resnet``): ResNet-18
@@ -60,10 +60,12 @@ def main() -> None:
         for line in binding.report():
             making.say(line)
     else:
-        from benchmarks.quality import table
+        from benchmarks.quality import resnet, table
 
-        table.pack()
-        making.say(f"{table.FILE}: {table.FILE.stat().st_size / 1024:.0f} KB")
+        for name in chosen.tasks:
+            part = table if name == "table" else resnet
+            part.pack()
+            making.say(f"{part.FILE}: {part.FILE.stat().st_size / 1024:.0f} KB")
 
 
 def _arguments() -> argparse.Namespace:

@@ -72,7 +72,7 @@ class JobSpec(BaseModel):
         "Search",
         "Who proposes candidates: model-based, reinforce, random, evolution, tpe, nsga2, gp; or "
         "model-based-no-agent, model-based-no-mutation.",
-        "reinforce",
+        "model-based",
     )
     warm: tuple[str, ...] = _field(
         "Search",
@@ -92,9 +92,7 @@ class JobSpec(BaseModel):
     criterion: str = _field(
         "Search", "Channels that a student keeps: l1, l2, bn_scale or random.", "l1"
     )
-    batch: int = _field(
-        "Search", "Candidates per update of the agent, Zhang's N.", 4, ge=1, le=4096
-    )
+    batch: int = _field("Search", "Candidates proposed at a time, Zhang's N.", 4, ge=1, le=4096)
     mode: str = _field(
         "Search",
         "synchronous (a batch at a time; repeats from the seed, but slots wait for the slowest) or "
@@ -110,12 +108,14 @@ class JobSpec(BaseModel):
     tensorboard: bool = _field(
         "Search", "Write TensorBoard event files to the run's folder.", False
     )
-    agent_rate: float = _field("Search", "Learning rate of the agent, Zhang's ε.", 1e-4, gt=0, le=1)
+    agent_rate: float = _field(
+        "Search", "Learning rate of the sampler reinforce, Zhang's ε.", 1e-4, gt=0, le=1
+    )
     agent_units: int = _field(
         "Search", "Units in each of the agent's GRU layers.", 64, ge=1, le=4096
     )
     baseline_decay: float = _field(
-        "Search", "Memory of the moving-average baseline b.", 0.9, ge=0, lt=1
+        "Search", "Memory of reinforce's moving-average baseline b.", 0.9, ge=0, lt=1
     )
 
     reward: str = _field(

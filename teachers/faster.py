@@ -25,6 +25,8 @@ REGISTER = 32
 #: to 6 channels, 2 at 10 to 13, 1.3 at 22; less than 1 from 32 on, at 16, and in small maps.
 MOST_CHANNELS = 31
 EVEN = 16
+#: an eps that some versions of torch accept where they refuse 0, and that adds nothing to 1
+NOTHING = 1e-30
 LEAST_NUMBERS = 250_000
 
 
@@ -183,7 +185,7 @@ class _Folded(torch.autograd.Function):
         a, b, c = (part.repeat(times) for part in (a, b, c))
         zeros, ones = torch.zeros_like(means), torch.ones_like(means)
         # the quickest b·x + c there is, and in float32 whatever the format of x
-        below = F.batch_norm(folded, zeros, ones, b, c, False, 0.0, 0.0)
+        below = F.batch_norm(folded, zeros, ones, b, c, False, 0.0, NOTHING)
         below.addcmul_(above, a.to(x.dtype))
         return _unfold(below, x), slope, offset, None, None, None, None, None, None
 

@@ -37,7 +37,7 @@ from search.space import Actions
 #: in the folder of a task, a line per training
 TRAINED = "trained.jsonl"
 #: share of the networks, by each reward, that is trained again to judge a search's choice
-JUDGED_SHARE = 0.3
+JUDGED_SHARE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
