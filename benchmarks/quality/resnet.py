@@ -180,29 +180,29 @@ class Live:
         return logits
 
 
-def packed(file: Path = FILE) -> list[dict[str, Any]]:
+def packed() -> list[dict[str, Any]]:
     """What was distilled for the comparison that is committed, unless that was another setting."""
-    if not file.exists():
+    if not FILE.exists():
         return []
-    table = pq.read_table(file)
+    table = pq.read_table(FILE)
     if table.schema.metadata[b"setting"].decode() != SETTING:
         return []
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 
-def pack(folder: Path = OUT, file: Path = FILE) -> None:
+def pack(folder: Path = OUT) -> None:
     """Add what was distilled in ``folder`` to the file that is committed."""
     found = lines.rows(folder / f"resnet-{SETTING}.jsonl")
-    rows = {(row["key"], row["seed"]): row for row in [*packed(file), *found]}
+    rows = {(row["key"], row["seed"]): row for row in [*packed(), *found]}
     table = pa.Table.from_pylist(list(rows.values()))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".part")
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    draft = FILE.with_suffix(".part")
     pq.write_table(
         table.replace_schema_metadata({b"setting": SETTING.encode()}),
         draft, compression="zstd", compression_level=19,
     )  # fmt: skip
-    draft.replace(file)
+    draft.replace(FILE)
 
 
 def task(folder: Path = OUT) -> Task:

@@ -245,6 +245,17 @@ class TestResuming:
         assert larger.setting("uniform") == self.PLAN.setting("uniform")
         assert larger.setting("searched") != self.PLAN.setting("searched")
 
+    def test_options_make_another_training_but_not_where_it_runs(self) -> None:
+        def setting(way: str, *options: tuple[str, Any]) -> str:
+            return Plan(100, 2, 10, Path("x"), options).setting(way)
+
+        assert setting("uniform", ("gpus", 0.1)) == setting("uniform")
+        assert setting("uniform", ("augment", "none")) != setting("uniform")
+        assert setting("uniform", ("sampler", "gp")) == setting("uniform")
+        assert setting("searched", ("sampler", "gp")) != setting("searched")
+        assert peers._option("augment=flip_shift") == ("augment", "flip_shift")
+        assert peers._option("gpus=.1") == ("gpus", 0.1)
+
     def test_a_torn_line_is_none(self, tmp_path: Path) -> None:
         file = tmp_path / "trained.jsonl"
         whole = json.dumps(row("uniform", 0, 0.9))

@@ -16,6 +16,11 @@ from benchmarks.quality.play import Search
 from benchmarks.quality.resnet import Live
 
 
+@pytest.fixture(autouse=True)
+def _nothing_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resnet, "FILE", tmp_path / "data" / "committed.parquet")
+
+
 def test_a_line_torn_at_any_byte_is_cut_off_before_the_next(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     # a torn line may end like a whole one
@@ -67,6 +72,26 @@ class TestWhoeverAdds:
         assert live.searched((1,)) == 0.75
         monkeypatch.setattr(resnet.Live, "_distil", _never)
         assert Live(tmp_path).searched((1,)) == 0.75
+
+
+def test_what_is_committed_is_not_distilled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {"key": "(1,)", "seed": 0, "actions": [1], "accuracy": 0.75, "seconds": 1.0}
+    failed = first | {"key": "(2,)", "actions": [2], "accuracy": None}
+    lines.append(tmp_path / f"resnet-{resnet.SETTING}.jsonl", first)
+    resnet.pack(tmp_path)
+    (tmp_path / f"resnet-{resnet.SETTING}.jsonl").unlink()
+    lines.append(tmp_path / f"resnet-{resnet.SETTING}.jsonl", failed)
+    resnet.pack(tmp_path)  # adds to it
+    monkeypatch.setattr(resnet.Live, "key", lambda self, actions: str(actions))
+    monkeypatch.setattr(resnet.Live, "_distil", _never)
+    live = Live(tmp_path / "new")
+    assert live.searched((1,)) == 0.75
+    assert live.searched((2,)) is None
+    # under another recipe accuracies are others
+    monkeypatch.setattr(resnet, "SETTING", "another")
+    assert resnet.packed() == []
 
 
 def _never(*_: Any) -> float:
