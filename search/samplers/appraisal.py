@@ -19,8 +19,12 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 #: outcomes that the surrogate's parameters are tuned to; more tell them no better
 MOST_TUNED = 200
-#: smoothing of the expected improvement, in units of log R
-TAU = 0.01
+#: smoothing of the expected improvement, as a share of what the best so far differ by in log R
+SMOOTH, LEAST_SMOOTH, MOST_SMOOTH = 0.1, 0.003, 0.01
+#: candidates that count as the best so far
+BEST = 12
+#: a teacher errs on so many inputs at least, and how its error grows: halvings per halving of size
+LEAST_ERROR, GROWTH = 0.005, 0.3
 
 
 class Appraisal:
@@ -63,6 +67,8 @@ class Appraisal:
         if keeps.any():  # what an earlier job found beyond our limits is nothing to be improved on
             self._smoothed = np.where(keeps, self._smoothed, -np.inf)
         self._incumbent = float(self._smoothed.max())
+        top = np.sort(self._smoothed)[-BEST:]
+        self._tau = float(np.clip(SMOOTH * (top[-1] - top[0]), LEAST_SMOOTH, MOST_SMOOTH))
         self.fitted = True
 
     def suppose(self, pending: Sequence[Actions]) -> None:
@@ -88,7 +94,7 @@ class Appraisal:
         total = np.zeros(len(seen))
         for node, weight in zip(NODES, WEIGHTS, strict=True):
             gain = self._log_rewards(accuracy_of(mean + node * spread), seen) - self._incumbent
-            total += weight * TAU * np.logaddexp(0, gain / TAU)
+            total += weight * self._tau * np.logaddexp(0, gain / self._tau)
         found: Values = np.log(np.maximum(total, 1e-300))
         return found
 
@@ -97,9 +103,15 @@ class Appraisal:
         mean, spread = self.surrogate.predict(self.features(actions))
         return accuracy_of(mean + deviations * spread)
 
-    def promise(self, actions: Batch) -> Values:
-        """log R of students that never err: what their costs alone allow."""
-        return self._log_rewards(np.ones(len(actions)), self.features(actions))
+    def guess(self, actions: Batch) -> Values:
+        """log R as far as costs tell, before anything is distilled: with every halving of the size
+        the teacher's error grows by the same factor."""
+        seen = self.features(actions)
+        halved = np.log2(self.space.teacher_cost.bytes / seen.costs.bytes)
+        expectation = self.space.expectation
+        teacher = 1.0 if expectation is None else expectation.teacher
+        errors = max(1 - teacher, LEAST_ERROR) * 2.0 ** (GROWTH * halved)
+        return self._log_rewards(1 - np.minimum(errors, 1.0), seen)
 
     def excess(self, actions: Batch) -> Values:
         """How far candidates break the limits: the sum, over those that are broken, of the log of

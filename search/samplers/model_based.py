@@ -27,6 +27,8 @@ from teachers.checkpoint import Checkpoint
 
 #: draws for each of the first candidates, from which the ones that lie apart are chosen
 FIRST_DRAWS = 40
+#: as far as a layer goes from the others' width in a network of so few layers or fewer
+FIRST_SPREAD, FIRST_LAYERS = 0.35, 5
 #: new outcomes after which the surrogate's parameters and the policy learn again; until then what
 #: is new is only taken in
 FRESH = 4
@@ -107,12 +109,15 @@ class ModelBased(NovelSampler):
         return self._best(self._pool(rng), rng)
 
     def _apart(self, rng: Generator) -> Actions:
-        """Far from all that is known, where the costs leave room for a high reward."""
-        drawn = self._allowed(self.variation.drawn(FIRST_DRAWS * self.settings.start, rng))
+        """One of the first: of a size that may pay, and unlike those that are known."""
+        count = FIRST_DRAWS * self.settings.start
+        # a student is as weak as its weakest layer: where there are many, none may fall far behind
+        widest = FIRST_SPREAD * min(1.0, (FIRST_LAYERS / max(1, len(self.variation.free))) ** 0.5)
+        drawn = self._allowed(self.variation.drawn(count, rng, widest))
         if not len(drawn):
             return as_actions(self.variation.drawn(1, rng)[0])
-        promise = self.appraisal.promise(drawn)
-        good = drawn[np.argsort(-promise, kind="stable")[: (len(drawn) + 1) // 2]]
+        guess = self.appraisal.guess(drawn)
+        good = drawn[np.argsort(-guess, kind="stable")[: (len(drawn) + 1) // 2]]
         there = [outcome.actions for outcome in self.outcomes] + self.pending
         if not there:
             return as_actions(good[0])

@@ -23,12 +23,18 @@ class Variation:
             self._table[step, : len(choices)] = choices
             self._place[step, choices] = np.arange(len(choices))
 
-    def drawn(self, count: int, rng: Generator) -> Batch:
+    def drawn(self, count: int, rng: Generator, widest: float = 0.35) -> Batch:
         """Each candidate has a level of width, and every layer its own draw around it.
 
         Layers drawn evenly and alone would all make students of nearly one size.
+
+        Args:
+            count: candidates.
+            rng: draws.
+            widest: most that a layer goes from the level, as a standard deviation; the whole range
+                of coefficients is 1.
         """
-        level, spread = rng.uniform(0, 1, (count, 1)), rng.uniform(0.02, 0.35, (count, 1))
+        level, spread = rng.uniform(0, 1, (count, 1)), rng.uniform(0.02, widest, (count, 1))
         places = (level + spread * rng.normal(size=(count, len(self.counts)))) * self.counts
         return self._actions(np.floor(places).astype(int))
 
