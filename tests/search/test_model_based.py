@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envs.moves import Moves
+from envs.cost import cost
+from envs.moves import PRESETS, Moves
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward, TimedReward
+from envs.trace import trace
+from search.expectation import Expectation
 from search.limits import Limits
-from search.samplers.appraisal import Appraisal, kept
+from search.samplers.appraisal import GROWTH, Appraisal, kept
 from search.samplers.base import Outcome
 from search.samplers.calm import OneThreaded
 from search.samplers.features import Features
@@ -22,6 +25,7 @@ from search.samplers.model_based import ModelBased, Settings
 from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
 from search.samplers.variation import Variation
 from search.space import Space
+from teachers import zoo
 
 FINE = Moves((0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o")
 Batch = NDArray[np.int64]
@@ -145,6 +149,32 @@ def test_expected_improvement_is_a_mean_over_many_outcomes(fine: Space) -> None:
         found = np.exp(appraisal.improvement(row[None])[0])
         # smoothing adds at most τ·log 2
         assert found == pytest.approx(expected, rel=0.05, abs=0.008)
+
+
+def test_before_anything_is_distilled_costs_alone_are_guessed_by(toy: NetSpec) -> None:
+    expectation = Expectation(teacher=0.98, images=1, full=1, gain=0.0, rows=1000)
+    space = Space(toy, FINE, ThresholdReward(c0=0.5, a0=0.9), expectation=expectation)
+    whole, part = np.array([6, 6, 6, 6, 6]), np.array([2, 2, 6, 2, 6])
+    share = space.cost(tuple(map(int, part))).bytes / space.teacher_cost.bytes
+    # the teacher's error of .02 grows 2^.3 times for each halving of the size
+    error = 0.02 * (1 / share) ** GROWTH
+    expected = space.reward.log(np.array([0.98, 1 - error]), np.array([0.0, 1 - share]))
+    assert Appraisal(space).guess(np.stack([whole, part])) == pytest.approx(expected)
+
+
+def test_where_size_is_limited_the_first_are_not_the_smallest() -> None:
+    module = zoo.build("resnet18", input_shape=(1, 14, 14), classes=10)
+    network = trace(module, (1, 14, 14))
+    kb = cost(network).kb
+    expectation = Expectation(teacher=0.99, images=1, full=1, gain=0.0, rows=1000)
+    # a fiftieth of the teacher: all candidates keep C0, so none gains much by being smaller
+    reward = ThresholdReward(c0=0.98, a0=0.98)
+    space = Space(network, PRESETS["default"], reward, Limits(kb / 50), expectation=expectation)
+    for seed in range(3):
+        first = ModelBased(space, seed).propose(8)
+        sizes = np.array([space.cost(actions).kb for actions in first])
+        assert np.median(sizes) > kb / 50 / 4
+        assert len(set(first)) == 8
 
 
 def test_the_excess_over_a_limit_is_the_log_of_the_ratio(toy: NetSpec) -> None:
