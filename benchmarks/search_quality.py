@@ -7,6 +7,7 @@
     python benchmarks/search_quality.py check          some of them again: the same to the digit?
     python benchmarks/search_quality.py thresholds     what moving C0 or A0 changes among them
     python benchmarks/search_quality.py pack [--tasks table resnet]    into benchmarks/data
+    python benchmarks/search_quality.py transfer       does one task help a surrogate of the other?
 
 Task 1 (``table``): a small network, five layers × six coefficients, all 7,776 students distilled,
 in a table: where that stands in benchmarks/data, no data are needed. Task 2 (``resnet``): ResNet-18
@@ -54,10 +55,10 @@ def main() -> None:
     elif chosen.what == "check":
         count = chosen.limit or 20
         making.say(f"{making.check(count)} of {count} trainings differ when they are repeated")
-    elif chosen.what == "thresholds":
-        from benchmarks.quality import binding
+    elif chosen.what in ("thresholds", "transfer"):
+        from benchmarks.quality import binding, transfer
 
-        for line in binding.report():
+        for line in (binding if chosen.what == "thresholds" else transfer).report():
             making.say(line)
     else:
         from benchmarks.quality import resnet, table
@@ -72,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parts = ("compare", "table", "check", "thresholds", "pack")
+    parts = ("compare", "table", "check", "thresholds", "pack", "transfer")
     parser.add_argument("what", nargs="?", default="compare", choices=parts)
     parser.add_argument("--quick", action="store_true", help="task 1, as many seeds as fit")
     parser.add_argument("--tasks", nargs="+", default=["table"], choices=list(SEEDS))

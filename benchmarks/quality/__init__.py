@@ -11,4 +11,5 @@ lines      files of lines that several processes add to
 contest    all samplers, all seeds, in parallel processes
 score      from searches to scores, intervals and who is ahead of whom
 plots      the pictures
+transfer   whether what was distilled for one network helps with another
 """
