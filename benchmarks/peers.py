@@ -33,7 +33,7 @@ import torch
 import yaml
 
 from benchmarks.rivals import verdict
-from benchmarks.rivals.study import OURS, WAYS, Plan, Row, Study
+from benchmarks.rivals.study import OURS, OWN, WAYS, Plan, Row, Study
 
 QUICK = {
     "data": ["mnist"],
@@ -160,8 +160,11 @@ def main() -> None:
 
 def _option(text: str) -> tuple[str, object]:
     """An option of a job, its value as YAML reads it."""
-    name, _, value = text.partition("=")
-    return name, yaml.safe_load(value)
+    name, _, text = text.partition("=")
+    if name in OWN:
+        raise argparse.ArgumentTypeError(f"{name} follows from the other options")
+    value = yaml.safe_load(text)
+    return name, tuple(value) if isinstance(value, list) else value
 
 
 def report(rows: Iterable[Row], plan: Plan) -> None:

@@ -21,7 +21,8 @@ from search.samplers import Sampler
 from search.samplers.novel import DIGEST
 from teachers.checkpoint import Checkpoint
 
-#: to be raised when an older file would lead a newer sampler or loop to other proposals
+#: to be raised when a newer sampler or loop cannot go on from an older file. Where it only would
+#: have proposed otherwise, going on keeps what was paid for; a walk through the ledger would not.
 VERSION = 1
 #: seconds between two writings, at least; and writing may take this share of the time
 EVERY, SHARE = 2.0, 0.02

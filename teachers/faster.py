@@ -25,9 +25,9 @@ REGISTER = 32
 #: to 6 channels, 2 at 10 to 13, 1.3 at 22; less than 1 from 32 on, at 16, and in small maps.
 MOST_CHANNELS = 31
 EVEN = 16
+LEAST_NUMBERS = 250_000
 #: an eps that some versions of torch accept where they refuse 0, and that adds nothing to 1
 NOTHING = 1e-30
-LEAST_NUMBERS = 250_000
 
 
 #: functions that make a new tensor, which their own gradient does not read

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality import lines, small
+from benchmarks.quality.making import where
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
 from envs.cost import cost
@@ -57,6 +58,7 @@ SEARCHED = np.arange(55_000, 56_000)
 JUDGED = np.arange(56_000, 59_000)
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "search_resnet.parquet"
+COLUMNS = ("key", "seed", "actions", "accuracy", "seconds", "where")
 #: accuracies under another recipe are other accuracies
 SETTING = hashlib.sha256(repr((RECIPE, LOOK, len(LEARNT))).encode()).hexdigest()[:8]
 
@@ -123,6 +125,7 @@ class Live:
                 "actions": list(actions),
                 "accuracy": None if math.isnan(found) else round(found, 6),
                 "seconds": round(time.process_time() - began, 3),
+                "where": where(),
             }
             self._known[key] = row["accuracy"]  # type: ignore[assignment]
             lines.append(self.file, row)
@@ -139,7 +142,8 @@ class Live:
         self._read_to += len(whole)
         for line in whole.splitlines():
             row = json.loads(line)
-            self._known[row["key"], row["seed"]] = row["accuracy"]
+            # the first answer stands, so that all searches are told the same
+            self._known.setdefault((row["key"], row["seed"]), row["accuracy"])
 
     def _distil(self, actions: Actions, seed: int) -> float:
         rows = SEARCHED if seed == SEARCH_SEED else JUDGED
@@ -194,8 +198,11 @@ def packed() -> list[dict[str, Any]]:
 def pack(folder: Path = OUT) -> None:
     """Add what was distilled in ``folder`` to the file that is committed."""
     found = lines.rows(folder / f"resnet-{SETTING}.jsonl")
-    rows = {(row["key"], row["seed"]): row for row in [*packed(), *found]}
-    table = pa.Table.from_pylist(list(rows.values()))
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in [*packed(), *found]:
+        rows.setdefault((row["key"], row["seed"]), row)
+    columns = {name: [row.get(name) for row in rows.values()] for name in COLUMNS}
+    table = pa.table(columns)
     FILE.parent.mkdir(parents=True, exist_ok=True)
     draft = FILE.with_suffix(".part")
     pq.write_table(

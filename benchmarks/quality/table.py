@@ -98,7 +98,7 @@ def pack(folder: Path = OUT, file: Path = FILE) -> None:
     for name, seed in (("searched", SEARCH_SEED), *zip(JUDGED, JUDGE_SEEDS, strict=True)):
         columns[name] = _column(networks, accuracies(done, seed), seed)
     seconds = [row["seconds"] for row in done.values()]
-    where = Counter(row["where"] for row in done.values())
+    where = Counter(row.get("where", "unknown") for row in done.values())
     meta = _meta(lab) | {
         "trainings": len(done), "seconds": round(sum(seconds)), "machines": dict(where),
     }  # fmt: skip

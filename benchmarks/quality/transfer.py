@@ -10,7 +10,7 @@ the layers of two networks have nothing to do with each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,17 +39,25 @@ class Known:
     z: Values
 
     def part(self, rows: NDArray[np.int64]) -> tuple[Seen, Values]:
-        """Some of them."""
+        """Some of them; a surrogate looks at no costs beside those in ``whole``."""
         seen = self.seen
-        return Seen(seen.layers[rows], seen.whole[rows], seen.costs, None), self.z[rows]
+        return replace(seen, layers=seen.layers[rows], whole=seen.whole[rows]), self.z[rows]
 
 
 def known() -> tuple[Known, Known]:
-    """Both tasks, as far as they are committed."""
+    """Both tasks, as far as they are committed; the second needs its teacher and MNIST.
+
+    Raises:
+        SystemExit: a file is not there.
+    """
     small = table.read()
     distinct = np.unique(small.network)
     distinct = distinct[~np.isnan(small.accuracy[distinct])]
-    rows = [row for row in resnet.packed() if row["seed"] == SEARCH_SEED and row["accuracy"]]
+    rows = [
+        row for row in resnet.packed() if row["seed"] == SEARCH_SEED and row["accuracy"] is not None
+    ]
+    if not rows:
+        raise SystemExit(f"{resnet.FILE} is not there: play task 2, and then `pack --tasks resnet`")
     found = []
     for task, actions, accuracies in (
         (table.task(small), small.actions[distinct], small.accuracy[distinct]),

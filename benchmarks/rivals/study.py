@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from benchmarks.quality.making import where as cpu
 from benchmarks.rivals import searching
 from benchmarks.rivals.searching import settled
 from benchmarks.rivals.sizing import TOLERANCE, Sized, pruned, scaled, uniform, widened
@@ -42,8 +44,10 @@ from teachers.training import predict
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OURS, AS_FOUND = "searched", "as-found"
 
-#: options that are named elsewhere in a setting, or change where a training runs and not what it is
-ELSEWHERE = ("sampler", "gpus")
+#: options that a plan has words of its own for
+OWN = ("teacher", "data", "out", "seed", "max_kb", "alpha", "budget", "final_epochs")
+#: those that a search depends on, and a training does not
+OF_SEARCH = ("sampler", "batch", "proxy_rows", "proxy_epochs", "proxy_gain", "halving", "pool")
 
 Row = dict[str, Any]
 
@@ -85,9 +89,14 @@ class Plan:
 
     def setting(self, way: str) -> str:
         """What a training of this way depends on, beside data, size and seed."""
-        told = [f"{name} {value}" for name, value in self.further if name not in ELSEWHERE]
-        text = ", ".join([f"{self.rows} rows x {self.epochs} epochs", *told])
-        if way in (OURS, AS_FOUND):
+        text = f"{self.rows} rows x {self.epochs} epochs"
+        searched = way in (OURS, AS_FOUND)
+        for name, value in sorted(self.further):
+            if name == "gpus":
+                text += ", on a GPU" if value else ""
+            elif searched or name not in OF_SEARCH:
+                text += f", {name} {value}" if name != "sampler" else ""
+        if searched:
             text += f", {self.budget} candidates of {self.job('any').sampler}"
         return text
 
@@ -143,10 +152,10 @@ class Study:
     def found(self, ratio: float, seed: int) -> tuple[float, ...]:
         """Coefficients of what a search chooses by validation alone; searches if nobody has yet."""
         job = self.prepared(self.kb / ratio, seed)
-        spec = job.spec
-        proxy = f"{spec.proxy_rows}x{spec.proxy_epochs}"
-        asked = f"{spec.sampler}-{spec.budget}-of-{self.plan.rows}-rows-{proxy}"
-        folder = RunFolder(self.plan.out / self.name / f"search-{ratio:g}x-{seed}-{asked}")
+        out = self.plan.out / self.name
+        # budgets and places of a run may change, but another budget finds another student
+        asked = f"{job.spec.budget}-of-{self.plan.rows}-{RunFolder(out).digest_of(job.spec)[:8]}"
+        folder = RunFolder(out / f"search-{job.spec.sampler}-{ratio:g}x-{seed}-{asked}")
         return tuple(job.moves.pool[action] for action in searching.found(job, folder))
 
     def train(self, way: str, ratio: float, seed: int) -> list[Row]:
@@ -188,8 +197,15 @@ class Study:
             "setting": self.plan.setting(way), "limit_kb": limit, "kb": spent.kb,
             "macs": spent.macs, "factor": round(student.factor, 5), "validation": validation,
             "test": test, "reason": reason, "teacher_test": self.test_accuracy,
-            "seconds": round(time.perf_counter() - start, 1),
+            "seconds": round(time.perf_counter() - start, 1), "where": where(device),
         }  # fmt: skip
+
+
+def where(device: str) -> str:
+    """What a training ran on, and under which torch."""
+    return (
+        cpu() if device == "cpu" else f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    )
 
 
 #: other ways, and how each makes a student of at most so many KB

@@ -23,7 +23,8 @@ MOST_TUNED = 200
 SMOOTH, LEAST_SMOOTH, MOST_SMOOTH = 0.1, 0.003, 0.01
 #: candidates that count as the best so far
 BEST = 12
-#: a teacher errs on so many inputs at least, and how its error grows: halvings per halving of size
+#: a teacher errs on so many inputs at least, and how often its error doubles per halving of size;
+#: only where the first candidates lie depends on them (chosen as docs/search_quality.md says)
 LEAST_ERROR, GROWTH = 0.005, 0.3
 
 
@@ -67,7 +68,7 @@ class Appraisal:
         if keeps.any():  # what an earlier job found beyond our limits is nothing to be improved on
             self._smoothed = np.where(keeps, self._smoothed, -np.inf)
         self._incumbent = float(self._smoothed.max())
-        top = np.sort(self._smoothed)[-BEST:]
+        top = np.sort(self._smoothed[np.isfinite(self._smoothed)])[-BEST:]
         self._tau = float(np.clip(SMOOTH * (top[-1] - top[0]), LEAST_SMOOTH, MOST_SMOOTH))
         self.fitted = True
 

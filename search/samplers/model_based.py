@@ -115,7 +115,7 @@ class ModelBased(NovelSampler):
         widest = FIRST_SPREAD * min(1.0, (FIRST_LAYERS / max(1, len(self.variation.free))) ** 0.5)
         drawn = self._allowed(self.variation.drawn(count, rng, widest))
         if not len(drawn):
-            return as_actions(self.variation.drawn(1, rng)[0])
+            return as_actions(self.variation.drawn(1, rng, widest)[0])
         guess = self.appraisal.guess(drawn)
         good = drawn[np.argsort(-guess, kind="stable")[: (len(drawn) + 1) // 2]]
         there = [outcome.actions for outcome in self.outcomes] + self.pending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -245,16 +246,23 @@ class TestResuming:
         assert larger.setting("uniform") == self.PLAN.setting("uniform")
         assert larger.setting("searched") != self.PLAN.setting("searched")
 
-    def test_options_make_another_training_but_not_where_it_runs(self) -> None:
+    def test_options_make_another_training(self) -> None:
         def setting(way: str, *options: tuple[str, Any]) -> str:
             return Plan(100, 2, 10, Path("x"), options).setting(way)
 
-        assert setting("uniform", ("gpus", 0.1)) == setting("uniform")
+        assert setting("uniform", ("gpus", 0.1)) == setting("uniform") + ", on a GPU"
+        assert setting("uniform", ("proxy_rows", 9)) == setting("uniform")
+        assert setting("searched", ("proxy_rows", 9)) != setting("searched")
+        one, other = ("augment", "none"), ("loss", "none")
+        assert setting("uniform", one, other) == setting("uniform", other, one)
         assert setting("uniform", ("augment", "none")) != setting("uniform")
         assert setting("uniform", ("sampler", "gp")) == setting("uniform")
         assert setting("searched", ("sampler", "gp")) != setting("searched")
         assert peers._option("augment=flip_shift") == ("augment", "flip_shift")
         assert peers._option("gpus=.1") == ("gpus", 0.1)
+        assert peers._option("pool=[0, 1]") == ("pool", (0, 1))
+        with pytest.raises(ArgumentTypeError, match="budget follows"):
+            peers._option("budget=3")
 
     def test_a_torn_line_is_none(self, tmp_path: Path) -> None:
         file = tmp_path / "trained.jsonl"

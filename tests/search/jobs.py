@@ -79,6 +79,7 @@ def small_job(out: Path, **changes: Any) -> JobSpec:
         "data": "digits",
         "out": str(out),
         "max_kb": 90,
+        "sampler": "reinforce",
         "budget": 8,
         "batch": 2,
         "workers": 2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from envs.reward import ThresholdReward, TimedReward
 from envs.trace import trace
 from search.expectation import Expectation
 from search.limits import Limits
-from search.samplers.appraisal import GROWTH, Appraisal, kept
+from search.samplers.appraisal import GROWTH, LEAST_SMOOTH, MOST_SMOOTH, Appraisal, kept
 from search.samplers.base import Outcome
 from search.samplers.calm import OneThreaded
 from search.samplers.features import Features
@@ -149,6 +151,27 @@ def test_expected_improvement_is_a_mean_over_many_outcomes(fine: Space) -> None:
         found = np.exp(appraisal.improvement(row[None])[0])
         # smoothing adds at most τ·log 2
         assert found == pytest.approx(expected, rel=0.05, abs=0.008)
+
+
+def test_the_closer_the_best_are_the_less_their_improvement_is_smoothed(fine: Space) -> None:
+    actions = drawn(fine, 40)[:30]
+
+    def tau(accuracy: Callable[[Batch], NDArray[np.float64]]) -> float:
+        flat = Space(fine.teacher, FINE, ThresholdReward(alpha=0, a0=1.0))
+        rows = [tuple(map(int, row)) for row in actions]
+        told = [
+            Outcome(row, float(a), flat.reward_of(row, float(a)))
+            for row, a in zip(rows, accuracy(actions), strict=True)
+        ]
+        appraisal = Appraisal(flat)
+        appraisal.fit(told)
+        return appraisal._tau
+
+    assert tau(lambda asked: np.full(len(asked), 0.9)) == LEAST_SMOOTH
+    assert tau(lambda asked: accuracies(fine, asked)) == MOST_SMOOTH
+    # log R rises by 15 for 1 of accuracy; the twelve best are some .004 apart, a tenth of .06
+    between = tau(lambda asked: 0.9 + 0.08 * accuracies(fine, asked))
+    assert LEAST_SMOOTH < between < MOST_SMOOTH
 
 
 def test_before_anything_is_distilled_costs_alone_are_guessed_by(toy: NetSpec) -> None:
