@@ -180,10 +180,11 @@ def _trained(task: tuple[str, int, Actions, int]) -> dict[str, Any]:
 
 
 @cache
-def where() -> str:
+def where(device: str = "cpu") -> str:
     """Machine and torch: to the digit, a training can be repeated on a machine like this one."""
-    able = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} {able}, torch {torch.__version__}"
+    able = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    machine = able if device == "cpu" else torch.cuda.get_device_name(device)
+    return f"{machine}, torch {torch.__version__}"
 
 
 def check(count: int, folder: Path = OUT) -> int:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.quality.making import where as cpu
+from benchmarks.quality.making import where
 from benchmarks.rivals import searching
 from benchmarks.rivals.searching import settled
 from benchmarks.rivals.sizing import TOLERANCE, Sized, pruned, scaled, uniform, widened
@@ -94,8 +93,8 @@ class Plan:
         for name, value in sorted(self.further):
             if name == "gpus":
                 text += ", on a GPU" if value else ""
-            elif searched or name not in OF_SEARCH:
-                text += f", {name} {value}" if name != "sampler" else ""
+            elif name != "sampler" and (searched or name not in OF_SEARCH):
+                text += f", {name} {value}"
         if searched:
             text += f", {self.budget} candidates of {self.job('any').sampler}"
         return text
@@ -199,13 +198,6 @@ class Study:
             "test": test, "reason": reason, "teacher_test": self.test_accuracy,
             "seconds": round(time.perf_counter() - start, 1), "where": where(device),
         }  # fmt: skip
-
-
-def where(device: str) -> str:
-    """What a training ran on, and under which torch."""
-    return (
-        cpu() if device == "cpu" else f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    )
 
 
 #: other ways, and how each makes a student of at most so many KB
