@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.quality import lines, small
+from benchmarks.quality import lines, packing, small
 from benchmarks.quality.making import where
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
@@ -202,14 +201,7 @@ def pack(folder: Path = OUT) -> None:
     for row in [*packed(), *found]:
         rows.setdefault((row["key"], row["seed"]), row)
     columns = {name: [row.get(name) for row in rows.values()] for name in COLUMNS}
-    table = pa.table(columns)
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    draft = FILE.with_suffix(".part")
-    pq.write_table(
-        table.replace_schema_metadata({b"setting": SETTING.encode()}),
-        draft, compression="zstd", compression_level=19,
-    )  # fmt: skip
-    draft.replace(FILE)
+    packing.write(FILE, columns, {b"setting": SETTING.encode()})
 
 
 def task(folder: Path = OUT) -> Task:

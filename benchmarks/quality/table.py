@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmarks.quality import small
+from benchmarks.quality import packing, small
 from benchmarks.quality.making import Networks, accuracies, finished
 from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
 from benchmarks.quality.task import Standard, Task
@@ -103,11 +103,7 @@ def pack(folder: Path = OUT, file: Path = FILE) -> None:
         "trainings": len(done), "seconds": round(sum(seconds)), "machines": dict(where),
     }  # fmt: skip
     stored = {b"search_quality": json.dumps(meta).encode()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".part")
-    table = pa.table(columns).replace_schema_metadata(stored)
-    pq.write_table(table, draft, compression="zstd", compression_level=19)
-    draft.replace(file)
+    packing.write(file, columns, stored)
 
 
 def _column(networks: Networks, found: dict[int, float], seed: int) -> Any:
