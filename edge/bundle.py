@@ -3,6 +3,8 @@
 A bundle is a folder:
 
     manifest.json        figures, threshold, preprocessing, checksums of everything else
+    pair.onnx            what the device runs: both of the following and the threshold, "image"
+                         [N, C, H, W] → "logits" [N, K], "score" [N], "trusted" [N]
     student.onnx         the compressed model: "image" [N, C, H, W] → "logits" [N, K]
     router.onnx          who to trust: "logits" [N, K] → "score" [N]
     student.safetensors  the student's weights
@@ -31,6 +33,7 @@ from edge.manifest import (
     Figure,
     FileRecord,
     Manifest,
+    PairInfo,
     RouterInfo,
     StudentInfo,
     TeacherInfo,
@@ -43,6 +46,7 @@ __all__ = [
     "Figure",
     "FileRecord",
     "Manifest",
+    "PairInfo",
     "RouterInfo",
     "StudentInfo",
     "TeacherInfo",
@@ -52,6 +56,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 REQUIRED_FILES = (
+    "pair.onnx",
     "student.onnx",
     "router.onnx",
     "student.safetensors",
@@ -139,8 +144,8 @@ def _with_records(manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest
         name: FileRecord(hashlib.sha256(data).hexdigest(), len(data))
         for name, data in sorted(contents.items())
     }
-    student, router = manifest.student, manifest.router
-    for name in (student.file, router.file):
+    student, router, pair = manifest.student, manifest.router, manifest.pair
+    for name in (student.file, router.file, pair.file):
         if name not in records:
             raise _bad("bundle: a file named in the manifest is not given", name, "its contents")
     complete = replace(
@@ -148,6 +153,7 @@ def _with_records(manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest
         files=records,
         student=replace(student, bytes=records[student.file].bytes),
         router=replace(router, bytes=records[router.file].bytes),
+        pair=replace(pair, bytes=records[pair.file].bytes),
     )
     _check_records(complete)
     return complete
@@ -161,6 +167,7 @@ def _check_records(manifest: Manifest) -> None:
     for role, file, size in (
         ("student", manifest.student.file, manifest.student.bytes),
         ("router", manifest.router.file, manifest.router.bytes),
+        ("pair", manifest.pair.file, manifest.pair.bytes),
     ):
         record = manifest.files.get(file)
         if record is None:

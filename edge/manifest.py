@@ -57,6 +57,18 @@ class RouterInfo:
 
 
 @dataclass(frozen=True)
+class PairInfo:
+    """Student, router and threshold as one graph, which is what the device runs: ``image``
+    [N, C, H, W] in; ``logits`` [N, K], ``score`` [N] and ``trusted`` [N] out."""
+
+    file: str
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("pair.bytes", self.bytes, 0)
+
+
+@dataclass(frozen=True)
 class TeacherInfo:
     """Who the appeals go to. ``fingerprint``: SHA-256, in hex, of the weights submitted."""
 
@@ -139,6 +151,7 @@ class Manifest:
     class_names: tuple[str, ...]
     student: StudentInfo
     router: RouterInfo
+    pair: PairInfo
     threshold: float
     appeals_budget: float
     figures: Mapping[str, Figure]
@@ -162,7 +175,7 @@ class Manifest:
             raise _bad("threshold", self.threshold, "a finite number")
         if not 0 <= self.appeals_budget <= 1:
             raise _bad("appeals_budget", self.appeals_budget, "0 to 1")
-        for name in (*self.files, self.student.file, self.router.file):
+        for name in (*self.files, self.student.file, self.router.file, self.pair.file):
             check_name(name)
 
     def to_json(self) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Student, router and threshold at work: an answer for every image, or an appeal.
 
-An image is **appealed** when its score lies below the threshold, and trusted when the score is
-at the threshold or above it. A score that is no number is never trusted.
+All three are one graph. An image is **appealed** when its score lies below the threshold, and
+trusted when the score is at the threshold or above it. A score that is no number is never trusted,
+nor are logits that are none, for which a router of trees would find a score.
 """
 
 from __future__ import annotations
@@ -63,45 +64,32 @@ class EdgeRuntime:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.manifest = manifest = bundle.manifest
         self.classes = len(manifest.class_names)
-        if manifest.router.input != "logits":
-            raise BadInput(
-                "the bundle's router reads something else than this version can give it",
-                value=manifest.router.input,
-                bound="logits",
-                remedy="Use the understudy that wrote the bundle.",
-            )
-        self._student = _open(bundle, manifest.student.file, threads)
-        self._student.only_input(manifest.preprocess.input_shape, "image")
-        self._router = _open(bundle, manifest.router.file, threads)
-        self._router.only_input((self.classes,), "logits")
-        # One blank image through both: a wrong graph is refused now, not at the first request.
-        blank = np.zeros((1, *manifest.preprocess.pixel_shape), np.uint8)
-        self.scores(self.logits(blank))
+        self._pair = _open(bundle, manifest.pair.file, threads)
+        self._pair.only_input(manifest.preprocess.input_shape, "image")
+        # One blank image: a wrong graph is refused now, not at the first request.
+        self._run(np.zeros((1, *manifest.preprocess.pixel_shape), np.uint8))
 
     def logits(self, images: NDArray[np.uint8]) -> FloatArray:
         """The student's logits [N, K] for pixels [N, H, W, C]; N may be 0."""
-        result = np.empty((len(images), self.classes), np.float32)
+        return self._run(images)[0]
+
+    def _run(self, images: NDArray[np.uint8]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Logits [N, K], scores [N] and whether the student is trusted [N]."""
+        logits = np.empty((len(images), self.classes), np.float32)
+        scores, trusted = np.empty(len(images), np.float32), np.empty(len(images), np.bool_)
+        outputs = {"logits": (np.float32, (self.classes,)), "score": (np.float32, ()),
+                   "trusted": (np.bool_, ())}  # fmt: skip
         # Normalised chunk by chunk: as float32 a large request takes four times its memory.
         for start in range(0, max(1, len(images)), CHUNK):
             part = slice(start, start + CHUNK)
-            inputs = self.manifest.preprocess.to_input(images[part])
-            result[part] = self._student.run(inputs, "logits", (self.classes,))
-        return result
-
-    def scores(self, logits: FloatArray) -> FloatArray:
-        """The router's scores [N] for the student's logits [N, K]."""
-        return self._router.run(logits, "score", ())
+            found = self._pair.run_all(self.manifest.preprocess.to_input(images[part]), outputs)
+            logits[part], scores[part], trusted[part] = found.values()
+        return logits, scores, trusted
 
     def decide(self, images: NDArray[np.uint8]) -> list[Decision]:
         """Trust or appeal, for pixels [N, H, W, C]. Raises BadInput for another shape."""
-        logits = self.logits(images)
-        scores = self.scores(logits)
+        logits, scores, trusted = self._run(images)
         labels, probabilities = _best(logits)
-        # In float64, where both float32 scores and the threshold are exact. Written so that NaN,
-        # which is not above anything, counts as an appeal; and a router of trees would find a
-        # score for logits that are no numbers.
-        trusted = scores.astype(np.float64) >= self.manifest.threshold
-        trusted &= np.isfinite(logits).all(axis=1)
         return [
             Decision(
                 label=int(label),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,20 +87,32 @@ class Session:
 
         Raises BadInput when the model fails or its output has another shape or type.
         """
-        result = np.empty((len(rows), *row_shape), np.float32)
+        return self.run_all(rows, {output: (np.float32, row_shape)})[output]
+
+    def run_all(
+        self, rows: FloatArray, outputs: Mapping[str, tuple[Any, tuple[int, ...]]]
+    ) -> dict[str, NDArray[Any]]:
+        """Several outputs in one go, each [N, *row_shape] of its type; otherwise as ``run``.
+
+        ``outputs``: name → (type of its numbers, row_shape).
+        """
+        result = {
+            name: np.empty((len(rows), *shape), kind) for name, (kind, shape) in outputs.items()
+        }
         for part in self._chunks(len(rows)):
             feed = {self.inputs[0].name: np.ascontiguousarray(rows[part], np.float32)}
             try:
-                values = np.asarray(self._session.run([output], feed)[0])
+                found = self._session.run(list(outputs), feed)
             except Exception as error:  # as above
                 raise self._bad("cannot be run", error, "a model that runs") from error
-            if values.dtype != np.float32 or values.shape != result[part].shape:
-                raise self._bad(
-                    f"gives an output {output} that does not fit",
-                    f"{values.dtype} {values.shape}",
-                    f"float32 {result[part].shape}",
-                )
-            result[part] = values
+            for (name, whole), values in zip(result.items(), map(np.asarray, found), strict=True):
+                if values.dtype != whole.dtype or values.shape != whole[part].shape:
+                    raise self._bad(
+                        f"gives an output {name} that does not fit",
+                        f"{values.dtype} {values.shape}",
+                        f"{whole.dtype} {whole[part].shape}",
+                    )
+                whole[part] = values
         return result
 
     def runner(self, rows: FloatArray) -> Callable[[], None]:

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_safetensors
 
 from edge.bundle import write_bundle
-from edge.manifest import Calibration, Figure, Manifest, RouterInfo, StudentInfo, TeacherInfo
+from edge.manifest import (
+    Calibration,
+    Figure,
+    Manifest,
+    PairInfo,
+    RouterInfo,
+    StudentInfo,
+    TeacherInfo,
+)
 from edge.runtime import OnnxTeacher
 from edge.session import Session
 from envs.cost import cost
@@ -26,6 +34,7 @@ from envs.surgery import load
 from routers.calibrate import appeals, threshold_for_appeals
 from routers.labels import student_right
 from routers.metrics import acc_i, pair_accuracy
+from routers.pair import merge
 from routers.ranking import RankedRouter, Ranking, RouterData, fit_and_rank
 from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
@@ -114,6 +123,7 @@ def ship(
         prepared, student, ranking, threshold, rows, tuple(filter(None, [warning]))
     )
     contents = {
+        "pair.onnx": merge(student_onnx, ranking.winner.model, threshold),
         "student.onnx": student_onnx,
         "router.onnx": ranking.winner.model,
         "student.safetensors": save_safetensors(dict(weights)),
@@ -235,6 +245,7 @@ def _manifest(
         router=RouterInfo(
             "router.onnx", winner.name, "family" if winner.kind == "family" else "score"
         ),
+        pair=PairInfo("pair.onnx"),
         threshold=threshold,
         appeals_budget=prepared.spec.appeals,
         figures=figures(rows, threshold, prepared.spec.metric),

@@ -20,6 +20,7 @@ from edge.bundle import (
     Calibration,
     Figure,
     Manifest,
+    PairInfo,
     RouterInfo,
     StudentInfo,
     TeacherInfo,
@@ -27,6 +28,7 @@ from edge.bundle import (
     write_bundle,
 )
 from edge.preprocess import Preprocess
+from routers.pair import merge
 
 PREPROCESS = Preprocess(channels=1, height=1, width=2, mean=(0.0,), std=(1.0,))
 FLOAT = TensorProto.FLOAT
@@ -80,6 +82,7 @@ def manifest(threshold: float = 0.75) -> Manifest:
         class_names=("left", "right"),
         student=StudentInfo(file="student.onnx", kb=0.0234375, parameters=6, macs=4),
         router=RouterInfo(file="router.onnx", name="max_softmax", kind="score"),
+        pair=PairInfo(file="pair.onnx"),
         threshold=threshold,
         appeals_budget=0.2,
         figures={"pair.accuracy": Figure(0.9, "test", 10), "pair.acc_i": Figure(None, "test", 10)},
@@ -89,11 +92,19 @@ def manifest(threshold: float = 0.75) -> Manifest:
     )
 
 
-def contents(student: bytes | None = None, router: bytes | None = None) -> dict[str, bytes]:
-    """The files of a bundle with the pair above."""
+def contents(
+    student: bytes | None = None,
+    router: bytes | None = None,
+    *,
+    threshold: float = 0.75,
+    pair: bytes | None = None,
+) -> dict[str, bytes]:
+    """The files of a bundle with the pair above, or with another graph in its place."""
+    student, router = student or linear(), router or max_softmax()
     return {
-        "student.onnx": student or linear(),
-        "router.onnx": router or max_softmax(),
+        "pair.onnx": pair or merge(student, router, threshold),
+        "student.onnx": student,
+        "router.onnx": router,
         "student.safetensors": b"weights",
         "netspec.json": b"{}",
         "MODEL_CARD.md": b"# two pixels\n",
@@ -106,9 +117,11 @@ def bundle_at(
     threshold: float = 0.75,
     student: bytes | None = None,
     router: bytes | None = None,
+    pair: bytes | None = None,
 ) -> Bundle:
     """Write the pair above as a bundle and load it."""
-    write_bundle(folder, manifest(threshold), contents(student, router))
+    files = contents(student, router, threshold=threshold, pair=pair)
+    write_bundle(folder, manifest(threshold), files)
     return load_bundle(folder)
 
 

@@ -42,8 +42,10 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     # What the writer filled in, and nothing else.
     assert written.student.bytes == len(files["student.onnx"])
     assert written.router.bytes == len(files["router.onnx"])
-    same = replace(written, files={}, student=manifest().student, router=manifest().router)
-    assert same == manifest()
+    assert written.pair.bytes == len(files["pair.onnx"])
+    plain = manifest()
+    same = replace(written, files={}, student=plain.student, router=plain.router, pair=plain.pair)
+    assert same == plain
 
 
 def test_only_the_bundle_is_left_behind(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edge import runtime
-from edge.bundle import Bundle, write_bundle
 from edge.errors import BadInput
 from edge.runtime import Cloud, EdgeRuntime, OnnxTeacher
+from routers.pair import merge
 from tests.edge.models import (
     PREPROCESS,
     bundle_at,
-    contents,
     linear,
-    manifest,
     max_softmax,
     pixels,
 )
@@ -216,42 +213,33 @@ def test_an_answer_can_be_written_as_json(edge: EdgeRuntime, teacher: OnnxTeache
 
 
 @pytest.mark.parametrize(
-    ("student", "router", "file"),
+    ("pair", "message"),
     [
-        (linear(width=3), None, "student.onnx"),
-        (linear((0.0, 0.0, 0.0)), None, "student.onnx"),
-        (linear(names=("x", "logits")), None, "student.onnx"),
-        (linear(names=("image", "y")), None, "student.onnx"),
-        (b"no model", None, "student.onnx"),
-        (None, max_softmax(3), "router.onnx"),
-        (None, max_softmax(keepdims=True), "router.onnx"),
-        (None, linear(), "router.onnx"),
-        (None, b"no model", "router.onnx"),
+        (merge(linear(width=3), max_softmax(), 0.75), "has another input"),
+        (merge(linear(names=("x", "logits")), max_softmax(), 0.75), "has another input"),
+        (merge(linear((0.0, 0.0, 0.0)), max_softmax(3), 0.75), "gives an output logits that"),
+        (
+            merge(linear(), max_softmax(keepdims=True), 0.75),
+            "gives an output score that does not fit",
+        ),
+        (linear(), "cannot be run"),
+        (b"no model", "cannot be loaded"),
     ],
 )
-def test_networks_that_do_not_fit_the_manifest_are_refused_at_once(
-    tmp_path: Path, student: bytes | None, router: bytes | None, file: str
+def test_a_graph_that_does_not_fit_the_manifest_is_refused_at_once(
+    tmp_path: Path, pair: bytes, message: str
 ) -> None:
-    bundle = bundle_at(tmp_path / "bundle", student=student, router=router)
-    with pytest.raises(BadInput, match=file):
-        EdgeRuntime(bundle)
-
-
-def test_a_router_that_reads_features_is_refused(tmp_path: Path) -> None:
-    plain = manifest()
-    other = replace(plain, router=replace(plain.router, input="features"))
-    write_bundle(tmp_path / "bundle", other, contents())
-    bundle = Bundle(tmp_path / "bundle", other)
-    with pytest.raises(BadInput, match="got features; expected logits"):
+    bundle = bundle_at(tmp_path / "bundle", pair=pair)
+    with pytest.raises(BadInput, match=rf"pair\.onnx {message}"):
         EdgeRuntime(bundle)
 
 
 def test_a_file_changed_after_loading_is_not_run(tmp_path: Path) -> None:
     bundle = bundle_at(tmp_path / "bundle")
-    other = linear((0.0, 9.0))
-    assert len(other) == bundle.manifest.student.bytes
-    (bundle.path / "student.onnx").write_bytes(other)
-    with pytest.raises(BadInput, match=r"SHA-256 of .*student\.onnx"):
+    other = merge(linear((0.0, 9.0)), max_softmax(), 0.75)
+    assert len(other) == bundle.manifest.pair.bytes
+    (bundle.path / "pair.onnx").write_bytes(other)
+    with pytest.raises(BadInput, match=r"SHA-256 of .*pair\.onnx"):
         EdgeRuntime(bundle)
 
 

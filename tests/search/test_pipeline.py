@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from edge.bundle import load_bundle
 from edge.errors import BadInput
 from edge.runtime import EdgeRuntime, OnnxTeacher
+from edge.session import Session
 from envs.cost import cost
 from envs.netspec import NetSpec
 from envs.surgery import load
@@ -55,6 +56,7 @@ def test_the_stages_come_in_order(job: FinishedJob) -> None:
 def test_everything_is_in_its_place(job: FinishedJob) -> None:
     for name in (
         "bundle/manifest.json",
+        "bundle/pair.onnx",
         "bundle/student.onnx",
         "bundle/router.onnx",
         "bundle/student.safetensors",
@@ -142,6 +144,23 @@ def test_a_student_is_rebuilt_from_the_bundle_alone(
     with torch.no_grad():
         rebuilt = module(torch.from_numpy(bundle.manifest.preprocess.to_input(images))).numpy()
     np.testing.assert_allclose(rebuilt, EdgeRuntime(bundle).logits(images), atol=1e-4)
+
+
+def test_the_graph_that_ships_decides_as_its_parts_do(
+    job: FinishedJob, test_rows: tuple[NDArray[np.uint8], NDArray[np.int64]]
+) -> None:
+    bundle = load_bundle(job.out / "bundle")
+    manifest = bundle.manifest
+    student, router = (
+        Session(bundle.read(info.file), info.file) for info in (manifest.student, manifest.router)
+    )
+    logits = student.run(manifest.preprocess.to_input(test_rows[0]), "logits", (10,))
+    scores = router.run(logits, "score", ()).astype(np.float64)
+
+    decisions = EdgeRuntime(bundle).decide(test_rows[0])
+    assert [decision.label for decision in decisions] == logits.argmax(1).tolist()
+    trusted = [decision.trusted for decision in decisions]
+    assert trusted == (scores >= manifest.threshold).tolist()
 
 
 def test_every_figure_names_its_part(job: FinishedJob) -> None:
