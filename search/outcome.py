@@ -22,7 +22,8 @@ from search.facts import Facts
 from search.finalists import LastRound
 from search.latency import measured_ms
 from search.ledger import Record
-from search.package import PairRows, Shipped
+from search.measure import PairRows
+from search.package import Shipped
 from search.pareto import hypervolume, pareto_front
 from search.preparation import Prepared
 from search.run_folder import RunFolder
@@ -43,7 +44,7 @@ class Speeds:
     threads: int
 
 
-def speeds_of(prepared: Prepared, folder: RunFolder) -> Speeds:
+def speeds_of(prepared: Prepared, shipped: Shipped, folder: RunFolder) -> Speeds:
     """Time both networks."""
     shape = prepared.network.input_shape
     threads = 1 if prepared.latency is None else prepared.latency.profile.threads
@@ -52,7 +53,7 @@ def speeds_of(prepared: Prepared, folder: RunFolder) -> Speeds:
         measured_ms(path.read_bytes(), path.name, shape, threads, limit)
         for path, limit in (
             (folder.cloud_teacher, None),
-            (folder.bundle / "student.onnx", hoped),
+            (folder.bundle / shipped.manifest.student.file, hoped),
         )
     )
     return Speeds(teacher, student, threads)

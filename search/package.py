@@ -25,7 +25,6 @@ from edge.manifest import (
     StudentInfo,
     TeacherInfo,
 )
-from edge.runtime import OnnxTeacher
 from edge.session import Session
 from envs.cost import cost
 from envs.export import to_onnx
@@ -33,35 +32,19 @@ from envs.netspec import NetSpec
 from envs.surgery import load
 from routers.calibrate import appeals, threshold_for_appeals
 from routers.labels import student_right
-from routers.metrics import acc_i, pair_accuracy
+from routers.metrics import pair_accuracy
 from routers.pair import merge
 from routers.ranking import RankedRouter, Ranking, RouterData, fit_and_rank
 from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
+from search.int8 import Int8, first, make_int8
+from search.measure import Measure, PairRows, figures
 from search.model_card import model_card
 from search.preparation import NEVER_SAID, Prepared
 from search.run_folder import RunFolder, write_bytes
 from teachers.metrics import METRICS
 
-
-@dataclass(frozen=True)
-class PairRows:
-    """Both networks and the router on every row of one part.
-
-    Attributes:
-        logits: of the student, N×K.
-        score: of the router, N; higher means trust.
-        student, teacher: whether each is right, N of 0 and 1.
-        labels: N.
-        teacher_logits: N×K.
-    """
-
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    teacher_logits: NDArray[np.float32]
-    score: NDArray[np.float32]
-    student: NDArray[np.int64]
-    teacher: NDArray[np.int64]
+INT8_FILE = "student-int8.onnx"
 
 
 @dataclass(frozen=True)
@@ -107,7 +90,9 @@ def ship(
     student_onnx = to_onnx(module, shape)
     if not folder.cloud_teacher.exists():
         write_bytes(folder.cloud_teacher, to_onnx(prepared.teacher.module, shape))
-    measure = _Measure(prepared, student_onnx, folder, threads)
+    small = yield from _int8(prepared, student_onnx, threads)
+    shipped = student_onnx if small is None or small.reason else small.model
+    measure = Measure(prepared, shipped, folder, threads)
 
     yield Stage("routers", "fit and rank on rows the student has not learnt from")
     ranking = yield from _rank(prepared, measure)
@@ -120,70 +105,46 @@ def ship(
     yield Stage("test", f"{len(prepared.parts.test):,} rows, opened once")
     rows["test"] = measure.pair("test", router)
     manifest = _manifest(
-        prepared, student, ranking, threshold, rows, tuple(filter(None, [warning]))
+        prepared, student, ranking, threshold, rows, tuple(filter(None, [warning])), small
     )
     contents = {
-        "pair.onnx": merge(student_onnx, ranking.winner.model, threshold),
+        "pair.onnx": merge(shipped, ranking.winner.model, threshold),
         "student.onnx": student_onnx,
         "router.onnx": ranking.winner.model,
         "student.safetensors": save_safetensors(dict(weights)),
         "netspec.json": student.to_json().encode(),
         "MODEL_CARD.md": model_card(manifest, ranking, prepared.parts.counts()).encode(),
     }
+    if small is not None:
+        contents[INT8_FILE] = small.model
     # left by a process that was stopped after this point, or by a run on a smaller budget
     shutil.rmtree(folder.bundle, ignore_errors=True)
     written = write_bundle(folder.bundle, manifest, contents)
     return Shipped(written, student, ranking, threshold, rows)
 
 
-class _Measure:
-    """Runs the files that ship over the parts."""
+def _int8(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[Int8 | None]:
+    """The student in int8, if one is wanted and can be made."""
+    if not prepared.spec.int8:
+        return None
+    metric, labels = METRICS[prepared.spec.metric], prepared.labels("validation")
 
-    def __init__(
-        self, prepared: Prepared, student_onnx: bytes, folder: RunFolder, threads: int
-    ) -> None:
-        self.prepared = prepared
-        self.preprocess = prepared.teacher.manifest.preprocess
-        self.classes = prepared.network.classes
-        self.student = Session(student_onnx, "student.onnx", threads=threads)
-        self.teacher = OnnxTeacher(
-            folder.cloud_teacher, self.preprocess, self.classes, threads=threads
-        )
-        self._both: dict[
-            str, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-        ] = {}
+    def exam(network: Session) -> float:
+        classes = (prepared.network.classes,)
+        said = [network.run(x, "logits", classes) for x in prepared.inputs("validation")]
+        return metric(np.concatenate(said), labels)
 
-    def logits(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The student's logits and the labels of a part."""
-        chunks = [
-            self.student.run(inputs, "logits", (self.classes,))
-            for inputs in self.prepared.inputs(part)
-        ]
-        return np.concatenate(chunks), self.prepared.labels(part)
-
-    def both(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Logits of student and teacher, and the labels, of a part; run once and kept."""
-        if part not in self._both:
-            logits, labels = self.logits(part)
-            inputs = self.prepared.inputs(part)
-            teacher = np.concatenate([self.teacher(batch) for batch in inputs])
-            self._both[part] = logits, teacher, labels
-        return self._both[part]
-
-    def pair(self, part: str, router: Session) -> PairRows:
-        """Everything about a part."""
-        logits, teacher, labels = self.both(part)
-        return PairRows(
-            logits,
-            labels,
-            teacher,
-            router.run(logits, "score", ()),
-            student_right(logits, labels),
-            student_right(teacher, labels),
-        )
+    try:
+        small = make_int8(student_onnx, first(prepared.inputs("distillation")), exam, threads)
+    except Exception as error:
+        # an operator that ONNX Runtime cannot quantise costs no job its student
+        yield Note(f"no student in int8: {type(error).__name__}: {error}", warning=True)
+        return None
+    yield Note(small.reason or f"int8 ships: {small.ms:.3g} ms against {small.fp32_ms:.3g} in fp32")
+    return small
 
 
-def _rank(prepared: Prepared, measure: _Measure) -> Telling[Ranking]:
+def _rank(prepared: Prepared, measure: Measure) -> Telling[Ranking]:
     router_logits, router_labels = measure.logits("router")
     validation_logits, teacher, labels = measure.both("validation")
     data = RouterData(
@@ -230,25 +191,27 @@ def _manifest(
     threshold: float,
     rows: Mapping[str, PairRows],
     warnings: tuple[str, ...],
+    small: Int8 | None,
 ) -> Manifest:
     spent = cost(student)
     winner: RankedRouter = ranking.winner
     calibration = rows["calibration"]
     if not prepared.parts.teacher_unseen:
         warnings = (NEVER_SAID, *warnings)
+    file = "student.onnx" if small is None or small.reason else INT8_FILE
     return Manifest(
         name=f"{prepared.teacher.name} on {prepared.data.name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         preprocess=prepared.teacher.manifest.preprocess,
         class_names=prepared.teacher.manifest.class_names,
-        student=StudentInfo("student.onnx", spent.kb, spent.parameters, spent.macs),
+        student=StudentInfo(file, spent.kb, spent.parameters, spent.macs),
         router=RouterInfo(
             "router.onnx", winner.name, "family" if winner.kind == "family" else "score"
         ),
         pair=PairInfo("pair.onnx"),
         threshold=threshold,
         appeals_budget=prepared.spec.appeals,
-        figures=figures(rows, threshold, prepared.spec.metric),
+        figures=figures(rows, threshold, prepared.spec.metric) | _precision(prepared, small),
         warnings=warnings,
         calibration=Calibration(
             tuple(map(float, calibration.score)),
@@ -261,27 +224,12 @@ def _manifest(
     )
 
 
-def figures(rows: Mapping[str, PairRows], threshold: float, metric: str) -> dict[str, Figure]:
-    """Student, teacher and pair on every part, by name ``part.figure``."""
-    found: dict[str, Figure] = {}
-    for part, pair in rows.items():
-        appealed = appeals(pair.score, threshold)
-        answers = np.where(appealed[:, None], pair.teacher_logits, pair.logits)
-        together = pair_accuracy(appealed, pair.student, pair.teacher)
-        values: dict[str, float | None] = {
-            "student_accuracy": float(pair.student.mean()),
-            "teacher_accuracy": float(pair.teacher.mean()),
-            "pair_accuracy": together,
-            "appeals": float(appealed.mean()),
-            "acc_i": acc_i(together, float(pair.student.mean()), float(pair.teacher.mean())),
-        }
-        if metric != "accuracy":
-            for name, logits in (
-                ("student", pair.logits),
-                ("teacher", pair.teacher_logits),
-                ("pair", answers),
-            ):
-                values[f"{name}_{metric}"] = METRICS[metric](logits, pair.labels)
-        for name, value in values.items():
-            found[f"{part}.{name}"] = Figure(value, part, len(pair.labels))
-    return found
+def _precision(prepared: Prepared, small: Int8 | None) -> dict[str, Figure]:
+    """Both number formats on the validation part, which chose between them."""
+    if small is None:
+        return {}
+    rows, metric = len(prepared.parts.validation), prepared.spec.metric
+    return {
+        f"validation.student_{name}_{metric}": Figure(value, "validation", rows)
+        for name, value in (("fp32", small.fp32_quality), ("int8", small.quality))
+    }

@@ -136,7 +136,7 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
         student = prepared.space.student(last.winner.actions).spec
         threads = min(cores(), workers * spec.threads)
         shipped = yield from ship(prepared, student, last.weights, folder, threads)
-        speeds = speeds_of(prepared, folder)
+        speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked)
         write_report(folder.report, record)

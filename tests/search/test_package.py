@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from routers.calibrate import appeals
-from search.package import PairRows, calibrate
+from search.measure import PairRows
+from search.package import calibrate
 
 
 def rows(student: list[int], teacher: list[int]) -> PairRows:

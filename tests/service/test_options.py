@@ -70,6 +70,7 @@ CHOSEN: dict[str, Any] = {
     "ce_weight": 0.4,
     "ema": 0.99,
     "patience": 2,
+    "int8": False,
     "sampling": "random",
     "families": ("svm", "rf"),
     "ray": "auto",
@@ -85,6 +86,8 @@ def option(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if value is True:
         return [flag]
+    if value is False:
+        return [f"--no-{flag[2:]}"]
     if isinstance(value, tuple):
         return [flag, ",".join(map(str, value))]
     return [flag, str(value)]
