@@ -183,7 +183,8 @@ def _too_few(M: int, rows: int) -> str:
 
 def _score(name: str, data: RouterData) -> _Entry:
     logits = data.validation_logits
-    member = SCORES[name]
+    # on rows at their natural rate: what is sampled for a family would mislead a temperature
+    member = SCORES[name].tuned(data.router_logits, data.router_labels)
     model = member.to_onnx(logits.shape[1]).SerializeToString(deterministic=True)
     return _checked(RankedRouter(name, "score", model=model), member.score(logits), logits)
 

@@ -15,8 +15,8 @@ from edge.manifest import Figure
 from envs.cost import cost, node_cost
 from envs.viewer import describe
 from routers.calibrate import appeals
+from routers.export import run as run_router
 from routers.metrics import deferral_curve, oracle_curve, random_curve
-from routers.scores import SCORES
 from search import record as report
 from search.facts import Facts
 from search.finalists import LastRound
@@ -28,6 +28,9 @@ from search.pareto import hypervolume, pareto_front
 from search.preparation import Prepared
 from search.run_folder import RunFolder
 from search.spec import JobSpec, fields
+
+#: scores that need no fitting, drawn beside the router that ships
+BASELINES = 3
 
 
 @dataclass(frozen=True)
@@ -383,10 +386,13 @@ def _router(row: Any) -> report.RouterRow:
 
 
 def _curves(shipped: Shipped) -> dict[str, report.CurvePoints]:
-    """The winner, every score that needs no fitting, the oracle and chance, on the test part."""
-    rows = shipped.rows["test"]
+    """The winner, the best scores that need no fitting, the oracle and chance, on the test part."""
+    rows, ranked = shipped.rows["test"], shipped.ranking.rows
+    baselines = sorted(
+        (row for row in ranked if row.kind == "score" and not row.reason), key=lambda row: -row.area
+    )
     scores: dict[str, NDArray[np.floating[Any]]] = {
-        name: score.score(rows.logits) for name, score in SCORES.items()
+        row.name: run_router(row.model, rows.logits) for row in baselines[:BASELINES]
     }
     scores[shipped.ranking.winner.name] = rows.score
     curves = {name: deferral_curve(s, rows.student, rows.teacher) for name, s in scores.items()}

@@ -27,14 +27,15 @@ def data(router: Rows, validation: Rows, teacher: NDArray[Any] | None = None) ->
 PLAIN = data(student(800, 5, seed=1), student(600, 5, seed=2))
 
 
-def test_all_nine_take_part_and_the_winner_is_the_first_row() -> None:
+def test_all_take_part_and_the_winner_is_the_first_row() -> None:
     seen: list[tuple[str, int, int]] = []
     result = fit_and_rank(PLAIN, seed=0, on_event=lambda *event: seen.append(event))
     assert sorted(row.name for row in result.rows) == sorted([*FAMILIES, *SCORES])
     assert {row.reason for row in result.rows} == {""}
     assert result.winner == result.rows[0]
-    assert [i for _, i, _ in seen] == list(range(1, 10))
-    assert {n for _, _, n in seen} == {9}
+    everybody = len(FAMILIES) + len(SCORES)
+    assert [i for _, i, _ in seen] == list(range(1, everybody + 1))
+    assert {n for _, _, n in seen} == {everybody}
     right = student_right(PLAIN.router_logits, PLAIN.router_labels)
     assert result.complex_rows == np.sum(right == 0)
     assert result.error_rate == pytest.approx(1 - right.mean())
@@ -53,6 +54,31 @@ def test_the_figures_are_those_of_the_file_on_the_validation_part() -> None:
         assert row.area_low < row.area < row.area_high
         assert row.area < result.oracle_area
     assert result.random_area == pytest.approx((right.mean() + np.mean(teacher)) / 2)
+
+
+def test_a_score_with_a_constant_is_tuned_on_the_router_part() -> None:
+    # the same students, ten times as sure of themselves: what differs is the temperature
+    scores = ["temperature", "max_softmax"]
+    calm, loud = (
+        fit_and_rank(
+            replace(
+                PLAIN,
+                router_logits=PLAIN.router_logits * scale,
+                validation_logits=PLAIN.validation_logits * scale,
+            ),
+            families=[],
+            scores=scores,
+            seed=0,
+        )
+        for scale in (1, 10)
+    )
+    cooled = {row.name: row.area for row in loud.rows}
+    plain = {row.name: row.area for row in calm.rows}
+    assert cooled["temperature"] == pytest.approx(plain["temperature"], abs=1e-6)
+    # saturated probabilities tell less: what ten times the logits lose to rounding
+    assert cooled["max_softmax"] <= plain["max_softmax"]
+    models = {row.name: row.model for row in loud.rows}
+    assert models["temperature"] != models["max_softmax"]
 
 
 def test_of_routers_that_cannot_be_told_apart_the_smallest_wins() -> None:
@@ -202,9 +228,9 @@ def test_other_samplings_fit_other_rows(sampling: str) -> None:
     ("options", "words"),
     [
         ({"families": ["mlp"]}, "router family: got 'mlp'; expected one of et, gbdt"),
-        ({"scores": ["energy"]}, "router score: got 'energy'; expected one of entropy"),
+        ({"scores": ["surprise"]}, "router score: got 'surprise'; expected one of energy"),
         ({"sampling": "some"}, "one of all, qbc, random"),
-        ({"features": "pixels"}, "one of logits"),
+        ({"features": "pixels"}, "one of derived, logits, sorted_probabilities"),
         ({"scores": []}, "no score in the ranking"),
     ],
 )
