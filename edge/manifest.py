@@ -139,7 +139,9 @@ class Manifest:
     """Everything the edge must know of a bundle beside the networks themselves.
 
     name: what the bundle is for, in the user's words; created: ISO 8601; threshold: an image is
-    appealed when its score lies below; appeals_budget: the share of appeals asked for, 0 to 1;
+    appealed when its score lies below; goal: what was asked of the threshold, by the
+    names of the options (``appeals``, ``accuracy``, ``risk`` and ``confidence`` …); note: how the
+    router was chosen; parts: rows of every part of the data;
     figures: measured values by name; warnings: what a reader of the figures must know; files:
     left empty by whoever writes a bundle, filled in by ``write_bundle``.
     Raises BadInput when a field is out of range.
@@ -153,7 +155,9 @@ class Manifest:
     router: RouterInfo
     pair: PairInfo
     threshold: float
-    appeals_budget: float
+    goal: Mapping[str, float]
+    note: str
+    parts: Mapping[str, int]
     figures: Mapping[str, Figure]
     warnings: tuple[str, ...]
     calibration: Calibration
@@ -173,8 +177,11 @@ class Manifest:
             raise _bad("class_names", self.class_names, "at least two names, each once")
         if not math.isfinite(self.threshold):
             raise _bad("threshold", self.threshold, "a finite number")
-        if not 0 <= self.appeals_budget <= 1:
-            raise _bad("appeals_budget", self.appeals_budget, "0 to 1")
+        for name, value in self.goal.items():
+            if not math.isfinite(value):
+                raise _bad(f"goal.{name}", value, "a finite number")
+        for name, rows in self.parts.items():
+            _at_least(f"parts.{name}", rows, 0)
         for name in (*self.files, self.student.file, self.router.file, self.pair.file):
             check_name(name)
 

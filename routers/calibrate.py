@@ -1,21 +1,101 @@
-"""From a budget of appeals to a threshold, on rows kept for that alone.
+"""From calibration rows to a threshold: rows that were kept for that alone.
 
 The router appeals where **score < threshold**. Scores are float32, as the device computes them,
-and the threshold is a float32 value, so that no rounding can move a row across it.
+and the threshold is a float32 value, so that no rounding can move a row across it. What a user may
+ask for is in :mod:`routers.goals`; this module knows the rows, every decision they allow, and the
+oldest goal, a budget of appeals.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
+from edge.manifest import Calibration
+from routers.metrics import OperatingPoint, Right, operating_point
 
 # The largest threshold that a JSON file can hold: everything appeals.
 APPEAL_ALWAYS = float(np.finfo(np.float32).max)
+# And the smallest: every input that has a score is trusted.
+APPEAL_NEVER = -APPEAL_ALWAYS
+
+
+class Choice(NamedTuple):
+    """A threshold, and "" or what the user should be warned of."""
+
+    threshold: float
+    warning: str = ""
+
+
+class Decisions(NamedTuple):
+    """All that a threshold can do on the calibration rows, the fewest appeals first.
+
+    With G different scores each is G+1 long: ``threshold``, float32 values; ``appealed``, rows;
+    ``right``, rows that the pair answers right. Rows of equal score appeal together.
+    """
+
+    threshold: NDArray[np.float64]
+    appealed: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationRows:
+    """What is known of each calibration row, and all that a goal may look at.
+
+    ``score``: N finite scores, N ≥ 1, higher = trust, kept as float32; ``student_right`` and
+    ``teacher_right``: N of 0 and 1. They must share no row with what the router was fitted or
+    chosen on, nor be balanced: natural data only. ValueError for anything else.
+    """
+
+    score: NDArray[np.float32]
+    student_right: NDArray[np.int64]
+    teacher_right: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        score = _finite(self.score)
+        object.__setattr__(self, "score", score)
+        for name in ("student_right", "teacher_right"):
+            right = np.asarray(getattr(self, name))
+            if right.shape != score.shape or not np.isin(right, (0, 1)).all():
+                raise ValueError(f"{name} must be {len(score)} values of 0 and 1")
+            object.__setattr__(self, name, right.astype(np.int64))
+
+    @staticmethod
+    def of(kept: Calibration) -> CalibrationRows:
+        """The rows that a bundle's manifest keeps."""
+        return CalibrationRows(
+            np.array(kept.score), np.array(kept.student_right), np.array(kept.teacher_right)
+        )
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def at(self, threshold: float) -> OperatingPoint:
+        """The pair at this threshold, on these rows."""
+        return operating_point(
+            appeals(self.score, threshold), self.student_right, self.teacher_right
+        )
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Every decision that some threshold takes, from no appeal to nothing but appeals."""
+        order = np.argsort(self.score, kind="stable")
+        ascending = self.score[order]
+        starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+        gain = np.r_[0, np.cumsum((self.teacher_right - self.student_right)[order])]
+        appealed = np.r_[starts, len(self)]
+        return Decisions(
+            threshold=np.r_[ascending[starts].astype(np.float64), APPEAL_ALWAYS],
+            appealed=appealed,
+            right=self.student_right.sum() + gain[appealed],
+        )
 
 
 def appeals(score: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.bool_]:
@@ -40,9 +120,7 @@ def threshold_for_appeals(score: NDArray[np.floating[Any]], budget: float) -> fl
             bound="a share between 0 and 1",
             remedy="Write 20 % as 0.2.",
         )
-    ascending = np.sort(score.astype(np.float32))
-    if len(ascending) == 0 or not np.isfinite(ascending).all():
-        raise ValueError("calibration needs at least one row, and finite scores only")
+    ascending = np.sort(_finite(score))
     # .29·100 is 28.999…: the little added keeps the 29 appeals that were asked for.
     allowed = math.floor(budget * len(ascending) + 1e-9)
     if allowed >= len(ascending):
@@ -50,3 +128,34 @@ def threshold_for_appeals(score: NDArray[np.floating[Any]], budget: float) -> fl
     # Exactly `allowed` rows come before this one, and no more than that lie strictly below it;
     # any larger threshold would let this row appeal as well.
     return float(ascending[allowed])
+
+
+def appeals_that_win(
+    score: NDArray[np.floating[Any]], student_right: Right, teacher_right: Right, budget: float
+) -> Choice:
+    """The threshold for an appeal budget; where its appeals win nothing, the one for no appeals.
+
+    A budget says what may be spent. A teacher that mends no more answers than it breaks is not
+    worth it, and the warning says so. Arguments as in :class:`CalibrationRows`, the budget as in
+    :func:`threshold_for_appeals`.
+    """
+    threshold = threshold_for_appeals(score, budget)
+    appealed = appeals(score, threshold)
+    gain = np.asarray(teacher_right, np.int64) - np.asarray(student_right, np.int64)
+    won = int(gain[appealed].sum())
+    if won > 0 or not appealed.any():
+        return Choice(threshold)
+    return Choice(
+        threshold_for_appeals(score, 0.0),
+        f"appealing {appealed.mean():.1%} of the calibration part would win "
+        f"{won / len(score):+.2%} accuracy, "
+        "because the teacher is no better there: as it stands, nothing is appealed",
+    )
+
+
+def _finite(score: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        kept = np.asarray(score).astype(np.float32)
+    if kept.ndim != 1 or len(kept) == 0 or not np.isfinite(kept).all():
+        raise ValueError("calibration needs at least one row, and finite scores only")
+    return kept

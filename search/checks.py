@@ -13,6 +13,7 @@ from pathlib import Path
 from edge.errors import BadInput, check_member
 from edge.profile import read_profile
 from envs.moves import PRESETS, Moves
+from search.goal import goal_of
 from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.spec import JobSpec
@@ -41,6 +42,7 @@ def check_inputs(
     if own_folder:
         RunFolder(spec.out).check(spec, resume)
     moves_of(spec)
+    goal_of(spec)
     check_warm(spec)
     if spec.storage is not None:
         from search.storage import check_storage  # Optuna takes half a second

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.manifest import Figure
+from edge.manifest import Calibration, Figure
 from edge.runtime import OnnxTeacher
 from edge.session import Session
 from routers.calibrate import appeals
 from routers.labels import student_right
 from routers.metrics import acc_i, pair_accuracy
 from search.preparation import Prepared
-from search.run_folder import RunFolder
+from search.run_folder import RunFolder, write_bytes
 from teachers.metrics import METRICS
+
+#: inputs N×C×H×W → logits N×K
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -38,40 +43,58 @@ class PairRows:
     student: NDArray[np.int64]
     teacher: NDArray[np.int64]
 
+    def kept(self) -> Calibration:
+        """What a bundle keeps of them."""
+        return Calibration(
+            tuple(map(float, self.score)),
+            tuple(map(int, self.student)),
+            tuple(map(int, self.teacher)),
+        )
+
 
 class Measure:
-    """Runs the files that ship over the parts."""
+    """Runs the files that ship over the parts, each part once in the life of a run."""
 
     def __init__(
         self, prepared: Prepared, student_onnx: bytes, folder: RunFolder, threads: int
     ) -> None:
-        self.prepared = prepared
+        self.prepared, self.folder = prepared, folder
         self.preprocess = prepared.teacher.manifest.preprocess
         self.classes = prepared.network.classes
-        self.student = Session(student_onnx, "student.onnx", threads=threads)
-        self.teacher = OnnxTeacher(
-            folder.cloud_teacher, self.preprocess, self.classes, threads=threads
-        )
-        self._both: dict[
-            str, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-        ] = {}
+        self.threads = threads
+        self._student = student_onnx
 
     def logits(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The student's logits and the labels of a part."""
-        chunks = [
-            self.student.run(inputs, "logits", (self.classes,))
-            for inputs in self.prepared.inputs(part)
-        ]
-        return np.concatenate(chunks), self.prepared.labels(part)
+
+        def network() -> Network:
+            session = Session(self._student, "student.onnx", threads=self.threads)
+            return lambda inputs: session.run(inputs, "logits", (self.classes,))
+
+        return self._kept(part, self._student, network), self.prepared.labels(part)
 
     def both(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Logits of student and teacher, and the labels, of a part; run once and kept."""
-        if part not in self._both:
-            logits, labels = self.logits(part)
-            inputs = self.prepared.inputs(part)
-            teacher = np.concatenate([self.teacher(batch) for batch in inputs])
-            self._both[part] = logits, teacher, labels
-        return self._both[part]
+        """Logits of student and teacher, and the labels, of a part."""
+        logits, labels = self.logits(part)
+        path = self.folder.cloud_teacher
+
+        def network() -> Network:
+            return OnnxTeacher(path, self.preprocess, self.classes, threads=self.threads)
+
+        return logits, self._kept(part, path.read_bytes(), network), labels
+
+    def _kept(self, part: str, file: bytes, network: Callable[[], Network]) -> NDArray[np.float32]:
+        """A network's logits of a part, from the run's folder where it has answered before."""
+        asked = sha256(file)
+        asked.update(getattr(self.prepared.parts, part).tobytes())
+        path = self.folder.cache / f"{part}-{asked.hexdigest()[:16]}.shipped.npy"
+        if not path.exists():
+            run = network()
+            stream = BytesIO()
+            np.save(stream, np.concatenate([run(x) for x in self.prepared.inputs(part)]))
+            write_bytes(path, stream.getvalue())
+        found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return found
 
     def pair(self, part: str, router: Session) -> PairRows:
         """Everything about a part."""

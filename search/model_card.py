@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from edge.manifest import Figure, Manifest
-from routers.ranking import Ranking
+from routers.goal_options import chosen_goal
 
 _TITLES = {
     "student_accuracy": "Student alone",
@@ -16,7 +14,7 @@ _TITLES = {
 }
 
 
-def model_card(manifest: Manifest, ranking: Ranking, parts: Mapping[str, int]) -> str:
+def model_card(manifest: Manifest) -> str:
     """What someone who is handed the bundle wants to know before using it."""
     shape = "×".join(map(str, manifest.preprocess.input_shape))
     lines = [
@@ -34,8 +32,8 @@ def model_card(manifest: Manifest, ranking: Ranking, parts: Mapping[str, int]) -
         "multiply-accumulates per image.",
         f"- **Teacher**: {manifest.teacher.name}, {manifest.teacher.kb:,.0f} KB.",
         f"- **Router**: {manifest.router.name} ({manifest.router.kind}). An input is appealed "
-        f"where its score is below {manifest.threshold:.6g}, set on the calibration part for at "
-        f"most {manifest.appeals_budget:.0%} appeals.",
+        f"where its score is below {manifest.threshold:.6g}, set on the calibration part; the "
+        f"goal was {chosen_goal(manifest.goal).words()}.",
         "",
         "## Figures",
         "",
@@ -48,8 +46,11 @@ def model_card(manifest: Manifest, ranking: Ranking, parts: Mapping[str, int]) -
     for name in names:
         cells = [_cell(manifest.figures.get(f"{part}.{name}")) for part in _parts(manifest)]
         lines.append(f"| {_TITLES.get(name, name.replace('_', ' '))} | " + " | ".join(cells) + " |")
-    lines += ["", "Rows: " + ", ".join(f"{part} {rows:,}" for part, rows in parts.items()) + "."]
-    lines += ["", "## How the router was chosen", "", ranking.note]
+    lines += [
+        "",
+        "Rows: " + ", ".join(f"{part} {rows:,}" for part, rows in manifest.parts.items()) + ".",
+    ]
+    lines += ["", "## How the router was chosen", "", manifest.note]
     if manifest.warnings:
         lines += ["", "## Warnings", "", *(f"- {warning}" for warning in manifest.warnings)]
     lines += ["", "## Classes", "", ", ".join(manifest.class_names), ""]

@@ -17,7 +17,6 @@ from safetensors.numpy import save as save_safetensors
 
 from edge.bundle import write_bundle
 from edge.manifest import (
-    Calibration,
     Figure,
     Manifest,
     PairInfo,
@@ -30,13 +29,15 @@ from envs.cost import cost
 from envs.export import to_onnx
 from envs.netspec import NetSpec
 from envs.surgery import load
-from routers.calibrate import appeals, threshold_for_appeals
+from routers.calibrate import CalibrationRows
+from routers.goal_options import options_of
+from routers.goals import Calibrated, calibrate
 from routers.labels import student_right
-from routers.metrics import pair_accuracy
 from routers.pair import merge
 from routers.ranking import RankedRouter, Ranking, RouterData, fit_and_rank
 from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
+from search.goal import goal_of
 from search.int8 import Int8, first, make_int8
 from search.measure import Measure, PairRows, figures
 from search.model_card import model_card
@@ -98,29 +99,28 @@ def ship(
     ranking = yield from _rank(prepared, measure)
     router = Session(ranking.winner.model, "router.onnx", threads=threads)
     rows = {part: measure.pair(part, router) for part in ("validation", "calibration")}
-    threshold, warning = calibrate(rows["calibration"], prepared.spec.appeals)
-    if warning:
-        yield Note(warning, warning=True)
+    found = calibrate(
+        goal_of(prepared.spec), CalibrationRows.of(rows["calibration"].kept()), nearest=True
+    )
+    yield Note(found.warning or found.words(), warning=bool(found.warning))
 
     yield Stage("test", f"{len(prepared.parts.test):,} rows, opened once")
     rows["test"] = measure.pair("test", router)
-    manifest = _manifest(
-        prepared, student, ranking, threshold, rows, tuple(filter(None, [warning])), small
-    )
+    manifest = _manifest(prepared, student, ranking, found, rows, small)
     contents = {
-        "pair.onnx": merge(shipped, ranking.winner.model, threshold),
+        "pair.onnx": merge(shipped, ranking.winner.model, found.threshold),
         "student.onnx": student_onnx,
         "router.onnx": ranking.winner.model,
         "student.safetensors": save_safetensors(dict(weights)),
         "netspec.json": student.to_json().encode(),
-        "MODEL_CARD.md": model_card(manifest, ranking, prepared.parts.counts()).encode(),
+        "MODEL_CARD.md": model_card(manifest).encode(),
     }
     if small is not None:
         contents[INT8_FILE] = small.model
     # left by a process that was stopped after this point, or by a run on a smaller budget
     shutil.rmtree(folder.bundle, ignore_errors=True)
     written = write_bundle(folder.bundle, manifest, contents)
-    return Shipped(written, student, ranking, threshold, rows)
+    return Shipped(written, student, ranking, found.threshold, rows)
 
 
 def _int8(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[Int8 | None]:
@@ -159,6 +159,7 @@ def _rank(prepared: Prepared, measure: Measure) -> Telling[Ranking]:
         data,
         families=prepared.spec.families,
         sampling=prepared.spec.sampling,
+        features=prepared.spec.features,
         seed=prepared.spec.seed,
         on_event=lambda name, done, total: told.append(Progress(done, total, name)),
     )
@@ -167,37 +168,17 @@ def _rank(prepared: Prepared, measure: Measure) -> Telling[Ranking]:
     return ranking
 
 
-def calibrate(rows: PairRows, budget: float) -> tuple[float, str]:
-    """The threshold for an appeal budget, and a warning where appealing is of no use.
-
-    Returns:
-        threshold, and "" or why nothing is appealed although the budget would allow it.
-    """
-    threshold = threshold_for_appeals(rows.score, budget)
-    appealed = appeals(rows.score, threshold)
-    won = pair_accuracy(appealed, rows.student, rows.teacher) - float(rows.student.mean())
-    if won > 0 or not appealed.any():
-        return threshold, ""
-    return threshold_for_appeals(rows.score, 0.0), (
-        f"appealing {appealed.mean():.1%} of the calibration part would win {won:+.2%} accuracy, "
-        "because the teacher is no better there: as it stands, nothing is appealed"
-    )
-
-
 def _manifest(
     prepared: Prepared,
     student: NetSpec,
     ranking: Ranking,
-    threshold: float,
+    found: Calibrated,
     rows: Mapping[str, PairRows],
-    warnings: tuple[str, ...],
     small: Int8 | None,
 ) -> Manifest:
     spent = cost(student)
     winner: RankedRouter = ranking.winner
-    calibration = rows["calibration"]
-    if not prepared.parts.teacher_unseen:
-        warnings = (NEVER_SAID, *warnings)
+    said = "" if prepared.parts.teacher_unseen else NEVER_SAID
     file = "student.onnx" if small is None or small.reason else INT8_FILE
     return Manifest(
         name=f"{prepared.teacher.name} on {prepared.data.name}",
@@ -209,15 +190,13 @@ def _manifest(
             "router.onnx", winner.name, "family" if winner.kind == "family" else "score"
         ),
         pair=PairInfo("pair.onnx"),
-        threshold=threshold,
-        appeals_budget=prepared.spec.appeals,
-        figures=figures(rows, threshold, prepared.spec.metric) | _precision(prepared, small),
-        warnings=warnings,
-        calibration=Calibration(
-            tuple(map(float, calibration.score)),
-            tuple(map(int, calibration.student)),
-            tuple(map(int, calibration.teacher)),
-        ),
+        threshold=found.threshold,
+        goal=options_of(found.goal),
+        note=ranking.note,
+        parts=prepared.parts.counts(),
+        figures=figures(rows, found.threshold, prepared.spec.metric) | _precision(prepared, small),
+        warnings=tuple(filter(None, [said, found.warning])),
+        calibration=rows["calibration"].kept(),
         teacher=TeacherInfo(
             prepared.teacher.name, prepared.teacher.fingerprint, cost(prepared.network).kb
         ),

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 
 import ray
@@ -45,7 +45,12 @@ from teachers.datasets import Dataset
 
 
 def run(
-    spec: JobSpec, *, resume: bool = False, own_folder: bool = True, trusted: bool = False
+    spec: JobSpec,
+    *,
+    resume: bool = False,
+    again: bool = False,
+    own_folder: bool = True,
+    trusted: bool = False,
 ) -> Iterator[Event]:
     """Do a job and tell of it; the last event is :class:`search.events.Finished`.
 
@@ -55,6 +60,7 @@ def run(
     Args:
         spec: the job.
         resume: go on with the run in ``spec.out``.
+        again: of that run, which is finished, do once more what comes after the last training.
         own_folder: False where the caller has made ``spec.out`` and answers for it.
         trusted: whether ``spec.teacher`` may name a Python function, which is then run. Never
             for a job that comes from somebody else.
@@ -66,12 +72,13 @@ def run(
     folder = RunFolder(spec.out)
     check_inputs(spec, resume, own_folder, trusted)
     check_names(spec)
-    _refuse_finished(spec, folder)
+    if not again:
+        _refuse_finished(spec, folder)
     new = not folder.root.exists()
     try:
         with _joined(spec):
             prepared = yield from prepare(spec, folder, trusted, lambda data: _reach(spec, data))
-            yield from _work(prepared, folder, start)
+            yield from _work(prepared, folder, start, again)
     except BadInput:
         # candidates that were paid for stay, whatever is refused after them, such as a full disk
         if new and not holds_candidates(folder.ledger):
@@ -112,7 +119,7 @@ def _reach(spec: JobSpec, data: Dataset) -> None:
         check_nodes(data.file.missing)
 
 
-def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
+def _work(prepared: Prepared, folder: RunFolder, start: float, again: bool) -> Iterator[Event]:
     spec = prepared.spec
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
@@ -121,17 +128,21 @@ def _work(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event
     if gain is not None:
         _expect(prepared, folder, gain)
     with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
-        with cluster(spec.ray, processors, shared):
-            workers = spec.workers or room_for(spec.threads, spec.gpus)
+        # nothing is left to be trained where a run is packed again
+        with nullcontext() if again else cluster(spec.ray, processors, shared):
+            workers = processors // spec.threads
+            if not again:
+                workers = spec.workers or room_for(spec.threads, spec.gpus)
             # candidates of another run, ranked anew, are all there is to choose from
-            if not (folder.origin.exists() and len(ledger.records) >= spec.budget):
+            enough = folder.origin.exists() and len(ledger.records) >= spec.budget
+            if not (again or enough):
                 told = _search(prepared, ledger, folder, workers, start)
                 yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             finalists = yield from choose(
                 prepared.space, ledger.records, spec.finalists, _measure(prepared, folder)
             )
             last = yield from train_finalists(
-                prepared, finalists, folder, widest(workers * spec.threads)
+                prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
         student = prepared.space.student(last.winner.actions).spec
         threads = min(cores(), workers * spec.threads)

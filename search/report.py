@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from routers.calibrate import APPEAL_ALWAYS
+from routers.calibrate import APPEAL_ALWAYS, APPEAL_NEVER
 from search import plots
 from search.page import STYLE, TEMPLATE
 from search.record import PARTS, CandidateRow, Figure, RunRecord
@@ -145,6 +145,8 @@ def _thresholds(record: RunRecord) -> list[tuple[str, str, str]]:
 def _rule(threshold: float) -> str:
     if threshold >= APPEAL_ALWAYS:
         return "and its threshold lets every input appeal"
+    if threshold <= APPEAL_NEVER:
+        return "and every answer is trusted"
     return f"and an input appeals where its score is below {threshold:.6g}"
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import BadInput
-from search.spec import JobSpec, make_spec, read_yaml, to_yaml
+from search.spec import ROUTING, JobSpec, make_spec, read_yaml, to_yaml
 
-#: what may differ between a run and its resumption: how long and where, never what
-MAY_CHANGE = ("budget", "minutes", "memory_gb", "tensorboard", "ray", "workers")
+#: what may differ between a run and its resumption: how long, where, and what comes after the last
+#: training; never what is searched
+MAY_CHANGE = (
+    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", *ROUTING,
+)  # fmt: skip
 
 
 class RunFolder:

@@ -17,6 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edge.errors import BadInput
 
+#: fields that a search does not depend on: they choose the router and its threshold afterwards
+GOAL = (
+    "appeals", "accuracy", "acci", "cost_per_appeal", "cost_per_error", "risk", "confidence",
+)  # fmt: skip
+#: those of them that say more about another one
+BESIDE_A_GOAL = ("cost_per_error", "confidence")
+ROUTING = ("sampling", "features", "families", *GOAL)
+
 
 def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, description=help_, json_schema_extra={"group": group}, **bounds)
@@ -53,7 +61,36 @@ class JobSpec(BaseModel):
     )
     budget: int = _field("Limits", "Candidates to distil.", 24, ge=1, le=1_000_000)
     minutes: float | None = _field("Limits", "Stop within about this time.", None, gt=0)
-    appeals: float = _field("Limits", "Share of inputs that may be appealed.", 0.1, ge=0, le=1)
+
+    appeals: float | None = _field(
+        "Appeals",
+        "Share of inputs that may be appealed; .1 where no other goal is named.",
+        None,
+        ge=0,
+        le=1,
+    )
+    accuracy: float | None = _field(
+        "Appeals", "Or: accuracy of the pair, with the fewest appeals.", None, ge=0, le=1
+    )
+    acci: float | None = _field(
+        "Appeals",
+        "Or: share of the accuracy gap to the teacher that is won back, with the fewest appeals.",
+        None,
+        ge=0,
+        le=1,
+    )
+    cost_per_appeal: float | None = _field(
+        "Appeals", "Or: the least price, where an appeal costs this.", None, ge=0
+    )
+    cost_per_error: float | None = _field(
+        "Appeals", "What a wrong answer costs beside cost_per_appeal; else 100.", None, gt=0
+    )
+    risk: float | None = _field(
+        "Appeals", "Or: share of trusted answers that may be wrong, promised.", None, gt=0, lt=1
+    )
+    confidence: float | None = _field(
+        "Appeals", "Confidence of the promise of risk; else .95.", None, gt=0, lt=1
+    )
 
     metric: str = _field("Data", "accuracy or balanced_accuracy.", "accuracy")
     teacher_unseen: str | None = _field(
@@ -219,6 +256,11 @@ class JobSpec(BaseModel):
     )
 
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
+    features: str = _field(
+        "Router",
+        "What fitted routers look at: logits (as in the paper), sorted_probabilities or derived.",
+        "logits",
+    )
     families: tuple[str, ...] = _field(
         "Router",
         "Router families to fit beside the scores.",
@@ -340,6 +382,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
             remedy="Compare it with `understudy config`.",
         )
     return {str(key): value for key, value in data.items() if value is not None}
+
+
+def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's values under others; whoever asks for another goal no longer asks for the old one."""
+    named = [name for name in GOAL if name not in BESIDE_A_GOAL]
+    asked, before = (
+        {name for name in named if of.get(name) is not None} for of in (chosen, values)
+    )
+    if asked and asked != before:
+        values = {name: value for name, value in values.items() if name not in GOAL}
+    return {**values, **chosen}
 
 
 def to_yaml(spec: JobSpec | None = None) -> str:

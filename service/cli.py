@@ -18,6 +18,7 @@ from edge.errors import BadInput, MissingExtra
 from service import thresholds
 from service.options import job_values, takes_job
 from service.profiling import profile
+from service.routing import route
 
 app = typer.Typer(
     name="understudy",
@@ -127,6 +128,7 @@ def config() -> None:
 
 
 app.command()(profile)
+app.command()(route)
 thresholds.register(app)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from edge.errors import BadInput
-from search.spec import JobSpec, fields, make_spec, read_yaml
+from search.spec import JobSpec, fields, make_spec, overridden, read_yaml
 
 #: of latency, which a ledger does not know
 _TIMED = ("max_ms", "gamma", "l0")
@@ -83,13 +83,19 @@ def job_values(job: Path | None, resume: bool, options: Mapping[str, Any]) -> Jo
         BadInput: a value that cannot be used.
     """
     values: dict[str, Any] = {} if job is None else read_yaml(job)
-    chosen = {name: value for name, value in options.items() if value is not None}
+    chosen = as_values(options)
     if resume:
         values = _stored(chosen.get("out") or values.get("out")) | values
+    return make_spec(overridden(values, chosen))
+
+
+def as_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the job from the options that were given; lists are written with commas."""
+    chosen = {name: value for name, value in options.items() if value is not None}
     for name in ("pool", "protect", "families", "warm"):
         if isinstance(chosen.get(name), str):
             chosen[name] = tuple(part.strip() for part in chosen[name].split(",") if part.strip())
-    return make_spec(values | chosen)
+    return chosen
 
 
 def _stored(out: Any) -> dict[str, Any]:

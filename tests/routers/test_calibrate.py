@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge.errors import BadInput
-from routers.calibrate import APPEAL_ALWAYS, appeals, threshold_for_appeals
+from edge.manifest import Calibration
+from routers.calibrate import (
+    APPEAL_ALWAYS,
+    APPEAL_NEVER,
+    CalibrationRows,
+    appeals,
+    appeals_that_win,
+    threshold_for_appeals,
+)
 
 SCORES = np.array([0.9, 0.1, 0.5, 0.7, 0.3], dtype=np.float32)
 
@@ -86,3 +94,76 @@ def test_a_budget_out_of_range_is_refused(budget: float) -> None:
 def test_scores_that_cannot_be_ordered_are_refused(score: list[float]) -> None:
     with pytest.raises(ValueError, match="finite"):
         threshold_for_appeals(np.array(score), 0.5)
+
+
+def test_always_and_never_survive_json_and_do_what_they_say() -> None:
+    assert json.loads(json.dumps([APPEAL_ALWAYS, APPEAL_NEVER])) == [APPEAL_ALWAYS, APPEAL_NEVER]
+    extreme = np.array([-1e38, 0, 1e38], dtype=np.float32)
+    assert appeals(extreme, APPEAL_ALWAYS).all()
+    assert not appeals(extreme, APPEAL_NEVER).any()
+
+
+# Six rows. In order of score the appeals win +1, then +1 and −1 together, then 0, +1 and 0.
+SCORE = np.array([0.2, 0.1, 0.2, 0.5, 0.9, 0.7], dtype=np.float32)
+STUDENT = np.array([0, 0, 1, 1, 1, 0])
+TEACHER = np.array([1, 1, 0, 1, 1, 1])
+
+
+def test_every_decision_of_six_rows_by_hand() -> None:
+    decisions = CalibrationRows(SCORE, STUDENT, TEACHER).decisions
+    assert decisions.threshold.astype(np.float32).tolist() == [
+        np.float32(score) for score in (0.1, 0.2, 0.5, 0.7, 0.9)
+    ] + [np.float32(APPEAL_ALWAYS)]
+    assert decisions.appealed.tolist() == [0, 1, 3, 4, 5, 6]
+    assert decisions.right.tolist() == [3, 4, 4, 4, 5, 5]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 30), seed=st.integers(0, 10_000), levels=st.sampled_from([1, 4, 1000]))
+def test_decisions_are_what_their_thresholds_do(rows: int, seed: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    kept = CalibrationRows(
+        (rng.integers(0, levels, rows) / levels).astype(np.float32),
+        rng.integers(0, 2, rows),
+        rng.integers(0, 2, rows),
+    )
+    for threshold, appealed, right in zip(*kept.decisions, strict=True):
+        point = kept.at(float(threshold))
+        assert point.appeals * rows == pytest.approx(appealed)
+        assert point.accuracy * rows == pytest.approx(right)
+
+
+def test_rows_come_from_a_bundle_as_they_were() -> None:
+    kept = CalibrationRows.of(Calibration((0.5, 0.98), (0, 1), (1, 1)))
+    assert kept.score.dtype == np.float32
+    assert kept.at(0.6).accuracy == 1
+    assert kept.at(0.4).accuracy == 0.5
+
+
+@pytest.mark.parametrize(
+    ("score", "student", "teacher", "words"),
+    [
+        ([], [], [], "at least one row"),
+        ([0.1, 1e300], [0, 1], [0, 1], "finite"),
+        ([0.1, 0.2], [0], [0, 1], "student_right must be 2 values"),
+        ([0.1, 0.2], [0, 1], [0, 2], "teacher_right must be 2 values of 0 and 1"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(
+    score: list[float], student: list[int], teacher: list[int], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        CalibrationRows(np.array(score), np.array(student), np.array(teacher))
+
+
+def test_a_budget_is_spent_where_appeals_win_and_kept_where_they_do_not() -> None:
+    # Budget ½ appeals .1, .2, .2: +1 +1 −1 wins one answer.
+    assert appeals_that_win(SCORE, STUDENT, TEACHER, 0.5) == (float(np.float32(0.5)), "")
+    # Teacher and student exchanged, the same appeals lose it.
+    threshold, warning = appeals_that_win(SCORE, TEACHER, STUDENT, 0.5)
+    assert not appeals(SCORE, threshold).any()
+    assert "appealing 50.0% of the calibration part would win -16.67%" in warning
+    assert "nothing is appealed" in warning
+    # A teacher that answers alike wins nothing either; nothing to spend is no reason to warn.
+    assert "+0.00%" in appeals_that_win(SCORE, STUDENT, STUDENT, 0.5).warning
+    assert appeals_that_win(SCORE, TEACHER, STUDENT, 0.1).warning == ""

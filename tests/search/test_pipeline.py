@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from search.ledger import Ledger
 from search.preparation import Prepared
 from search.record import PARTS
 from search.run_folder import RunFolder
+from search.spec import make_spec
 from teachers.datasets import load_dataset
 from teachers.splits import hold_out, parse_unseen
 from tests.search import jobs
@@ -125,12 +127,14 @@ def test_the_threshold_is_fixed_on_the_calibration_rows_that_ship(job: FinishedJ
     manifest = load_bundle(job.out / "bundle").manifest
     scores = np.array(manifest.calibration.score)
     assert len(scores) == job.result["rows"]["calibration"]
-    share = float((scores < manifest.threshold).mean())
-    assert share <= job.spec.appeals
+    share, budget = float((scores < manifest.threshold).mean()), job.spec.appeals
+    assert budget is not None
+    assert manifest.goal == {"appeals": budget}
+    assert share <= budget
     assert share == pytest.approx(job.result["figures"]["calibration.appeals"]["value"], abs=1e-12)
     # the largest such threshold: with any score above it the budget would be broken
     higher = scores[scores >= manifest.threshold].min()
-    assert float((scores <= higher).mean()) > job.spec.appeals or share == 0
+    assert float((scores <= higher).mean()) > budget or share == 0
 
 
 def test_a_student_is_rebuilt_from_the_bundle_alone(
@@ -161,6 +165,30 @@ def test_the_graph_that_ships_decides_as_its_parts_do(
     assert [decision.label for decision in decisions] == logits.argmax(1).tolist()
     trusted = [decision.trusted for decision in decisions]
     assert trusted == (scores >= manifest.threshold).tolist()
+
+
+def test_a_finished_run_is_packed_again_with_another_router_and_goal(
+    job: FinishedJob, tmp_path: Path
+) -> None:
+    shutil.copytree(job.out, tmp_path / "run")
+    asked = {"out": str(tmp_path / "run"), "families": (), "appeals": None, "accuracy": 0.9}
+    spec = make_spec(job.spec.model_dump() | asked)
+
+    events = list(pipeline.run(spec, resume=True, again=True))
+
+    stages = [event.name for event in events if isinstance(event, Stage)]
+    assert stages == ["prepare", "train", "package", "routers", "test"]
+    assert "was trained before" in next(
+        event.detail for event in events if isinstance(event, Stage) and event.name == "train"
+    )
+    before, after = (load_bundle(out / "bundle") for out in (job.out, tmp_path / "run"))
+    assert after.manifest.goal == {"accuracy": 0.9}
+    assert after.manifest.figures["calibration.pair_accuracy"].value >= 0.9  # type: ignore[operator]
+    assert after.read("student.onnx") == before.read("student.onnx")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["pair"]["threshold"] == after.manifest.threshold
+    assert result["candidates"] == job.result["candidates"]
+    assert result["student"]["accuracy"] == job.result["student"]["accuracy"]
 
 
 def test_every_figure_names_its_part(job: FinishedJob) -> None:
@@ -202,14 +230,14 @@ def test_what_was_paid_for_survives_a_later_refusal(
 ) -> None:
     """A disk that is full when the bundle is written must not cost the whole search."""
 
-    def fails_late(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
+    def fails_late(prepared: Prepared, folder: RunFolder, *_: object) -> Iterator[Event]:
         layers = [layer.node for layer in prepared.space.layers]
         with Ledger(folder.ledger, layers[:3], prepared.moves.pool) as ledger:
             ledger.add(record(1))
         yield Stage("package")
         raise BadInput("disk full", value="0 bytes", bound="some", remedy="Make room.")
 
-    def fails_early(prepared: Prepared, folder: RunFolder, start: float) -> Iterator[Event]:
+    def fails_early(prepared: Prepared, folder: RunFolder, *_: object) -> Iterator[Event]:
         with Ledger(folder.ledger, ["one"], prepared.moves.pool):
             yield Stage("search")
             raise BadInput("no Ray", value="auto", bound="a cluster", remedy="Start one.")

@@ -25,7 +25,13 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "max_drop": ([0, 1, None], [-0.001, 1.001]),
     "budget": ([1, 1_000_000], [0, 1_000_001]),
     "minutes": ([0.001, None], [0, -1]),
-    "appeals": ([0, 1], [-0.001, 1.001]),
+    "appeals": ([0, 1, None], [-0.001, 1.001]),
+    "accuracy": ([0, 1, None], [-0.001, 1.001]),
+    "acci": ([0, 1, None], [-0.001, 1.001]),
+    "cost_per_appeal": ([0, 1e6, None], [-0.001]),
+    "cost_per_error": ([0.001, None], [0]),
+    "risk": ([0.001, 0.999, None], [0, 1]),
+    "confidence": ([0.001, 0.999, None], [0, 1]),
     "batch": ([1, 4096], [0, 4097]),
     "agent_rate": ([1e-9, 1], [0, 1.001]),
     "agent_units": ([1, 4096], [0, 4097]),
@@ -91,7 +97,7 @@ def test_every_number_has_a_bound() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "many", None])
 def test_what_is_no_number_is_refused(value: Any) -> None:
     with pytest.raises(BadInput):
-        make_spec(LEAST | {"appeals": value})
+        make_spec(LEAST | {"learning_rate": value})
 
 
 @pytest.mark.parametrize("name", ["teacher", "data", "out"])
