@@ -16,6 +16,7 @@ from rich.console import Console
 
 from edge.errors import BadInput, MissingExtra
 from service import thresholds
+from service.evaluation import evaluate
 from service.options import job_values, takes_job
 from service.profiling import profile
 from service.routing import route
@@ -129,6 +130,7 @@ def config() -> None:
 
 app.command()(profile)
 app.command()(route)
+app.command()(evaluate)
 thresholds.register(app)
 
 

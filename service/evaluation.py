@@ -1,0 +1,98 @@
+"""``understudy evaluate``: edge, cloud and both together on data of the user's choice."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from edge.errors import BadInput
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
+    teacher: Annotated[
+        str, typer.Option(help="Who answers the appeals: .onnx, as in cloud/, or .safetensors.")
+    ],
+    data: Annotated[str, typer.Option(help="Labelled data, as for a search.")],
+    rows: Annotated[str, typer.Option(help="test (the test table) or all.")] = "test",
+    plot: Annotated[
+        Path | None, typer.Option(help="SVG picture to write: accuracy over appealing rate.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = (
+        False
+    ),
+) -> None:
+    """Measure a bundle: edge only, cloud only, cooperation and the oracle, for every class too."""
+    from service.cli import needs_search
+
+    needs_search("Evaluating a bundle")
+    if rows not in ("test", "all"):
+        raise BadInput("--rows", value=rows, bound="test or all", remedy="Choose one of them.")
+    from edge.bundle import load_bundle
+    from teachers.datasets import check_dataset, load_dataset
+
+    loaded = load_bundle(bundle)
+    look, names = loaded.manifest.preprocess, loaded.manifest.class_names
+    check_dataset(data, look, len(names), names)
+    chosen: Literal["test", "all"] = "test" if rows == "test" else "all"
+    with _as_onnx(teacher, look.input_shape) as file:
+        from search.evaluate import evaluate as measured
+        from service.tables import counted
+
+        images = load_dataset(data, look, names)
+        with counted("rows", len(images.labels)) as on_rows:
+            found = measured(loaded, file, images, chosen, on_rows)
+    said = {"bundle": str(bundle), **found.result()}
+    if plot is not None:
+        plot.write_text(found.picture(), encoding="utf-8")
+        said["plot"] = str(plot)
+    if as_json:
+        typer.echo(json.dumps(said))
+    else:
+        _print(said)
+
+
+@contextmanager
+def _as_onnx(teacher: str, shape: tuple[int, ...]) -> Iterator[Path]:
+    """The teacher as an ONNX file; other forms are exported for the time being."""
+    if teacher.endswith(".onnx"):
+        yield Path(teacher)
+        return
+    from envs.export import to_onnx
+    from teachers.formats import check_teacher, load_teacher
+
+    check_teacher(teacher)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "teacher.onnx"
+        file.write_bytes(to_onnx(load_teacher(teacher).module, (shape[0], shape[1], shape[2])))
+        yield file
+
+
+def _print(said: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    from service.tables import print_table
+
+    table = Table(title=f"{said['rows']:,} rows, {said['part']}", title_justify="left")
+    for head in ("", "rows", "edge only", "cloud only", "cooperation", "oracle", "appealed"):
+        table.add_column(head, justify="left" if not head else "right")
+    shares = ("edge_only", "cloud_only", "cooperation", "oracle", "appeals")
+    table.add_row("all", f"{said['rows']:,}", *(f"{said[name]:.2%}" for name in shares))
+    table.add_section()
+    for row in said["classes"]:
+        own = (row[name] for name in ("student", "teacher", "pair", "oracle", "appeals"))
+        table.add_row(row["name"], f"{row['rows']:,}", *(f"{value:.2%}" for value in own))
+    print_table(table)
+    gap = "no gap to win back" if said["acc_i"] is None else f"AccI {said['acc_i']:.1%}"
+    typer.echo(
+        f"router {said['router']}: {gap}; an oracle with as many appeals reaches "
+        f"{said['oracle_at']:.2%}; area {said['area']:.4f} of {said['oracle_area']:.4f}"
+    )
+    if "plot" in said:
+        typer.echo(f"plot    {said['plot']}")
