@@ -10,9 +10,16 @@ from typing import Any
 
 import pytest
 
+from edge.bundle import REQUIRED_FILES
 from edge.preprocess import Preprocess
 from envs.criteria import CRITERIA
 from envs.ops import OPS
+from routers.families import FAMILIES
+from routers.features import FEATURES
+from routers.goals import GOALS
+from routers.qbc import SAMPLING
+from routers.scores import SCORES
+from search.package import INT8_FILE
 from search.samplers import SAMPLERS
 from teachers.formats import FORMATS
 from teachers.manifest import parse_manifest
@@ -20,14 +27,16 @@ from teachers.onnx_import.table import OPERATORS
 from teachers.zoo import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parents[1]
-NETWORKS = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+NETWORKS, ROUTING = (
+    (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("networks", "routing")
+)
 
 
-def section(title: str) -> str:
-    """A section of the page, with the sections inside it."""
-    heading = re.search(rf"^(#+) {title}$", NETWORKS, re.MULTILINE)
+def section(title: str, page: str = NETWORKS) -> str:
+    """A section of a page, with the sections inside it."""
+    heading = re.search(rf"^(#+) {title}$", page, re.MULTILINE)
     assert heading, title
-    rest = NETWORKS[heading.end() :]
+    rest = page[heading.end() :]
     end = re.search(rf"^#{{1,{len(heading[1])}}} ", rest, re.MULTILINE)
     return rest[: end.start()] if end else rest
 
@@ -100,6 +109,23 @@ def test_the_worked_example_prints_what_the_page_says(capsys: pytest.CaptureFixt
 def test_every_sampler_is_described_and_no_other() -> None:
     page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
     assert_same(first_cells(page), ["--sampler", *SAMPLERS])
+
+
+def test_every_score_family_feature_and_sampling_is_named_and_no_other_score() -> None:
+    assert_same(first_cells(section("Routers", ROUTING)), SCORES)
+    assert ",".join(FAMILIES) in section("Routers", ROUTING)
+    for name in (*FEATURES, *SAMPLING):
+        assert f"`{name}`" in section("Routers", ROUTING)
+
+
+def test_every_goal_is_described_and_no_other() -> None:
+    shown = first_cells(section("What the threshold is for", ROUTING))
+    assert_same([name.split()[0] for name in shown], [f"--{g.replace('_', '-')}" for g in GOALS])
+
+
+def test_every_file_of_a_bundle_is_described() -> None:
+    shown = first_cells(section("The bundle", ROUTING))
+    assert_same(shown, {*REQUIRED_FILES, INT8_FILE, "manifest.json"})
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:
