@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,7 +149,59 @@ def test_a_student_is_rebuilt_from_the_bundle_alone(
     images = test_rows[0][:64]
     with torch.no_grad():
         rebuilt = module(torch.from_numpy(bundle.manifest.preprocess.to_input(images))).numpy()
-    np.testing.assert_allclose(rebuilt, EdgeRuntime(bundle).logits(images), atol=1e-4)
+    shipped = Session(bundle.read("student.onnx"), "student.onnx")
+    inputs = bundle.manifest.preprocess.to_input(images)
+    np.testing.assert_allclose(rebuilt, shipped.run(inputs, "logits", (10,)), atol=1e-4)
+
+
+REBUILD = """
+import sys
+import numpy as np, torch
+from pathlib import Path
+from safetensors.torch import load
+from edge.bundle import load_bundle
+from edge.session import Session
+from envs.export import to_onnx
+from envs.netspec import NetSpec
+from envs.surgery import load as rebuild
+
+bundle = load_bundle(sys.argv[1])
+spec = NetSpec.from_json(bundle.read("netspec.json").decode())
+student = rebuild(spec, load(bundle.read("student.safetensors")))
+images = np.random.default_rng(0).normal(size=(64, *spec.input_shape)).astype(np.float32)
+
+def said(model):
+    return Session(model, "student").run(images, "logits", (spec.classes,))
+
+with torch.no_grad():
+    found = student.eval()(torch.from_numpy(images)).numpy()
+np.testing.assert_allclose(found, said(bundle.read("student.onnx")), atol=1e-4)
+
+labels = torch.from_numpy(found.argmax(1) * 0)
+optimiser = torch.optim.SGD(student.train().parameters(), lr=0.01)
+for rows in torch.arange(64).split(16):
+    optimiser.zero_grad()
+    loss = torch.nn.functional.cross_entropy(student(torch.from_numpy(images)[rows]), labels[rows])
+    loss.backward()
+    optimiser.step()
+again = said(to_onnx(student, spec.input_shape))
+with torch.no_grad():
+    found = student.eval()(torch.from_numpy(images)).numpy()
+np.testing.assert_allclose(found, again, atol=1e-4)
+print("moved", float(np.abs(again - said(bundle.read("student.onnx"))).max()))
+"""
+
+
+def test_another_process_trains_it_on_from_the_bundle_alone(
+    job: FinishedJob, tmp_path: Path
+) -> None:
+    shutil.copytree(job.out / "bundle", tmp_path / "bundle")
+    done = subprocess.run(
+        [sys.executable, "-c", REBUILD, str(tmp_path / "bundle")],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[1]) > 0.01
 
 
 def test_the_graph_that_ships_decides_as_its_parts_do(
