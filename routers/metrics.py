@@ -172,32 +172,6 @@ def appeals_for_acc_i(curve: Curve, share: float) -> float | None:
     return float(curve.rate[np.argmax(reached)]) if reached.any() else None
 
 
-def bootstrap_areas(
-    score: Scores, student_right: Right, teacher_right: Right, counts: NDArray[np.integer[Any]]
-) -> Floats:
-    """The area under the deferral curve of each resample of the rows.
-
-    ``counts``: int B×N, how often each resample drew each row; the same counts for two scores
-    make their differences *paired*. Returns B areas. All ones gives the area itself.
-
-    A row of gain g that appeals at position p of N adds g to the accuracy from there on, which
-    is g·(1 − (p − ½)/N)/N of area; rows of equal score share the middle of their positions.
-    """
-    gain = _gain(student_right, teacher_right)
-    order = np.argsort(score, kind="stable")
-    ascending = score[order]
-    starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
-    weight = counts[:, order].astype(np.float64)
-    rows = weight.sum(axis=1, keepdims=True)
-    drawn = np.add.reduceat(weight, starts, axis=1)
-    gained = np.add.reduceat(weight * gain[order], starts, axis=1)
-    middle = np.cumsum(drawn, axis=1) - drawn / 2
-    won = np.sum(gained * (1 - middle / rows), axis=1) / rows[:, 0]
-    student = weight @ np.asarray(student_right, dtype=np.float64)[order] / rows[:, 0]
-    areas: Floats = student + won
-    return areas
-
-
 def auroc(score: Scores, student_right: Right) -> float:
     """How often a row the student gets right outscores one it gets wrong; ties count one half.
 

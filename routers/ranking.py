@@ -9,8 +9,8 @@ the smallest wins: a learned router must earn its kilobytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from edge.errors import BadInput, check_member
 from routers import export, metrics
 from routers.families import FAMILIES
 from routers.features import Feature, feature
+from routers.intervals import FIGURES, bootstrap, figures_of
 from routers.labels import student_right
 from routers.qbc import SAMPLING
 from routers.scores import SCORES
@@ -38,7 +39,6 @@ NO_GAP = (
 # Below this many errors a fitted router mostly learns noise.
 LEAST_COMPLEX_ROWS = 20
 CONFIDENCE = 0.95
-_BLOCK = 2_000_000  # resampled rows held at a time: a few dozen MB
 
 # Called after each candidate with its name, how many are done, and how many there are.
 OnEvent = Callable[[str, int, int], None]
@@ -63,25 +63,34 @@ class RouterData:
 class RankedRouter:
     """One router as the ranking saw it.
 
-    ``kind``: "family" (fitted) or "score" (not). ``area``: mean accuracy of the pair over all
-    appealing rates on the validation part, with its 95 % bootstrap interval. ``auroc``: nan where
-    the student is right everywhere or nowhere. ``bytes`` and ``model``: the ONNX file.
+    ``kind``: "family" (fitted) or "score" (not). ``figures``: all of
+    :data:`routers.intervals.FIGURES`, on the validation part; ``area_low`` and ``area_high``: the
+    95 % bootstrap interval of the area. ``bytes`` and ``model``: the ONNX file.
     ``microseconds``: one row on one thread; for information, it moves from run to run and never
     decides. ``tied``: the data cannot tell it from the best. ``reason``: why it is out of the
-    race ("" if it is in); then area is nan and the model may be empty.
+    race ("" if it is in); then there are no figures and the model may be empty.
     """
 
     name: str
     kind: str
-    area: float = math.nan
+    figures: Mapping[str, float] = field(default_factory=dict)
     area_low: float = math.nan
     area_high: float = math.nan
-    auroc: float = math.nan
     bytes: int = 0
     microseconds: float = math.nan
     model: Model = b""
     tied: bool = False
     reason: str = ""
+
+    @property
+    def area(self) -> float:
+        """Mean accuracy of the pair over all appealing rates; nan out of the race."""
+        return self.figures.get("area", math.nan)
+
+    @property
+    def auroc(self) -> float:
+        """Nan where the student is right everywhere or nowhere, and out of the race."""
+        return self.figures.get("auroc", math.nan)
 
 
 @dataclass(frozen=True)
@@ -227,18 +236,14 @@ def _rank(
     if not running:
         raise RuntimeError("no router is left: " + "; ".join(f"{r.name}: {r.reason}" for r in out))
 
-    areas = _bootstrap([scores for _, scores in running], right, teacher, resamples, seed)
-    rows = _judged(
-        [
-            replace(
-                row,
-                area=metrics.area_under(metrics.deferral_curve(scores, right, teacher)),
-                auroc=metrics.auroc(scores, right),
-            )
-            for row, scores in running
-        ],
-        areas,
+    drawn = bootstrap(
+        [scores for _, scores in running], right, teacher, ["area"], resamples=resamples, seed=seed
     )
+    measured = [
+        replace(row, figures=figures_of(scores, right, teacher, tuple(FIGURES)))
+        for row, scores in running
+    ]
+    rows = _judged(measured, drawn["area"])
     winner = rows[0]
     return Ranking(
         rows=(*rows, *out),
@@ -260,25 +265,6 @@ def teacher_is_ahead(right: NDArray[np.int64], teacher: NDArray[Any]) -> bool:
     won = int(np.sum((right == 0) & (teacher == 1)))
     lost = int(np.sum((right == 1) & (teacher == 0)))
     return won - lost > 1.96 * math.sqrt(won + lost)
-
-
-def _bootstrap(
-    scores: Sequence[NDArray[np.float32]],
-    right: NDArray[np.int64],
-    teacher: NDArray[Any],
-    resamples: int,
-    seed: int,
-) -> Floats:
-    """Areas, routers × resamples; one draw of rows serves all routers, so they pair up."""
-    rng, rows = np.random.default_rng(seed), len(right)
-    step = max(1, _BLOCK // rows)
-    blocks = []
-    for begin in range(0, resamples, step):
-        size = min(step, resamples - begin)
-        counts = rng.multinomial(rows, np.full(rows, 1 / rows), size=size)
-        blocks.append([metrics.bootstrap_areas(s, right, teacher, counts) for s in scores])
-    areas: Floats = np.concatenate(blocks, axis=1)
-    return areas
 
 
 def _judged(rows: list[RankedRouter], areas: Floats) -> list[RankedRouter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def result_of(
             "kind": manifest.router.kind,
             "kb": manifest.router.bytes / 1024,
         },
+        "ranking": _ranking(shipped),
         "pair": {
             "accuracy": test("pair_accuracy"),
             "appeals": test("appeals"),
@@ -156,6 +158,36 @@ def result_of(
         "seconds": round(seconds, 1),
         "warnings": [*manifest.warnings, *_broken(limits)],
     }
+
+
+def _ranking(shipped: Shipped) -> dict[str, Any]:
+    """Every router with its figures on the validation part, the one that ships first."""
+    ranking = shipped.ranking
+    return {
+        "part": "validation",
+        "complex_rows": ranking.complex_rows,
+        "error_rate": ranking.error_rate,
+        "oracle_area": ranking.oracle_area,
+        "random_area": ranking.random_area,
+        "routers": [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "kb": row.bytes / 1024,
+                "microseconds": _defined(row.microseconds),
+                "area_low": _defined(row.area_low),
+                "area_high": _defined(row.area_high),
+                "tied": row.tied,
+                "reason": row.reason,
+                **{name: _defined(value) for name, value in row.figures.items()},
+            }
+            for row in ranking.rows
+        ],
+    }
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _predicted(prepared: Prepared, winner: Record) -> float | None:

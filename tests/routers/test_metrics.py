@@ -21,7 +21,6 @@ from routers.metrics import (
     area_under,
     aurc,
     auroc,
-    bootstrap_areas,
     deferral_curve,
     excess_aurc,
     operating_point,
@@ -100,17 +99,6 @@ def test_nothing_beats_the_oracle_and_ends_are_student_and_teacher(
     assert np.all(curve.accuracy <= oracle.accuracy + 1e-12)
     assert curve.accuracy[0] == pytest.approx(student.mean())
     assert curve.accuracy[-1] == pytest.approx(teacher.mean())
-
-
-@given(rows=st.integers(1, 30), seed=st.integers(0, 10_000), levels=st.sampled_from([2, 5, 1000]))
-@settings(max_examples=60, deadline=None)
-def test_a_resample_has_the_area_of_the_rows_it_repeats(rows: int, seed: int, levels: int) -> None:
-    score, student, teacher = some_rows(rows, seed, levels)
-    counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=3)
-    counts[0] = 1
-    repeated = [np.repeat(np.arange(rows), count) for count in counts]
-    expected = [area_under(deferral_curve(score[i], student[i], teacher[i])) for i in repeated]
-    assert bootstrap_areas(score, student, teacher, counts) == pytest.approx(expected)
 
 
 @given(rows=st.integers(2, 40), seed=st.integers(0, 10_000), levels=st.sampled_from([2, 5, 1000]))

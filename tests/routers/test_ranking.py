@@ -91,17 +91,18 @@ def test_of_routers_that_cannot_be_told_apart_the_smallest_wins() -> None:
 
 def test_among_tied_ones_whole_kilobytes_count_then_area() -> None:
     rows = [
-        replace(ROW, name="large", area=0.95, bytes=90_000, tied=True),
-        replace(ROW, name="better", area=0.94, bytes=400, tied=True),
-        replace(ROW, name="smaller", area=0.93, bytes=200, tied=True),  # < 1 KB, like `better`
-        replace(ROW, name="behind", area=0.90, bytes=100, tied=False),
-        replace(ROW, name="between", area=0.92, bytes=100, tied=False),
+        placed(0.95, name="large", bytes=90_000, tied=True),
+        placed(0.94, name="better", bytes=400, tied=True),
+        placed(0.93, name="smaller", bytes=200, tied=True),  # < 1 KB, like `better`
+        placed(0.90, name="behind", bytes=100, tied=False),
+        placed(0.92, name="between", bytes=100, tied=False),
     ]
     ordered = [row.name for row in sorted(rows, key=ranking._place)]
     assert ordered == ["better", "smaller", "large", "between", "behind"]
 
 
-ROW = ranking.RankedRouter("", "score")
+def placed(area: float, **facts: Any) -> ranking.RankedRouter:
+    return replace(ranking.RankedRouter("", "score"), figures={"area": area}, **facts)
 
 
 def test_a_family_wins_where_it_sees_what_scores_cannot() -> None:

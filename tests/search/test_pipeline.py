@@ -22,6 +22,7 @@ from edge.session import Session
 from envs.cost import cost
 from envs.netspec import NetSpec
 from envs.surgery import load
+from routers.scores import SCORES
 from search import pipeline
 from search.events import CandidateDone, Event, Stage
 from search.ledger import Ledger
@@ -243,6 +244,19 @@ def test_a_finished_run_is_packed_again_with_another_router_and_goal(
     assert result["pair"]["threshold"] == after.manifest.threshold
     assert result["candidates"] == job.result["candidates"]
     assert result["student"]["accuracy"] == job.result["student"]["accuracy"]
+
+
+def test_the_result_ranks_every_router_on_the_validation_part(job: FinishedJob) -> None:
+    ranking = job.result["ranking"]
+    names = [row["name"] for row in ranking["routers"]]
+    assert names[0] == job.result["router"]["name"]
+    assert sorted(names) == sorted([*SCORES, *job.spec.families])
+    for row in ranking["routers"]:
+        if row["reason"]:
+            assert "area" not in row
+        else:
+            assert ranking["oracle_area"] >= row["area"] >= row["area_low"]
+            assert row["accuracy_at_10"] <= 1
 
 
 def test_every_figure_names_its_part(job: FinishedJob) -> None:
