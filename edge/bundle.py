@@ -6,7 +6,8 @@ A bundle is a folder:
     pair.onnx            what the device runs: both of the following and the threshold, "image"
                          [N, C, H, W] → "logits" [N, K], "score" [N], "trusted" [N]
     student.onnx         the compressed model: "image" [N, C, H, W] → "logits" [N, K]
-    router.onnx          who to trust: "logits" [N, K] → "score" [N]
+    router.onnx          who to trust: "logits" [N, K] → "score" [N]; not where the student's own
+                         graph gives the score
     student.safetensors  the student's weights
     netspec.json         the student's layers: with the weights, enough to train it further
     MODEL_CARD.md        the same for human readers
@@ -58,7 +59,6 @@ MANIFEST = "manifest.json"
 REQUIRED_FILES = (
     "pair.onnx",
     "student.onnx",
-    "router.onnx",
     "student.safetensors",
     "netspec.json",
     "MODEL_CARD.md",

@@ -43,12 +43,13 @@ class StudentInfo:
 
 @dataclass(frozen=True)
 class RouterInfo:
-    """What decides trust or appeal. ``kind``: a fitted family or a score that needs no fitting;
-    ``input``: what its model reads, ``builtin`` where the student's own graph gives the score."""
+    """What decides trust or appeal. ``kind``: a fitted family, a score that needs no fitting, or
+    the student's own predictor head; ``input``: what its model reads, ``builtin`` where the
+    student's graph, which is then ``file``, gives the score."""
 
     file: str
     name: str
-    kind: Literal["family", "score"]
+    kind: Literal["family", "score", "head"]
     input: Literal["logits", "features", "builtin"] = "logits"
     bytes: int = 0
 

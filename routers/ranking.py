@@ -60,12 +60,25 @@ class RouterData:
 
 
 @dataclass(frozen=True)
+class Offered:
+    """A router that is ready: a head of the student's own.
+
+    ``scores``: float32 N, on the validation part; ``bytes`` and ``microseconds``: what it adds.
+    """
+
+    name: str
+    scores: NDArray[np.float32]
+    bytes: int
+    microseconds: float
+
+
+@dataclass(frozen=True)
 class RankedRouter:
     """One router as the ranking saw it.
 
-    ``kind``: "family" (fitted) or "score" (not). ``figures``: all of
-    :data:`routers.intervals.FIGURES`, on the validation part; ``area_low`` and ``area_high``: the
-    95 % bootstrap interval of the area. ``bytes`` and ``model``: the ONNX file.
+    ``kind``: "family" (fitted), "score" (not) or "head" (of the student's own; it has no model).
+    ``figures``: all of :data:`routers.intervals.FIGURES`, on the validation part; ``area_low`` and
+    ``area_high``: the 95 % bootstrap interval of the area. ``bytes`` and ``model``: the ONNX file.
     ``microseconds``: one row on one thread; for information, it moves from run to run and never
     decides. ``tied``: the data cannot tell it from the best. ``reason``: why it is out of the
     race ("" if it is in); then there are no figures and the model may be empty.
@@ -126,18 +139,19 @@ def fit_and_rank(
     features: str = "logits",
     seed: int,
     resamples: int = 1000,
+    offered: Sequence[Offered] = (),
     on_event: OnEvent | None = None,
 ) -> Ranking:
     """Fit ``families`` on the router part, add ``scores``, rank all on the validation part.
 
     ``sampling`` and ``r`` choose the rows of the fit (:data:`SAMPLING`); ``features`` what the
-    families look at. With fewer than 20 complex rows, or no normal one, families are listed
-    unfitted with the reason. BadInput for an unknown name and where no score is given, as the
+    families look at; ``offered`` are ranked with the others. With fewer than 20 complex rows, or
+    no normal one, families are listed unfitted with the reason. BadInput for an unknown name and where no score is given, as the
     baselines always take part.
     """
     look = _check_names(families, scores, sampling, features)
     entries, right = [], student_right(data.router_logits, data.router_labels)
-    M, total = int(np.sum(right == 0)), len(scores) + len(families)
+    M, total = int(np.sum(right == 0)), len(scores) + len(families) + len(offered)
 
     def done(entry: _Entry) -> None:
         entries.append(entry)
@@ -146,6 +160,9 @@ def fit_and_rank(
 
     for name in scores:
         done(_score(name, data))
+    for one in offered:
+        row = RankedRouter(one.name, "head", bytes=one.bytes, microseconds=one.microseconds)
+        done(_Entry(row, one.scores))
     unfit = _too_few(M, len(right))
     if families and not unfit:
         described = look.compute(data.router_logits)

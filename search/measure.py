@@ -67,11 +67,18 @@ class Measure:
     def logits(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The student's logits and the labels of a part."""
 
+        return self._student_says(part, "logits", (self.classes,)), self.prepared.labels(part)
+
+    def scores(self, part: str) -> NDArray[np.float32]:
+        """The student's own scores of a part, N; its graph has to give them."""
+        return self._student_says(part, "score", ())
+
+    def _student_says(self, part: str, output: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         def network() -> Network:
             session = Session(self._student, "student.onnx", threads=self.threads)
-            return lambda inputs: session.run(inputs, "logits", (self.classes,))
+            return lambda inputs: session.run(inputs, output, shape)
 
-        return self._kept(part, self._student, network), self.prepared.labels(part)
+        return self._kept(part, self._student + output.encode(), network)
 
     def both(self, part: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Logits of student and teacher, and the labels, of a part."""
@@ -96,14 +103,15 @@ class Measure:
         found: NDArray[np.float32] = np.load(path, allow_pickle=False)
         return found
 
-    def pair(self, part: str, router: Session) -> PairRows:
-        """Everything about a part."""
+    def pair(self, part: str, router: Session | None) -> PairRows:
+        """Everything about a part; without a router the student's graph gives the score."""
         logits, teacher, labels = self.both(part)
+        score = self.scores(part) if router is None else router.run(logits, "score", ())
         return PairRows(
             logits,
             labels,
             teacher,
-            router.run(logits, "score", ()),
+            score,
             student_right(logits, labels),
             student_right(teacher, labels),
         )

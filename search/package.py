@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_safetensors
+from torch import fx
 
 from edge.bundle import write_bundle
 from edge.manifest import (
@@ -34,7 +36,7 @@ from routers.goal_options import options_of
 from routers.goals import Calibrated, calibrate
 from routers.labels import student_right
 from routers.pair import merge
-from routers.ranking import RankedRouter, Ranking, RouterData, fit_and_rank
+from routers.ranking import Offered, RankedRouter, Ranking, RouterData, fit_and_rank
 from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
 from search.goal import goal_of
@@ -43,9 +45,13 @@ from search.measure import Measure, PairRows, figures
 from search.model_card import model_card
 from search.preparation import NEVER_SAID, Prepared
 from search.run_folder import RunFolder, write_bytes
+from search.two_head import Headed, give_head
 from teachers.metrics import METRICS
 
-INT8_FILE = "student-int8.onnx"
+INT8_FILE, ROUTER_FILE, HEAD_FILE = "student-int8.onnx", "router.onnx", "two_head.safetensors"
+#: name in the ranking of the student's own head
+HEAD = "two_head"
+Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Shipped:
 def ship(
     prepared: Prepared,
     student: NetSpec,
-    weights: Mapping[str, NDArray[np.float32]],
+    weights: Weights,
     folder: RunFolder,
     threads: int,
 ) -> Telling[Shipped]:
@@ -83,21 +89,30 @@ def ship(
         folder: of the run; ``cloud/teacher.onnx`` and ``bundle/`` are written.
         threads: of ONNX Runtime while measuring.
     """
-    import torch
-
     yield Stage("package", "export to ONNX")
-    module = load(student, {name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
     shape = student.input_shape
-    student_onnx = to_onnx(module, shape)
     if not folder.cloud_teacher.exists():
         write_bytes(folder.cloud_teacher, to_onnx(prepared.teacher.module, shape))
-    small = yield from _int8(prepared, student_onnx, threads)
-    shipped = student_onnx if small is None or small.reason else small.model
+    plain = to_onnx(_module(student, weights), shape)
+    headed = yield from _headed(prepared, student, weights, plain, folder, threads)
+    if headed is not None:
+        weights = headed.weights
+        plain = to_onnx(_module(student, weights), shape)
+    small = yield from _int8(prepared, plain, threads)
+    shipped = plain if small is None or small.reason else small.model
     measure = Measure(prepared, shipped, folder, threads)
 
     yield Stage("routers", "fit and rank on rows the student has not learnt from")
-    ranking = yield from _rank(prepared, measure)
-    router = Session(ranking.winner.model, "router.onnx", threads=threads)
+    with_head = None if headed is None else Measure(prepared, headed.onnx, folder, threads)
+    ranking = yield from _rank(prepared, measure, headed, with_head)
+    router: Session | None = None
+    if ranking.winner.kind == "head":
+        assert headed is not None
+        assert with_head is not None
+        plain = shipped = headed.onnx
+        measure, small = with_head, None
+    else:
+        router = Session(ranking.winner.model, ROUTER_FILE, threads=threads)
     rows = {part: measure.pair(part, router) for part in ("validation", "calibration")}
     found = calibrate(
         goal_of(prepared.spec), CalibrationRows.of(rows["calibration"].kept()), nearest=True
@@ -108,19 +123,44 @@ def ship(
     rows["test"] = measure.pair("test", router)
     manifest = _manifest(prepared, student, ranking, found, rows, small)
     contents = {
-        "pair.onnx": merge(shipped, ranking.winner.model, found.threshold),
-        "student.onnx": student_onnx,
-        "router.onnx": ranking.winner.model,
+        "pair.onnx": merge(shipped, ranking.winner.model or None, found.threshold),
+        "student.onnx": plain,
         "student.safetensors": save_safetensors(dict(weights)),
         "netspec.json": student.to_json().encode(),
         "MODEL_CARD.md": model_card(manifest).encode(),
     }
+    if router is not None:
+        contents[ROUTER_FILE] = ranking.winner.model
+    if headed is not None:
+        contents[HEAD_FILE] = headed.state
     if small is not None:
         contents[INT8_FILE] = small.model
     # left by a process that was stopped after this point, or by a run on a smaller budget
     shutil.rmtree(folder.bundle, ignore_errors=True)
     written = write_bundle(folder.bundle, manifest, contents)
     return Shipped(written, student, ranking, found.threshold, rows)
+
+
+def _module(student: NetSpec, weights: Weights) -> fx.GraphModule:
+    return load(student, {name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
+
+
+def _headed(
+    prepared: Prepared,
+    student: NetSpec,
+    weights: Weights,
+    plain: bytes,
+    folder: RunFolder,
+    threads: int,
+) -> Telling[Headed | None]:
+    """The student with AppealNet's head, if one is asked for."""
+    if prepared.spec.two_head == "none":
+        return None
+    yield Stage("head", f"{prepared.spec.two_head}: both heads of a two-head student")
+    _, teacher, labels = Measure(prepared, plain, folder, threads).both("validation")
+    right = student_right(teacher, labels)
+    module = _module(student, weights)
+    return (yield from give_head(prepared, student, module, plain, right, folder))
 
 
 def _int8(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[Int8 | None]:
@@ -144,7 +184,9 @@ def _int8(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[Int8
     return small
 
 
-def _rank(prepared: Prepared, measure: Measure) -> Telling[Ranking]:
+def _rank(
+    prepared: Prepared, measure: Measure, headed: Headed | None, with_head: Measure | None
+) -> Telling[Ranking]:
     router_logits, router_labels = measure.logits("router")
     validation_logits, teacher, labels = measure.both("validation")
     data = RouterData(
@@ -154,6 +196,10 @@ def _rank(prepared: Prepared, measure: Measure) -> Telling[Ranking]:
         labels,
         student_right(teacher, labels),
     )
+    offered = []
+    if headed is not None and with_head is not None:
+        spent = 1000 * max(0.0, headed.timing.two_head_ms - headed.timing.student_ms)
+        offered.append(Offered(HEAD, with_head.scores("validation"), headed.bytes, spent))
     told: list[Event] = []
     ranking = fit_and_rank(
         data,
@@ -161,6 +207,7 @@ def _rank(prepared: Prepared, measure: Measure) -> Telling[Ranking]:
         sampling=prepared.spec.sampling,
         features=prepared.spec.features,
         seed=prepared.spec.seed,
+        offered=offered,
         on_event=lambda name, done, total: told.append(Progress(done, total, name)),
     )
     yield from told
@@ -186,9 +233,7 @@ def _manifest(
         preprocess=prepared.teacher.manifest.preprocess,
         class_names=prepared.teacher.manifest.class_names,
         student=StudentInfo(file, spent.kb, spent.parameters, spent.macs),
-        router=RouterInfo(
-            "router.onnx", winner.name, "family" if winner.kind == "family" else "score"
-        ),
+        router=_router(winner),
         pair=PairInfo("pair.onnx"),
         threshold=found.threshold,
         goal=options_of(found.goal),
@@ -201,6 +246,12 @@ def _manifest(
             prepared.teacher.name, prepared.teacher.fingerprint, cost(prepared.network).kb
         ),
     )
+
+
+def _router(winner: RankedRouter) -> RouterInfo:
+    if winner.kind == "head":
+        return RouterInfo("student.onnx", winner.name, "head", input="builtin")
+    return RouterInfo(ROUTER_FILE, winner.name, "family" if winner.kind == "family" else "score")
 
 
 def _precision(prepared: Prepared, small: Int8 | None) -> dict[str, Figure]:

@@ -17,6 +17,7 @@ from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import REWARDS, PaperReward, Reward
 from routers.families import FAMILIES
+from routers.features import FEATURES
 from routers.qbc import SAMPLING
 from search.answers import Asker, Telling, draw_views, telling
 from search.checks import moves_of
@@ -45,6 +46,7 @@ from teachers.metrics import METRICS
 from teachers.precision import PRECISIONS
 from teachers.source import Table
 from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
+from teachers.two_head_recipe import WAYS
 
 #: most rows of a part that are in hand at a time
 BATCH_ROWS = 1024
@@ -134,6 +136,8 @@ def check_names(spec: JobSpec) -> None:
         ("augment", spec.augment, AUGMENTS),
         ("precision", spec.precision, PRECISIONS),
         ("sampling", spec.sampling, SAMPLING),
+        ("features", spec.features, FEATURES),
+        ("two-head", spec.two_head, ("none", *WAYS)),
         ("criterion", spec.criterion, CRITERIA),
         *(("families", family, FAMILIES) for family in spec.families),
     ]

@@ -23,7 +23,7 @@ GOAL = (
 )  # fmt: skip
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
-ROUTING = ("sampling", "features", "families", *GOAL)
+ROUTING = ("two_head", "sampling", "features", "families", *GOAL)
 
 
 def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
@@ -255,6 +255,12 @@ class JobSpec(BaseModel):
         True,
     )
 
+    two_head: str = _field(
+        "Router",
+        "AppealNet's predictor head beside the routers: none, frozen (seconds; the student stays "
+        "as it is) or joint (as long as a distillation; the student learns on).",
+        "none",
+    )
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
     features: str = _field(
         "Router",

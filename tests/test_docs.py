@@ -19,7 +19,7 @@ from routers.features import FEATURES
 from routers.goals import GOALS
 from routers.qbc import SAMPLING
 from routers.scores import SCORES
-from search.package import INT8_FILE
+from search.package import HEAD_FILE, INT8_FILE, ROUTER_FILE
 from search.samplers import SAMPLERS
 from teachers.formats import FORMATS
 from teachers.manifest import parse_manifest
@@ -125,7 +125,7 @@ def test_every_goal_is_described_and_no_other() -> None:
 
 def test_every_file_of_a_bundle_is_described() -> None:
     shown = first_cells(section("The bundle", ROUTING))
-    assert_same(shown, {*REQUIRED_FILES, INT8_FILE, "manifest.json"})
+    assert_same(shown, {*REQUIRED_FILES, ROUTER_FILE, INT8_FILE, HEAD_FILE, "manifest.json"})
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from edge import bundle, strict
-from edge.bundle import REQUIRED_FILES, Calibration, load_bundle, write_bundle
+from edge.bundle import Calibration, load_bundle, write_bundle
 from edge.errors import BadInput
 from edge.manifest import CHECKSUM_KEY, Manifest
 from tests.edge.models import bundle_at, contents, manifest
+
+#: of the bundle that is looked at here
+FILES = tuple(contents())
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_only_the_bundle_is_left_behind(folder: Path) -> None:
     assert [entry.name for entry in folder.parent.iterdir()] == ["bundle"]
-    assert {entry.name for entry in folder.iterdir()} == {"manifest.json", *REQUIRED_FILES}
+    assert {entry.name for entry in folder.iterdir()} == {"manifest.json", *FILES}
 
 
 def test_the_manifest_can_be_read_by_any_json_parser(folder: Path) -> None:
@@ -112,7 +115,7 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
         write_bundle(tmp_path / "file" / "bundle", manifest(), contents())
 
 
-@pytest.mark.parametrize("name", REQUIRED_FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_a_bundle_is_not_written_without_a_required_file(tmp_path: Path, name: str) -> None:
     files = contents()
     del files[name]
@@ -140,7 +143,7 @@ def test_a_name_that_is_not_plain_is_never_read(folder: Path, name: str) -> None
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", REQUIRED_FILES)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "longer", "missing", "folder", "link"])
 def test_any_damaged_file_is_refused_by_name(folder: Path, name: str, damage: str) -> None:
     path = folder / name

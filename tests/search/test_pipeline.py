@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +24,9 @@ from edge.session import Session
 from envs.cost import cost
 from envs.netspec import NetSpec
 from envs.surgery import load
+from routers.ranking import Ranking, fit_and_rank
 from routers.scores import SCORES
-from search import pipeline
+from search import package, pipeline
 from search.events import CandidateDone, Event, Stage
 from search.ledger import Ledger
 from search.preparation import Prepared
@@ -32,6 +35,7 @@ from search.run_folder import RunFolder
 from search.spec import make_spec
 from teachers.datasets import load_dataset
 from teachers.splits import hold_out, parse_unseen
+from teachers.two_head import answer, from_bytes
 from tests.search import jobs
 from tests.search.jobs import FinishedJob
 from tests.search.test_ledger import record
@@ -257,6 +261,43 @@ def test_the_result_ranks_every_router_on_the_validation_part(job: FinishedJob) 
         else:
             assert ranking["oracle_area"] >= row["area"] >= row["area_low"]
             assert row["accuracy_at_10"] <= 1
+
+
+def test_a_head_of_the_students_own_ships_inside_its_graph(
+    job: FinishedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def head_wins(*arguments: Any, **options: Any) -> Ranking:
+        ranked = fit_and_rank(*arguments, **options)
+        (head,) = [row for row in ranked.rows if row.kind == "head"]
+        assert 0 < head.area <= ranked.oracle_area
+        return replace(ranked, winner=head)
+
+    monkeypatch.setattr(package, "fit_and_rank", head_wins)
+    shutil.copytree(job.out, tmp_path / "run")
+    asked = {"out": str(tmp_path / "run"), "families": (), "two_head": "frozen"}
+    spec = make_spec(job.spec.model_dump() | asked)
+    assert list(pipeline.run(spec, resume=True, again=True))
+
+    bundle = load_bundle(tmp_path / "run" / "bundle")
+    router = bundle.manifest.router
+    assert (router.name, router.kind, router.input) == ("two_head", "head", "builtin")
+    assert router.file == "student.onnx"
+    assert "router.onnx" not in bundle.manifest.files
+    # the trunk was frozen, so the student answers as it did; the score is its own
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    inputs = bundle.manifest.preprocess.to_input(images)
+    before = Session(load_bundle(job.out / "bundle").read("student.onnx"), "before")
+    graph = Session(bundle.read("student.onnx"), "after")
+    expected = before.run(inputs, "logits", (10,))
+    np.testing.assert_allclose(graph.run(inputs, "logits", (10,)), expected, atol=1e-5)
+    score = graph.run(inputs, "score", ())
+    decisions = EdgeRuntime(bundle).decide(images)
+    assert [decision.score for decision in decisions] == pytest.approx(score.tolist())
+    assert [d.trusted for d in decisions] == (score >= bundle.manifest.threshold).tolist()
+    spec_of = NetSpec.from_json(bundle.read("netspec.json").decode())
+    rebuilt = from_bytes(spec_of, bundle.read("two_head.safetensors"))
+    found = answer(rebuilt, images, bundle.manifest.preprocess)
+    np.testing.assert_allclose(found.score, score, atol=1e-5)
 
 
 def test_every_figure_names_its_part(job: FinishedJob) -> None:

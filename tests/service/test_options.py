@@ -78,6 +78,7 @@ CHOSEN: dict[str, Any] = {
     "patience": 2,
     "int8": False,
     "sampling": "random",
+    "two_head": "frozen",
     "features": "derived",
     "families": ("svm", "rf"),
     "ray": "auto",
