@@ -2,48 +2,27 @@
 
 A student is mostly right, so normal rows far outnumber complex ones. The paper balances the two
 with as many normal rows as there are complex ones, half drawn at random and half by where a
-committee is least sure.
+committee is least sure. Balanced rows hide how often the student errs: :mod:`routers.natural_rate`
+puts that back.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from edge.errors import BadInput
+from edge.errors import BadInput, check_member
+from routers import committees
+from routers.committees import COMMITTEES, Committee, default_committee
 
 Features = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-
-class Classifier(Protocol):
-    """What Algorithm 2 asks of a member of the committee; every scikit-learn classifier has it."""
-
-    def fit(self, features: Features, right: Rows, /) -> object: ...
-
-    def predict_proba(self, features: Features, /) -> NDArray[np.floating[Any]]: ...
-
-
-# From a seed and the number of rows that will be fitted, the unfitted members.
-Committee = Callable[[int, int], Sequence[Classifier]]
-
-
-def default_committee(seed: int, rows: int) -> Sequence[Classifier]:
-    """L = 3 kinds: a line, a forest and neighbours differ where three copies would agree."""
-    return (
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-        RandomForestClassifier(50, max_depth=6, random_state=seed, n_jobs=1),
-        KNeighborsClassifier(min(15, rows), algorithm="brute", n_jobs=1),
-    )
+# Feature values that a committee judges at a time: 16 MB, and a few times that inside a member.
+BLOCK = 4_000_000
 
 
 def entropy(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -78,23 +57,28 @@ def select_normal(
         )
     normal = np.sort(normal_rows)
     M = min(len(complex_rows), len(normal))
-    if M == 0:
-        return normal[:0]
+    if M in (0, len(normal)):
+        return normal[:M]  # none or all of them: nothing is left to choose
     rng = np.random.default_rng(seed)
     at_random = max(1, math.floor(r * M + 0.5))
-    drawn = np.sort(rng.choice(normal, size=at_random, replace=False))
+    places = rng.choice(len(normal), size=at_random, replace=False)  # line 2
+    drawn = np.sort(normal[places])
     wanted = M - at_random
     if wanted == 0:
         return drawn
 
-    rest = np.setdiff1d(normal, drawn)
+    rest = np.delete(normal, places)
     fitted = np.concatenate([np.sort(complex_rows), drawn])
     right = np.repeat(np.array([0, 1], dtype=np.int64), [len(complex_rows), at_random])
     score = np.full(len(rest), -np.inf)
+    step = max(1, BLOCK // features.shape[1])
     for member in committee(seed, len(fitted)):
-        member.fit(features[fitted], right)
-        np.maximum(score, entropy(member.predict_proba(features[rest])), out=score)
-    most_unsure = np.argsort(-score, kind="stable")[:wanted]
+        member.fit(features[fitted], right)  # line 3
+        for begin in range(0, len(rest), step):  # lines 4 to 9
+            block = slice(begin, begin + step)
+            doubt = entropy(member.predict_proba(features[rest[block]]))
+            np.maximum(score[block], doubt, out=score[block])
+    most_unsure = np.argsort(-score, kind="stable")[:wanted]  # lines 10 and 11
     return np.sort(np.concatenate([drawn, rest[most_unsure]]))
 
 
@@ -102,10 +86,19 @@ class Sampling(Protocol):
     """Chooses the rows a router is fitted on.
 
     Given features (float32 N×F) and right (int N, 1 = the student is right), returns sorted row
-    numbers. ``r`` is Algorithm 2's random share; members without one leave it unread.
+    numbers. ``r`` is Algorithm 2's random share and ``committee`` a name in
+    :data:`~routers.committees.COMMITTEES`; members without one leave them unread.
     """
 
-    def __call__(self, features: Features, right: Rows, *, r: float, seed: int) -> Rows: ...
+    def __call__(
+        self,
+        features: Features,
+        right: Rows,
+        *,
+        r: float,
+        seed: int,
+        committee: str = committees.DEFAULT,
+    ) -> Rows: ...
 
 
 def _split(right: Rows, seed: int) -> tuple[Rows, Rows]:
@@ -117,14 +110,31 @@ def _split(right: Rows, seed: int) -> tuple[Rows, Rows]:
     return complex_rows, normal_rows
 
 
-def by_committee(features: Features, right: Rows, *, r: float, seed: int) -> Rows:
-    """The complex rows and the normal ones of Algorithm 2."""
+def by_committee(
+    features: Features,
+    right: Rows,
+    *,
+    r: float,
+    seed: int,
+    committee: str = committees.DEFAULT,
+) -> Rows:
+    """The complex rows and the normal ones of Algorithm 2. BadInput for an unknown committee."""
+    check_member("committee", committee, COMMITTEES)
     complex_rows, normal_rows = _split(right, seed)
-    chosen = select_normal(features, complex_rows, normal_rows, r=r, seed=seed)
+    chosen = select_normal(
+        features, complex_rows, normal_rows, r=r, committee=COMMITTEES[committee], seed=seed
+    )
     return np.sort(np.concatenate([complex_rows, chosen]))
 
 
-def at_random(features: Features, right: Rows, *, r: float, seed: int) -> Rows:
+def at_random(
+    features: Features,
+    right: Rows,
+    *,
+    r: float,
+    seed: int,
+    committee: str = committees.DEFAULT,
+) -> Rows:
     """The complex rows and as many normal ones drawn at random: the paper's baseline."""
     complex_rows, normal_rows = _split(right, seed)
     rng = np.random.default_rng(seed)
@@ -132,7 +142,14 @@ def at_random(features: Features, right: Rows, *, r: float, seed: int) -> Rows:
     return np.sort(np.concatenate([complex_rows, chosen]))
 
 
-def everything(features: Features, right: Rows, *, r: float, seed: int) -> Rows:
+def everything(
+    features: Features,
+    right: Rows,
+    *,
+    r: float,
+    seed: int,
+    committee: str = committees.DEFAULT,
+) -> Rows:
     """Every row, at the natural rate of errors."""
     return np.arange(len(right), dtype=np.int64)
 

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from edge.errors import BadInput, check_member
 from routers import export, metrics
+from routers.crossfit import Plan, plan
 from routers.families import FAMILIES
 from routers.features import Feature, feature
 from routers.intervals import FIGURES, bootstrap, figures_of
 from routers.labels import student_right
 from routers.qbc import SAMPLING
 from routers.scores import SCORES
+from routers.tuning import tuned
 
 Logits = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
@@ -81,7 +83,8 @@ class RankedRouter:
     ``area_high``: the 95 % bootstrap interval of the area. ``bytes`` and ``model``: the ONNX file.
     ``microseconds``: one row on one thread; for information, it moves from run to run and never
     decides. ``tied``: the data cannot tell it from the best. ``reason``: why it is out of the
-    race ("" if it is in); then there are no figures and the model may be empty.
+    race ("" if it is in); then there are no figures and the model may be empty. ``parameters``: of
+    a family's fit, by name.
     """
 
     name: str
@@ -94,6 +97,7 @@ class RankedRouter:
     model: Model = b""
     tied: bool = False
     reason: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def area(self) -> float:
@@ -124,6 +128,15 @@ class Ranking:
     note: str
 
 
+class _Part(NamedTuple):
+    """The router part as families see it: features float32 N×F, 1 where the student is right."""
+
+    described: NDArray[np.float32]
+    right: NDArray[np.int64]
+    plan: Plan
+    look: Feature
+
+
 class _Entry(NamedTuple):
     row: RankedRouter
     scores: NDArray[np.float32] | None  # on the validation part, as the file gives them
@@ -137,6 +150,7 @@ def fit_and_rank(
     sampling: str = "qbc",
     r: float = 0.5,
     features: str = "logits",
+    trials: int = 1,
     seed: int,
     resamples: int = 1000,
     offered: Sequence[Offered] = (),
@@ -145,9 +159,10 @@ def fit_and_rank(
     """Fit ``families`` on the router part, add ``scores``, rank all on the validation part.
 
     ``sampling`` and ``r`` choose the rows of the fit (:data:`SAMPLING`); ``features`` what the
-    families look at; ``offered`` are ranked with the others. With fewer than 20 complex rows, or
-    no normal one, families are listed unfitted with the reason. BadInput for an unknown name and where no score is given, as the
-    baselines always take part.
+    families look at; ``trials`` of each family's parameters are made (:mod:`routers.tuning`), on
+    the router part alone; ``offered`` are ranked with the others. With fewer than 20 complex rows,
+    or no normal one, families are listed unfitted with the reason. BadInput for an unknown name and
+    where no score is given, as the baselines always take part.
     """
     look = _check_names(families, scores, sampling, features)
     entries, right = [], student_right(data.router_logits, data.router_labels)
@@ -164,15 +179,16 @@ def fit_and_rank(
         row = RankedRouter(one.name, "head", bytes=one.bytes, microseconds=one.microseconds)
         done(_Entry(row, one.scores))
     unfit = _too_few(M, len(right))
+    part = None
     if families and not unfit:
         described = look.compute(data.router_logits)
-        rows = SAMPLING[sampling](described, right, r=r, seed=seed)
-        described, right = described[rows], right[rows]
+        chosen = plan(described, right, seed, sampling=sampling, r=r)
+        part = _Part(described, right, chosen, look)
     for name in families:
-        if unfit:
+        if part is None:
             done(_Entry(RankedRouter(name, "family", reason=unfit), None))
         else:
-            done(_family(name, described, right, look, data, seed))
+            done(_family(name, part, data, seed, trials))
     return _rank(entries, data, M, unfit, resamples, seed)
 
 
@@ -215,19 +231,17 @@ def _score(name: str, data: RouterData) -> _Entry:
     return _checked(RankedRouter(name, "score", model=model), member.score(logits), logits)
 
 
-def _family(
-    name: str,
-    described: NDArray[np.float32],
-    right: NDArray[np.int64],
-    look: Feature,
-    data: RouterData,
-    seed: int,
-) -> _Entry:
+def _family(name: str, part: _Part, data: RouterData, seed: int, trials: int) -> _Entry:
     row, logits = RankedRouter(name, "family"), data.validation_logits
+    classes, look = logits.shape[1], part.look
     try:
-        fitted = FAMILIES[name](described, right, seed)
+        fitted = tuned(
+            name, part.described, part.right, seed,
+            trials=trials, plan=part.plan, classes=classes, feature=look,
+        )  # fmt: skip
+        row = replace(row, parameters=fitted.parameters)
         expected = fitted.score(look.compute(logits))
-        model = fitted.to_onnx(logits.shape[1], look).SerializeToString(deterministic=True)
+        model = fitted.to_onnx(classes, look).SerializeToString(deterministic=True)
         return _checked(replace(row, model=model), expected, logits)
     except Exception as error:
         # One family that three libraries disagree on must not cost the job its other eight.

@@ -206,6 +206,7 @@ def _rank(
         families=prepared.spec.families,
         sampling=prepared.spec.sampling,
         features=prepared.spec.features,
+        trials=prepared.spec.router_trials,
         seed=prepared.spec.seed,
         offered=offered,
         on_event=lambda name, done, total: told.append(Progress(done, total, name)),

@@ -23,7 +23,7 @@ GOAL = (
 )  # fmt: skip
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
-ROUTING = ("two_head", "sampling", "features", "families", *GOAL)
+ROUTING = ("two_head", "sampling", "features", "families", "router_trials", *GOAL)
 
 
 def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
@@ -271,6 +271,13 @@ class JobSpec(BaseModel):
         "Router",
         "Router families to fit beside the scores.",
         ("svm", "rf", "knn", "gbdt", "xgb", "et"),
+    )
+    router_trials: int = _field(
+        "Router",
+        "Settings of each family that are tried, on the router part alone; 1 takes its defaults.",
+        4,
+        ge=1,
+        le=1000,
     )
 
     ray: str = _field("Ray", "local, auto, or ray://HOST:PORT.", "local")

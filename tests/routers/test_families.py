@@ -91,6 +91,12 @@ class TestEveryFamily:
         model = router.to_onnx(3).SerializeToString()
         assert np.abs(export.run(model, logits) - router.score(logits)).max() <= 1e-5
 
+    @pytest.mark.parametrize("kind", [0, 1])
+    def test_rows_of_one_kind_are_refused(self, name: str, kind: int) -> None:
+        logits = student(6, 3, seed=8).logits
+        with pytest.raises(ValueError, match=rf"the 6 given hold \[{kind}\]"):
+            FAMILIES[name](logits, np.full(6, kind), 0)
+
     def test_the_file_is_no_larger_than_the_students_it_guards(self, name: str) -> None:
         assert len(case(name, 10).model) < 700 * 1024
 
@@ -110,6 +116,21 @@ def test_rows_on_a_threshold_take_the_same_branch(name: str) -> None:
     for near in (threshold, np.nextafter(threshold, np.inf), np.nextafter(threshold, -np.inf)):
         logits[np.arange(len(logits)), feature] = near
         assert np.abs(export.run(model, logits) - router.score(logits)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees_leave_out_what_the_standard_lets_them(name: str) -> None:
+    nodes = onnx.load_from_string(case(name, 10).model).graph.node
+    (trees,) = [n for n in nodes if "TreeEnsemble" in n.op_type]
+    names = {a.name for a in trees.attribute}
+    assert "nodes_values" in names
+    assert not names & {"nodes_hitrates", "nodes_missing_value_tracks_true"}
+
+
+def test_an_svm_needs_two_rows_of_each_kind() -> None:
+    logits = student(6, 3, seed=8).logits
+    with pytest.raises(ValueError, match="two rows of each kind"):
+        FAMILIES["svm"](logits, np.array([0, 1, 1, 1, 1, 1]), 0)
 
 
 def test_large_samples_are_cut_where_cost_grows_with_rows() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
-from routers.qbc import SAMPLING, Classifier, default_committee, entropy, select_normal
+from routers import qbc
+from routers.committees import COMMITTEES, Classifier, default_committee
+from routers.qbc import SAMPLING, by_committee, entropy, select_normal
 from tests.routers.rows import student
 
 
@@ -149,17 +151,85 @@ def test_the_committee_adds_rows_between_complex_and_normal() -> None:
     assert len(default_committee(0, 120)) == 3
 
 
+class Counting(Fixed):
+    """Also remembers how many rows it was asked about at a time."""
+
+    def __init__(self, column: int) -> None:
+        super().__init__(column)
+        self.asked: list[int] = []
+
+    def predict_proba(self, features: NDArray[np.float32], /) -> NDArray[np.float64]:
+        self.asked.append(len(features))
+        return super().predict_proba(features)
+
+
+def test_rows_are_judged_in_blocks_and_chosen_as_if_they_were_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = np.random.default_rng(0).random((100, 3)).astype(np.float32)
+
+    def chosen(block: int) -> tuple[list[int], list[int]]:
+        monkeypatch.setattr(qbc, "BLOCK", block)
+        members = Counting(0), Counting(1)
+        rows = select_normal(
+            features, np.arange(20), np.arange(20, 100), committee=lambda s, n: members, seed=1
+        )
+        assert members[0].asked == members[1].asked
+        return rows.tolist(), members[0].asked
+
+    # 80 normal rows less 10 drawn are 70; 90 values of three features are 30 rows at a time.
+    blocks, asked = chosen(90)
+    assert asked == [30, 30, 10]
+    at_once, asked = chosen(1_000_000)
+    assert asked == [70]
+    assert blocks == at_once
+
+
+def test_a_committee_is_not_asked_where_every_normal_row_is_needed() -> None:
+    def committee(seed: int, rows: int) -> Sequence[Classifier]:
+        raise AssertionError("nothing is left to choose")
+
+    features = np.zeros((10, 2), np.float32)
+    rows = select_normal(features, np.arange(5), np.arange(5, 10), committee=committee, seed=0)
+    assert rows.tolist() == [5, 6, 7, 8, 9]
+
+
+def test_no_complex_row_asks_for_no_normal_one() -> None:
+    features = student(10, 3, seed=0).logits
+    assert select_normal(features, np.arange(0), np.arange(10), seed=0).tolist() == []
+
+
+def test_committees_choose_other_rows() -> None:
+    rows = student(400, 4, seed=5)
+    right = (rows.logits.argmax(axis=1) == rows.labels).astype(np.int64)
+    chosen = {
+        name: tuple(by_committee(rows.logits, right, r=0.5, seed=9, committee=name).tolist())
+        for name in COMMITTEES
+    }
+    assert len(set(chosen.values())) == len(COMMITTEES)
+    # The default is the default, by its name and without.
+    assert chosen["default"] == tuple(by_committee(rows.logits, right, r=0.5, seed=9).tolist())
+
+
+def test_an_unknown_committee_is_refused() -> None:
+    with pytest.raises(BadInput, match="committee: got 'jury'; expected one of default, linear"):
+        by_committee(
+            np.zeros((4, 2), np.float32), np.arange(4) % 2, r=0.5, seed=0, committee="jury"
+        )
+
+
+@pytest.mark.parametrize("committee", sorted(COMMITTEES))
+@pytest.mark.parametrize("name", sorted(SAMPLING))
 class TestEverySampling:
     """The contract: sorted row numbers, none twice, and balanced unless it takes all."""
 
-    @pytest.mark.parametrize("name", sorted(SAMPLING))
-    @settings(max_examples=6, deadline=None)
+    @settings(max_examples=5, deadline=None)
     @given(complex_share=st.sampled_from([0.02, 0.3, 0.5, 0.9]), seed=st.integers(0, 1000))
-    def test_rows(self, name: str, complex_share: float, seed: int) -> None:
+    def test_rows(self, name: str, committee: str, complex_share: float, seed: int) -> None:
         features = student(120, 3, seed).logits
         right = np.ones(120, dtype=np.int64)
         right[np.random.default_rng(seed).permutation(120)[: int(120 * complex_share)]] = 0
-        rows = SAMPLING[name](features, right, r=0.5, seed=seed)
+        rows = SAMPLING[name](features, right, r=0.5, seed=seed, committee=committee)
         assert np.all(np.diff(rows) > 0)
         if name == "all":
             assert rows.tolist() == list(range(120))
@@ -167,9 +237,17 @@ class TestEverySampling:
             M = min(int(np.sum(right == 0)), int(np.sum(right == 1)))
             assert np.bincount(right[rows], minlength=2).tolist() == [M, M]
 
-    @pytest.mark.parametrize("name", sorted(SAMPLING))
-    def test_the_same_seed_chooses_the_same_rows(self, name: str) -> None:
+    def test_the_same_seed_chooses_the_same_rows(self, name: str, committee: str) -> None:
         rows = student(200, 4, seed=5)
         right = (rows.logits.argmax(axis=1) == rows.labels).astype(np.int64)
-        first, second = (SAMPLING[name](rows.logits, right, r=0.5, seed=9) for _ in range(2))
+        first, second = (
+            SAMPLING[name](rows.logits, right, r=0.5, seed=9, committee=committee) for _ in range(2)
+        )
         assert first.tolist() == second.tolist()
+
+    @pytest.mark.parametrize("wrong", [1, 2, 3])
+    def test_a_handful_of_rows_is_enough(self, name: str, committee: str, wrong: int) -> None:
+        features = student(8, 3, seed=1).logits
+        right = np.repeat(np.array([0, 1], dtype=np.int64), [wrong, 8 - wrong])
+        rows = SAMPLING[name](features, right, r=0.5, seed=0, committee=committee)
+        assert right[rows].sum() == (8 - wrong if name == "all" else wrong)

@@ -116,9 +116,33 @@ def test_a_family_wins_where_it_sees_what_scores_cannot() -> None:
 
 def test_the_same_seed_gives_the_same_ranking() -> None:
     first, second = (
-        [replace(row, microseconds=0) for row in fit_and_rank(PLAIN, seed=3).rows] for _ in range(2)
+        [
+            replace(row, microseconds=0)
+            for row in fit_and_rank(PLAIN, families=["xgb", "knn"], trials=2, seed=3).rows
+        ]
+        for _ in range(2)
     )
     assert first == second
+
+
+def test_more_trials_find_other_parameters_and_say_which() -> None:
+    def of_trees(trials: int) -> ranking.RankedRouter:
+        result = fit_and_rank(PLAIN, families=["xgb"], trials=trials, seed=0)
+        return next(row for row in result.rows if row.name == "xgb")
+
+    once, often = of_trees(1), of_trees(6)
+    assert set(once.parameters) == set(often.parameters) != set()
+    assert once.parameters != often.parameters
+    assert once.model != often.model
+
+
+def test_a_family_says_probabilities_at_the_natural_rate() -> None:
+    # fitted on balanced rows, where one in seven is wrong by nature
+    result = fit_and_rank(PLAIN, families=["rf"], scores=["margin"], seed=0)
+    (forest,) = [row for row in result.rows if row.name == "rf"]
+    right = student_right(PLAIN.validation_logits, PLAIN.validation_labels)
+    said = export.run(forest.model, PLAIN.validation_logits)
+    assert said.mean() == pytest.approx(right.mean(), abs=0.03)
 
 
 @pytest.mark.parametrize(("lead", "words"), [(40.0, "errs on 0 of"), (-40.0, "errs on all")])
@@ -180,13 +204,13 @@ def test_a_teacher_is_ahead_only_where_the_rows_show_it(won: int, lost: int, ahe
 
 
 class _Liar:
-    """Says .5 more than its file does."""
+    """Says the opposite of its file."""
 
     def __init__(self, honest: ConvertedRouter) -> None:
         self.honest = honest
 
     def score(self, features: NDArray[np.float32], /) -> NDArray[np.float64]:
-        return self.honest.score(features) + 0.5
+        return 1 - self.honest.score(features)
 
     def to_onnx(self, classes: int, feature: Feature = FEATURES["logits"]) -> onnx.ModelProto:
         return self.honest.to_onnx(classes, feature)
@@ -210,7 +234,7 @@ def test_a_family_that_fails_is_listed_with_its_reason_and_cannot_win(
     parts = data(crooked(800, 1), crooked(500, 2), np.ones(500, dtype=np.int64))
     result = fit_and_rank(parts, families=["liar", "broken"], scores=["entropy"], seed=0)
     reasons = {row.name: row.reason for row in result.rows}
-    assert "differ by up to 0.5" in reasons["liar"]
+    assert reasons["liar"] == "ExportMismatch: no file of liar says what its fit says"
     assert reasons["broken"] == "RuntimeError: no converter for this"
     assert [row.name for row in result.rows] == ["entropy", "liar", "broken"]
     assert result.winner.name == "entropy"

@@ -58,6 +58,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "halving": ([1, 100], [0, 101]),
     "views": ([0, 1000], [-1, 1001]),
     "memory_gb": ([0, 0.5, 1e6, None], [-1, 1e7]),
+    "router_trials": ([1, 1000], [0, 1001]),
     "workers": ([1, None], [0]),
     "threads": ([1, 256], [0, 257]),
     "gpus": ([0, 0.25, 64], [-0.001, 65]),

@@ -79,6 +79,7 @@ CHOSEN: dict[str, Any] = {
     "int8": False,
     "sampling": "random",
     "two_head": "frozen",
+    "router_trials": 3,
     "features": "derived",
     "families": ("svm", "rf"),
     "ray": "auto",
