@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from edge.session import Session
 from edge.timing import Timed, least_ms
 from envs.quantise import to_int8
+from search.answers import Telling
+from search.events import Note
+from search.preparation import Prepared
+from teachers.metrics import METRICS
 
 Inputs = Sequence[NDArray[np.float32]]
 #: how good a network is: from its session to a share
@@ -77,6 +81,27 @@ def make_int8(fp32: bytes, seen: Inputs, exam: Exam, threads: int = 1) -> Int8:
             best, quality = careful, other
     ms, fp32_ms = _timed([best, fp32], seen[0].shape[1:], threads)
     return Int8(best, quality, good, ms, fp32_ms)
+
+
+def int8_of(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[Int8 | None]:
+    """The student in int8, if one is wanted and can be made."""
+    if not prepared.spec.int8:
+        return None
+    metric, labels = METRICS[prepared.spec.metric], prepared.labels("validation")
+
+    def exam(network: Session) -> float:
+        classes = (prepared.network.classes,)
+        said = [network.run(x, "logits", classes) for x in prepared.inputs("validation")]
+        return metric(np.concatenate(said), labels)
+
+    try:
+        small = make_int8(student_onnx, first(prepared.inputs("distillation")), exam, threads)
+    except Exception as error:
+        # an operator that ONNX Runtime cannot quantise costs no job its student
+        yield Note(f"no student in int8: {type(error).__name__}: {error}", warning=True)
+        return None
+    yield Note(small.reason or f"int8 ships: {small.ms:.3g} ms against {small.fp32_ms:.3g} in fp32")
+    return small
 
 
 def first(batches: Iterator[NDArray[np.float32]], rows: int = ROWS) -> Inputs:

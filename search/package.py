@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -40,13 +40,12 @@ from routers.ranking import Offered, RankedRouter, Ranking, RouterData, fit_and_
 from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
 from search.goal import goal_of
-from search.int8 import Int8, first, make_int8
+from search.int8 import Int8, int8_of
 from search.measure import Measure, PairRows, figures
 from search.model_card import model_card
 from search.preparation import NEVER_SAID, Prepared
 from search.run_folder import RunFolder, write_bytes
 from search.two_head import Headed, give_head
-from teachers.metrics import METRICS
 
 INT8_FILE, ROUTER_FILE, HEAD_FILE = "student-int8.onnx", "router.onnx", "two_head.safetensors"
 #: name in the ranking of the student's own head
@@ -89,28 +88,17 @@ def ship(
         folder: of the run; ``cloud/teacher.onnx`` and ``bundle/`` are written.
         threads: of ONNX Runtime while measuring.
     """
-    yield Stage("package", "export to ONNX")
-    shape = student.input_shape
     if not folder.cloud_teacher.exists():
-        write_bytes(folder.cloud_teacher, to_onnx(prepared.teacher.module, shape))
-    plain = to_onnx(_module(student, weights), shape)
-    headed = yield from _headed(prepared, student, weights, plain, folder, threads)
-    if headed is not None:
-        weights = headed.weights
-        plain = to_onnx(_module(student, weights), shape)
-    small = yield from _int8(prepared, plain, threads)
-    shipped = plain if small is None or small.reason else small.model
-    measure = Measure(prepared, shipped, folder, threads)
+        write_bytes(folder.cloud_teacher, to_onnx(prepared.teacher.module, student.input_shape))
+    made = yield from _export(prepared, student, weights, folder, threads)
 
     yield Stage("routers", "fit and rank on rows the student has not learnt from")
-    with_head = None if headed is None else Measure(prepared, headed.onnx, folder, threads)
-    ranking = yield from _rank(prepared, measure, headed, with_head)
+    measure = Measure(prepared, made.ships, folder, threads)
+    ranking = yield from _rank(prepared, measure, made.headed, folder, threads)
     router: Session | None = None
     if ranking.winner.kind == "head":
-        assert headed is not None
-        assert with_head is not None
-        plain = shipped = headed.onnx
-        measure, small = with_head, None
+        made = made.with_head()
+        measure = Measure(prepared, made.ships, folder, threads)
     else:
         router = Session(ranking.winner.model, ROUTER_FILE, threads=threads)
     rows = {part: measure.pair(part, router) for part in ("validation", "calibration")}
@@ -121,24 +109,70 @@ def ship(
 
     yield Stage("test", f"{len(prepared.parts.test):,} rows, opened once")
     rows["test"] = measure.pair("test", router)
-    manifest = _manifest(prepared, student, ranking, found, rows, small)
-    contents = {
-        "pair.onnx": merge(shipped, ranking.winner.model or None, found.threshold),
-        "student.onnx": plain,
-        "student.safetensors": save_safetensors(dict(weights)),
-        "netspec.json": student.to_json().encode(),
-        "MODEL_CARD.md": model_card(manifest).encode(),
-    }
-    if router is not None:
-        contents[ROUTER_FILE] = ranking.winner.model
-    if headed is not None:
-        contents[HEAD_FILE] = headed.state
-    if small is not None:
-        contents[INT8_FILE] = small.model
+    manifest = _manifest(prepared, student, ranking, found, rows, made.small)
+    contents = _contents(made, student, ranking.winner.model, found.threshold)
+    contents["MODEL_CARD.md"] = model_card(manifest).encode()
     # left by a process that was stopped after this point, or by a run on a smaller budget
     shutil.rmtree(folder.bundle, ignore_errors=True)
     written = write_bundle(folder.bundle, manifest, contents)
     return Shipped(written, student, ranking, found.threshold, rows)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The student in the forms that may ship.
+
+    Attributes:
+        plain: its ONNX file in fp32.
+        weights: its state dict.
+        small: the same in int8, if there is one.
+        headed: the same with AppealNet's head, if there is one.
+    """
+
+    plain: bytes
+    weights: Weights
+    small: Int8 | None
+    headed: Headed | None
+
+    @property
+    def ships(self) -> bytes:
+        """The form whose logits routers are fitted on, and which the pair's graph holds."""
+        return self.plain if self.small is None or self.small.reason else self.small.model
+
+    def with_head(self) -> _Made:
+        """As it ships where its own head decides: in fp32, logits and score from one graph."""
+        assert self.headed is not None
+        return replace(self, plain=self.headed.onnx, small=None)
+
+
+def _export(
+    prepared: Prepared, student: NetSpec, weights: Weights, folder: RunFolder, threads: int
+) -> Telling[_Made]:
+    yield Stage("package", "export to ONNX")
+    plain = to_onnx(_module(student, weights), student.input_shape)
+    headed = yield from _headed(prepared, student, weights, plain, folder, threads)
+    if headed is not None:
+        weights = headed.weights
+        plain = to_onnx(_module(student, weights), student.input_shape)
+    small = yield from int8_of(prepared, plain, threads)
+    return _Made(plain, weights, small, headed)
+
+
+def _contents(made: _Made, student: NetSpec, router: bytes, threshold: float) -> dict[str, bytes]:
+    """Files of the bundle but for its card; no ``router`` where the student's own head decides."""
+    contents = {
+        "pair.onnx": merge(made.ships, router or None, threshold),
+        "student.onnx": made.plain,
+        "student.safetensors": save_safetensors(dict(made.weights)),
+        "netspec.json": student.to_json().encode(),
+    }
+    if router:
+        contents[ROUTER_FILE] = router
+    if made.headed is not None:
+        contents[HEAD_FILE] = made.headed.state
+    if made.small is not None:
+        contents[INT8_FILE] = made.small.model
+    return contents
 
 
 def _module(student: NetSpec, weights: Weights) -> fx.GraphModule:
@@ -163,29 +197,8 @@ def _headed(
     return (yield from give_head(prepared, student, module, plain, right, folder))
 
 
-def _int8(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[Int8 | None]:
-    """The student in int8, if one is wanted and can be made."""
-    if not prepared.spec.int8:
-        return None
-    metric, labels = METRICS[prepared.spec.metric], prepared.labels("validation")
-
-    def exam(network: Session) -> float:
-        classes = (prepared.network.classes,)
-        said = [network.run(x, "logits", classes) for x in prepared.inputs("validation")]
-        return metric(np.concatenate(said), labels)
-
-    try:
-        small = make_int8(student_onnx, first(prepared.inputs("distillation")), exam, threads)
-    except Exception as error:
-        # an operator that ONNX Runtime cannot quantise costs no job its student
-        yield Note(f"no student in int8: {type(error).__name__}: {error}", warning=True)
-        return None
-    yield Note(small.reason or f"int8 ships: {small.ms:.3g} ms against {small.fp32_ms:.3g} in fp32")
-    return small
-
-
 def _rank(
-    prepared: Prepared, measure: Measure, headed: Headed | None, with_head: Measure | None
+    prepared: Prepared, measure: Measure, headed: Headed | None, folder: RunFolder, threads: int
 ) -> Telling[Ranking]:
     router_logits, router_labels = measure.logits("router")
     validation_logits, teacher, labels = measure.both("validation")
@@ -197,7 +210,8 @@ def _rank(
         student_right(teacher, labels),
     )
     offered = []
-    if headed is not None and with_head is not None:
+    if headed is not None:
+        with_head = Measure(prepared, headed.onnx, folder, threads)
         spent = 1000 * max(0.0, headed.timing.two_head_ms - headed.timing.student_ms)
         offered.append(Offered(HEAD, with_head.scores("validation"), headed.bytes, spent))
     told: list[Event] = []
