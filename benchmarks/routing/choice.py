@@ -1,0 +1,129 @@
+"""What a job would ship on one draw, against what it is measured by.
+
+*choice*: the winner of :func:`routers.ranking.fit_and_rank` from the router and validation parts.
+*baseline*: the best score that needs no fitting, chosen on the same validation rows. *oracle* and
+*random*: bounds on the test part. *hindsight*, the best of all by test, needs every line.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.routing.contenders import Line, area, figures, made_of
+from benchmarks.routing.draws import Draw
+from edge.session import Session
+from edge.timing import Timed, least_ms
+from envs.export import to_onnx
+from envs.netspec import NetSpec
+from envs.surgery import build
+from routers import export
+from routers.intervals import bootstrap, figures_of, interval
+from routers.metrics import area_under, oracle_curve, random_curve
+from routers.pair import merge
+from routers.ranking import fit_and_rank
+from routers.scores import SCORES
+
+RESAMPLES = 1000
+#: turns of each graph that is timed
+ROUNDS = 40
+
+Scores = NDArray[np.floating[Any]]
+
+
+def chosen(draw: Draw, student_onnx: bytes) -> Line:
+    """The line of a draw: areas on test, their paired difference, and the time of the pair."""
+    ranking = fit_and_rank(draw.data(), seed=draw.seed)
+    model, logits = ranking.winner.model, draw.logits("test")
+    baseline, best = best_score(draw)
+    score = export.run(model, logits)
+    student, teacher = draw.right("test")
+    alone, pair, router = times(student_onnx, model, draw.pair.network)
+    return {
+        "pair": draw.pair.name,
+        "seed": draw.seed,
+        "router": ranking.winner.name,
+        "kind": "choice",
+        "made_of": made_of(),
+        **figures(draw, score),
+        "bytes": len(model),
+        "baseline": baseline,
+        **{f"baseline_{name}": value for name, value in figures(draw, best).items()},
+        "difference": difference(score, best, student, teacher, draw.seed),
+        "oracle_area": area_under(oracle_curve(student, teacher)),
+        "random_area": area_under(random_curve(student, teacher)),
+        "student": float(student.mean()),
+        "teacher": float(teacher.mean()),
+        "student_us": 1000 * alone,
+        "pair_us": 1000 * pair,
+        "router_us": 1000 * router,
+        "note": ranking.note,
+    }
+
+
+@lru_cache(maxsize=2)
+def best_score(draw: Draw) -> tuple[str, NDArray[np.float32]]:
+    """The score of the largest area on validation, and what its file says of the test part.
+
+    The smallest name among equals.
+    """
+    models = {
+        name: score.tuned(draw.logits("router"), draw.labels("router"))
+        .to_onnx(draw.pair.logits.shape[1])
+        .SerializeToString()
+        for name, score in SCORES.items()
+    }
+    logits = draw.logits("validation")
+    areas = {
+        name: area(draw, "validation", export.run(model, logits)) for name, model in models.items()
+    }
+    best = min(areas, key=lambda name: (-areas[name], name))
+    return best, export.run(models[best], draw.logits("test"))
+
+
+def difference(
+    score: Scores,
+    other: Scores,
+    student: NDArray[np.int64],
+    teacher: NDArray[np.int64],
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> list[float]:
+    """The area of a score less that of another on the same rows, and its 95 % interval.
+
+    Returns:
+        difference, low, high; the interval from the paired bootstrap of the rows.
+    """
+    areas = bootstrap([score, other], student, teacher, ["area"], resamples=resamples, seed=seed)
+    low, high = interval(areas["area"][0] - areas["area"][1])
+    mine, its = (figures_of(of, student, teacher, ["area"])["area"] for of in (score, other))
+    return [mine - its, low, high]
+
+
+def untrained(network: NetSpec, file: Path) -> bytes:
+    """The student's graph, for timing alone: with weights that nobody has trained."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".part")
+        draft.write_bytes(to_onnx(build(network).eval(), network.input_shape))
+        draft.replace(file)
+    return file.read_bytes()
+
+
+def times(student: bytes, router: bytes, network: NetSpec) -> tuple[float, float, float]:
+    """Milliseconds of one input, one thread, taken in turns: student, student + router, router."""
+    shape = network.input_shape
+    graphs = [(student, shape), (merge(student, router, 0.5), shape), (router, (network.classes,))]
+    timed = [in_memory(content, size) for content, size in graphs]
+    *_, (_, least) = least_ms(timed, ROUNDS)
+    alone, pair, small = least
+    return alone, pair, small
+
+
+def in_memory(content: bytes, shape: tuple[int, ...]) -> Timed:
+    """A graph to be timed on inputs of a shape, from the bytes of its file."""
+    return Timed(lambda: Session(content, "graph"), shape, len(content))
