@@ -72,12 +72,14 @@ def select_normal(
     right = np.repeat(np.array([0, 1], dtype=np.int64), [len(complex_rows), at_random])
     score = np.full(len(rest), -np.inf)
     step = max(1, BLOCK // features.shape[1])
-    for member in committee(seed, len(fitted)):
-        member.fit(features[fitted], right)  # line 3
-        for begin in range(0, len(rest), step):  # lines 4 to 9
-            block = slice(begin, begin + step)
-            doubt = entropy(member.predict_proba(features[rest[block]]))
-            np.maximum(score[block], doubt, out=score[block])
+    # vectorised products of float32 now and then report an overflow that is none
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        for member in committee(seed, len(fitted)):
+            member.fit(features[fitted], right)  # line 3
+            for begin in range(0, len(rest), step):  # lines 4 to 9
+                block = slice(begin, begin + step)
+                doubt = entropy(member.predict_proba(features[rest[block]]))
+                np.maximum(score[block], doubt, out=score[block])
     most_unsure = np.argsort(-score, kind="stable")[:wanted]  # lines 10 and 11
     return np.sort(np.concatenate([drawn, rest[most_unsure]]))
 
