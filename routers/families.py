@@ -117,17 +117,9 @@ def rf(
     ``leaf``: rows in a leaf, at least; ``leaves``: of a tree, at most; ``tried``: the features
     that a split chooses from, scikit-learn's ``max_features``.
     """
+    shape = _forest_shape(trees, depth, leaf, leaves, tried)
     features, right = _at_most(TREE_ROWS, features, right, seed)
-    forest = RandomForestClassifier(
-        trees,
-        max_depth=depth,
-        min_samples_leaf=leaf,
-        max_leaf_nodes=leaves,
-        max_features=tried,
-        random_state=seed,
-        n_jobs=1,
-    )
-    return _fitted(forest, features, right)
+    return _fitted(RandomForestClassifier(**shape, random_state=seed, n_jobs=1), features, right)
 
 
 def et(
@@ -142,17 +134,9 @@ def et(
     tried: str | float = "sqrt",
 ) -> FittedRouter:
     """Extremely randomised trees; the parameters are those of :func:`rf`."""
+    shape = _forest_shape(trees, depth, leaf, leaves, tried)
     features, right = _at_most(TREE_ROWS, features, right, seed)
-    forest = ExtraTreesClassifier(
-        trees,
-        max_depth=depth,
-        min_samples_leaf=leaf,
-        max_leaf_nodes=leaves,
-        max_features=tried,
-        random_state=seed,
-        n_jobs=1,
-    )
-    return _fitted(forest, features, right)
+    return _fitted(ExtraTreesClassifier(**shape, random_state=seed, n_jobs=1), features, right)
 
 
 def gbdt(
@@ -234,6 +218,19 @@ FAMILIES: dict[str, Family] = {
     "xgb": xgb,
     "et": et,
 }
+
+
+def _forest_shape(
+    trees: int, depth: int, leaf: int, leaves: int | None, tried: str | float
+) -> dict[str, Any]:
+    """The parameters of both kinds of forest, as scikit-learn calls them."""
+    return {
+        "n_estimators": trees,
+        "max_depth": depth,
+        "min_samples_leaf": leaf,
+        "max_leaf_nodes": leaves,
+        "max_features": tried,
+    }
 
 
 def _fitted(

@@ -25,6 +25,11 @@ Floats = NDArray[np.float64]
 _ROUNDING = 1e-9
 
 
+def defined(value: float) -> float | None:
+    """The same, with None for nan: a figure as JSON can hold it."""
+    return None if math.isnan(value) else value
+
+
 def skipping_rate(appealed: NDArray[np.bool_]) -> float:
     """The share of rows kept on the edge, SR = 1 − AR (AppealNet Eq. 11)."""
     return 1.0 - appealing_rate(appealed)

@@ -76,7 +76,7 @@ class Evaluation:
             "area": metrics.area_under(ours),
             "oracle_area": metrics.area_under(best),
             "random_area": metrics.area_under(blind),
-            "auroc": _defined(metrics.auroc(self.score, self.student)),
+            "auroc": metrics.defined(metrics.auroc(self.score, self.student)),
             "classes": [asdict(one) for one in self.per_class()],
         }
 
@@ -173,7 +173,3 @@ def evaluate(
         student=(student == labels).astype(np.int64),
         teacher=(answer == labels).astype(np.int64),
     )
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else value

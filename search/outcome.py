@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from envs.cost import cost, node_cost
 from envs.viewer import describe
 from routers.calibrate import appeals
 from routers.export import run as run_router
-from routers.metrics import deferral_curve, oracle_curve, random_curve
+from routers.metrics import deferral_curve, defined, oracle_curve, random_curve
 from search import record as report
 from search.facts import Facts
 from search.finalists import LastRound
@@ -174,20 +173,16 @@ def _ranking(shipped: Shipped) -> dict[str, Any]:
                 "name": row.name,
                 "kind": row.kind,
                 "kb": row.bytes / 1024,
-                "microseconds": _defined(row.microseconds),
-                "area_low": _defined(row.area_low),
-                "area_high": _defined(row.area_high),
+                "microseconds": defined(row.microseconds),
+                "area_low": defined(row.area_low),
+                "area_high": defined(row.area_high),
                 "tied": row.tied,
                 "reason": row.reason,
-                **{name: _defined(value) for name, value in row.figures.items()},
+                **{name: defined(value) for name, value in row.figures.items()},
             }
             for row in ranking.rows
         ],
     }
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _predicted(prepared: Prepared, winner: Record) -> float | None:

@@ -109,7 +109,7 @@ def ship(
 
     yield Stage("test", f"{len(prepared.parts.test):,} rows, opened once")
     rows["test"] = measure.pair("test", router)
-    manifest = _manifest(prepared, student, ranking, found, rows, made.small)
+    manifest = _manifest(prepared, student, ranking, found, rows, made)
     contents = _contents(made, student, ranking.winner.model, found.threshold)
     contents["MODEL_CARD.md"] = model_card(manifest).encode()
     # left by a process that was stopped after this point, or by a run on a smaller budget
@@ -139,6 +139,11 @@ class _Made:
         """The form whose logits routers are fitted on, and which the pair's graph holds."""
         return self.plain if self.small is None or self.small.reason else self.small.model
 
+    @property
+    def file(self) -> str:
+        """Its name in the bundle."""
+        return "student.onnx" if self.ships is self.plain else INT8_FILE
+
     def with_head(self) -> _Made:
         """As it ships where its own head decides: in fp32, logits and score from one graph."""
         assert self.headed is not None
@@ -151,7 +156,7 @@ def _export(
     yield Stage("package", "export to ONNX")
     plain = to_onnx(_module(student, weights), student.input_shape)
     headed = yield from _headed(prepared, student, weights, plain, folder, threads)
-    if headed is not None:
+    if headed is not None and headed.changed:
         weights = headed.weights
         plain = to_onnx(_module(student, weights), student.input_shape)
     small = yield from int8_of(prepared, plain, threads)
@@ -236,25 +241,25 @@ def _manifest(
     ranking: Ranking,
     found: Calibrated,
     rows: Mapping[str, PairRows],
-    small: Int8 | None,
+    made: _Made,
 ) -> Manifest:
     spent = cost(student)
     winner: RankedRouter = ranking.winner
     said = "" if prepared.parts.teacher_unseen else NEVER_SAID
-    file = "student.onnx" if small is None or small.reason else INT8_FILE
     return Manifest(
         name=f"{prepared.teacher.name} on {prepared.data.name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         preprocess=prepared.teacher.manifest.preprocess,
         class_names=prepared.teacher.manifest.class_names,
-        student=StudentInfo(file, spent.kb, spent.parameters, spent.macs),
+        student=StudentInfo(made.file, spent.kb, spent.parameters, spent.macs),
         router=_router(winner),
         pair=PairInfo("pair.onnx"),
         threshold=found.threshold,
         goal=options_of(found.goal),
         note=ranking.note,
         parts=prepared.parts.counts(),
-        figures=figures(rows, found.threshold, prepared.spec.metric) | _precision(prepared, small),
+        figures=figures(rows, found.threshold, prepared.spec.metric)
+        | _precision(prepared, made.small),
         warnings=tuple(filter(None, [said, found.warning])),
         calibration=rows["calibration"].kept(),
         teacher=TeacherInfo(

@@ -39,7 +39,8 @@ class Headed:
     Attributes:
         onnx: ``image`` in, ``logits`` and ``score`` out.
         state: both heads and the trunk, for :func:`teachers.two_head.from_bytes`.
-        weights: of the student alone, which joint training has changed.
+        weights: of the student alone.
+        changed: they are no longer what they were: it was trained jointly.
         bytes: that the head adds to the file.
         timing: with and without the head.
     """
@@ -47,6 +48,7 @@ class Headed:
     onnx: bytes
     state: bytes
     weights: Mapping[str, NDArray[np.float32]]
+    changed: bool
     bytes: int
     timing: Timing
 
@@ -100,6 +102,7 @@ def _headed(found: TwoHeadOutcome, student: NetSpec, plain: bytes) -> Headed:
         onnx,
         to_bytes(found.network),
         weights,
+        found.chosen.way == "joint",
         max(0, len(onnx) - len(plain)),
         time_both(plain, onnx),
     )
