@@ -46,7 +46,9 @@ OURS, AS_FOUND = "searched", "as-found"
 #: options that a plan has words of its own for
 OWN = ("teacher", "data", "out", "seed", "max_kb", "alpha", "budget", "final_epochs")
 #: those that a search depends on, and a training does not
-OF_SEARCH = ("sampler", "batch", "proxy_rows", "proxy_epochs", "proxy_gain", "halving", "pool")
+OF_SEARCH = ("batch", "proxy_rows", "proxy_epochs", "proxy_gain", "halving", "pool")
+#: said elsewhere: the sampler with its budget, and the machine in a column of its own
+ELSEWHERE = ("sampler", "gpus")
 
 Row = dict[str, Any]
 
@@ -91,9 +93,7 @@ class Plan:
         text = f"{self.rows} rows x {self.epochs} epochs"
         searched = way in (OURS, AS_FOUND)
         for name, value in sorted(self.further):
-            if name == "gpus":
-                text += ", on a GPU" if value else ""
-            elif name != "sampler" and (searched or name not in OF_SEARCH):
+            if name not in ELSEWHERE and (searched or name not in OF_SEARCH):
                 text += f", {name} {value}"
         if searched:
             text += f", {self.budget} candidates of {self.job('any').sampler}"

@@ -250,7 +250,7 @@ class TestResuming:
         def setting(way: str, *options: tuple[str, Any]) -> str:
             return Plan(100, 2, 10, Path("x"), options).setting(way)
 
-        assert setting("uniform", ("gpus", 0.1)) == setting("uniform") + ", on a GPU"
+        assert setting("uniform", ("gpus", 0.1)) == setting("uniform")
         assert setting("uniform", ("proxy_rows", 9)) == setting("uniform")
         assert setting("searched", ("proxy_rows", 9)) != setting("searched")
         one, other = ("augment", "none"), ("loss", "none")
