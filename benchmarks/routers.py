@@ -4,7 +4,7 @@
     python benchmarks/routers.py             # the study, from the file that is committed
     python benchmarks/routers.py --quick     # one seed, a third of the routers: minutes
     python benchmarks/routers.py report      # of what is finished, wherever the study stands
-    python benchmarks/routers.py heads       # two-head students of the pairs that `pairs` has kept
+    python benchmarks/routers.py heads       # two-head students of what `pairs` kept: an hour
 
 `pairs` distils two students of each teacher (MNIST, CIFAR-10), asks all what they say of rows that
 the students have not learnt from, and packs benchmarks/data/router_pairs.parquet. It reads
@@ -17,8 +17,8 @@ Then every family x features x sampling, all scores, and the remedies of benchma
 remedies.py. All figures are of the test part. Lines that are finished stand in --out. The last line
 of the output is JSON.
 
-Two-head students read features that the file does not hold: `heads` fits them where the data and
-the students are, and the study then has their lines, with the remedies.
+AppealNet's two-head students are trained by `heads`, where the data and the students are; what they
+say is packed into benchmarks/data/two_heads.parquet, and judged on the same draws.
 """
 
 from __future__ import annotations
@@ -32,7 +32,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.routing import heads, making, pairs, running, tables, verdict
+from benchmarks.routing import (
+    appealnet,
+    appealnet_tables,
+    arms,
+    making,
+    one_head,
+    pairs,
+    running,
+    tables,
+    verdict,
+)
 from benchmarks.routing.contenders import Fits, Line, every
 from benchmarks.routing.remedies import REMEDIES
 from routers.families import FAMILIES
@@ -82,11 +92,15 @@ def main() -> None:
         pair for pair in pairs.read(chosen.file) if not chosen.only or pair.name in chosen.only
     ]
     if chosen.what == "heads":
-        heads.run(known, plan, chosen.pairs)
+        arms.make(known, chosen.pairs)
+        appealnet.pack(pairs.read(chosen.file), chosen.pairs)
     elif chosen.what == "report":
         report(running.finished(known, plan), plan)
     else:
         report(running.run(known, plan), plan)
+        if chosen.quick:
+            smallest = next(pair for pair in pairs.read() if pair.name == one_head.PAIR)
+            _print(["", "a two-head student, trained now", *one_head.trained(smallest)])
     sys.stderr.write(f"{time.perf_counter() - start:.0f} s\n")
 
 
@@ -107,6 +121,9 @@ def report(lines: Sequence[Line], plan: running.Plan) -> None:
     _print(["", "rows of the fit: by committee, at random, all", *tables.samplings(lines)])
     _print(["", "size on logits, rows by committee", *tables.sizes(lines)])
     _print(["", "remedies, against the best score", *tables.remedies(lines)])
+    _print(["", "AppealNet: areas", *appealnet_tables.areas(lines)])
+    _print(["", "AppealNet, its Table I: costs", *appealnet_tables.costs(lines)])
+    _print(["", "AppealNet, its Table II: the black box", *appealnet_tables.black_box(lines)])
     summary = verdict.overall(found) | {
         "seeds": list(plan.seeds),
         "fits": sum(len(fits.names) for fits in plan.fits),

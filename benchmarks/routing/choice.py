@@ -1,12 +1,15 @@
 """What a job would ship on one draw, against what it is measured by.
 
-*choice*: the winner of :func:`routers.ranking.fit_and_rank` from the router and validation parts.
+*choice*: the winner of :func:`routers.ranking.fit_and_rank` from the router and validation parts,
+called as a job with its defaults does. *tuned*: the families of that ranking, searched over.
 *baseline*: the best score that needs no fitting, chosen on the same validation rows. *oracle* and
 *random*: bounds on the test part. *hindsight*, the best of all by test, needs every line.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.contenders import Line, area, figures, made_of
+from benchmarks.routing.contenders import Line, area, figures, judged, made_of
 from benchmarks.routing.draws import Draw
 from edge.session import Session
 from edge.timing import Timed, least_ms
@@ -25,19 +28,50 @@ from routers import export
 from routers.intervals import bootstrap, figures_of, interval
 from routers.metrics import area_under, oracle_curve, random_curve
 from routers.pair import merge
-from routers.ranking import fit_and_rank
+from routers.ranking import Ranking, fit_and_rank
 from routers.scores import SCORES
+from search.spec import JobSpec
 
 RESAMPLES = 1000
 #: turns of each graph that is timed
 ROUNDS = 40
 
+#: a job's own way to rank
+JOB: dict[str, Any] = {
+    "families": JobSpec.model_fields["families"].default,
+    "sampling": JobSpec.model_fields["sampling"].default,
+    "features": JobSpec.model_fields["features"].default,
+    "trials": JobSpec.model_fields["router_trials"].default,
+}
+
 Scores = NDArray[np.floating[Any]]
 
 
-def chosen(draw: Draw, student_onnx: bytes) -> Line:
-    """The line of a draw: areas on test, their paired difference, and the time of the pair."""
-    ranking = fit_and_rank(draw.data(), seed=draw.seed)
+def lines(draw: Draw, student_onnx: bytes) -> Iterator[Line]:
+    """The tuned families of a draw, and what a job would ship, last."""
+    ranking = fit_and_rank(draw.data(), seed=draw.seed, **JOB)
+    for row in ranking.rows:
+        if row.kind != "family":
+            continue
+        name = f"{row.name}/{JOB['features']}/{JOB['sampling']}/tuned"
+        head = {"pair": draw.pair.name, "seed": draw.seed, "router": name, "kind": "tuned"}
+        if row.reason:
+            yield head | {"made_of": of_choice(), "reason": row.reason}
+            continue
+        yield judged(draw, name, "tuned", row.model) | {
+            "made_of": of_choice(),
+            "parameters": dict(row.parameters),
+        }
+    yield _chosen(draw, ranking, student_onnx)
+
+
+def of_choice() -> str:
+    """What a choice depends on beside pair and seed: all of ``routers``, and a job's defaults."""
+    return made_of() + hashlib.sha256(repr(JOB).encode()).hexdigest()[:4]
+
+
+def _chosen(draw: Draw, ranking: Ranking, student_onnx: bytes) -> Line:
+    """Areas on test, their paired difference, and the time of the pair."""
     model, logits = ranking.winner.model, draw.logits("test")
     baseline, best = best_score(draw)
     score = export.run(model, logits)
@@ -48,7 +82,7 @@ def chosen(draw: Draw, student_onnx: bytes) -> Line:
         "seed": draw.seed,
         "router": ranking.winner.name,
         "kind": "choice",
-        "made_of": made_of(),
+        "made_of": of_choice(),
         **figures(draw, score),
         "bytes": len(model),
         "baseline": baseline,

@@ -113,7 +113,7 @@ def judged(draw: Draw, name: str, kind: str, model: bytes) -> Line:
     said = {part: export.run(model, draw.logits(part)) for part in ("validation", "test")}
     line = _head(draw, name, kind) | figures(draw, said["test"]) | {"bytes": len(model)}
     line["validation_area"] = area(draw, "validation", said["validation"])
-    if kind == "family":
+    if kind != "score":
         line |= told_apart(said["test"] >= 0.5, draw.right("test")[0])
     return line
 

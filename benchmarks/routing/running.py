@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.quality import lines
-from benchmarks.routing import choice, contenders, remedies
+from benchmarks.routing import appealnet, choice, contenders, remedies
 from benchmarks.routing.contenders import Fits, Line
 from benchmarks.routing.draws import Draw, draw
 from benchmarks.routing.pairs import Pair
@@ -64,17 +64,19 @@ def finished(pairs: Sequence[Pair], plan: Plan) -> list[Line]:
 def _known(pair: Pair, plan: Plan) -> dict[tuple[int, str, str], Line]:
     """(seed, kind, router) → the last line that today's code would write again."""
     today = {
-        "choice": contenders.made_of(),
+        "choice": choice.of_choice(),
+        "tuned": choice.of_choice(),
         "family": contenders.of_fits(),
         "score": contenders.of_scores(),
         "remedy": remedies.of_remedies(),
+        **dict.fromkeys(appealnet.KINDS, appealnet.made_of()),
     }
     wanted = {name for fits in plan.fits for name in fits.names}
     wanted |= {*SCORES, *plan.remedies}
     found = {}
     for line in lines.rows(plan.file(pair)):
         kind, name = line["kind"], line["router"]
-        asked = kind in ("choice", "head") or name in wanted
+        asked = kind in ("choice", "tuned", *appealnet.KINDS) or name in wanted
         if line["seed"] not in plan.seeds or not asked:
             continue
         if kind not in today or line["made_of"] == today[kind]:
@@ -87,8 +89,9 @@ def _choose(pair: Pair, seed: int, plan: Plan) -> None:
         return
     start = time.perf_counter()
     student = choice.untrained(pair.network, plan.out / f"{pair.name}.onnx")
-    line = choice.chosen(draw(pair, seed), student)
-    lines.append(plan.file(pair), line)
+    *tuned, line = choice.lines(draw(pair, seed), student)
+    for one in (*tuned, line):  # the choice last: it says that all the others are there
+        lines.append(plan.file(pair), one)
     _say(
         f"{pair.name} seed {seed}: {line['router']} {line['area']:.5f}, "
         f"{line['baseline']} {line['baseline_area']:.5f}, {time.perf_counter() - start:.0f} s"
@@ -121,11 +124,13 @@ def _left(
         )
         if families:
             yield from contenders.fitted(of, Fits(fits.features, fits.sampling, families))
+    if plan.remedies and not any((of.seed, "two-head", one) in known for one in appealnet.NAMES):
+        yield from ((line, b"") for line in appealnet.lines(of.pair, of.seed))
     for name in plan.remedies:
         if (of.seed, "remedy", name) not in known:
-            line = remedies.tried(of, name)
-            if line is not None:
-                yield line, b""
+            tried = remedies.tried(of, name)
+            if tried is not None:
+                yield tried, b""
 
 
 def _model(pair: Pair, router: str, plan: Plan) -> Path:

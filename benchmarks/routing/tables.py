@@ -56,13 +56,14 @@ def routers(lines: Sequence[Line]) -> Iterator[str]:
     yield (
         f"{'router':<34}" + "".join(f"{title:>8}" for title in FIGURES.values()) + "      KB     µs"
     )
+    kinds = ("score", "family", "tuned")
     names = dict.fromkeys(
-        line["router"] for line in lines if line["kind"] in ("score", "family") and "area" in line
+        line["router"] for line in lines if line["kind"] in kinds and "area" in line
     )
     rows = []
     for name in names:
         mine = [line for line in lines if line["router"] == name]
-        judged = [line for line in mine if line["kind"] in ("score", "family")]
+        judged = [line for line in mine if line["kind"] in kinds]
         us = mean((line for line in mine if line["kind"] == "time"), "us")
         values = [mean(judged, figure) for figure in FIGURES]
         rows.append((mean(judged, "area"), name, values, mean(judged, "bytes") / 1024, us))
@@ -131,7 +132,7 @@ def remedies(lines: Sequence[Line]) -> Iterator[str]:
     """Area of every remedy less that of the best score, per pair: mean over seeds [95 %]."""
     pairs = list(dict.fromkeys(line["pair"] for line in lines))
     yield f"{'100 x area':<22}" + "".join(f"{pair:>28}" for pair in pairs)
-    found = [line for line in lines if line["kind"] in ("remedy", "head")]
+    found = [line for line in lines if line["kind"] == "remedy"]
     for name in dict.fromkeys(line["router"] for line in found):
         cells = []
         for pair in pairs:

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.routing.contenders import Line
 
 #: what counts as a router that somebody could have shipped, so that hindsight may pick it
-SHIPPABLE = ("score", "family", "choice")
+SHIPPABLE = ("score", "family", "tuned", "choice")
 #: resamples of the seeds; and of a normal distribution, 95 % lie within so many deviations
 RESAMPLES, NORMAL = 20_000, 1.96
 AREAS = ("choice", "best_baseline", "hindsight", "oracle", "random")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from benchmarks.quality import lines
-from benchmarks.routing import choice, contenders, making, pairs, remedies, running, verdict
+from benchmarks.routing import choice, making, pairs, remedies, running, verdict
 from benchmarks.routing.contenders import Fits, figures, fitted, scored, told_apart
 from benchmarks.routing.draws import ROUTER_ROWS, Draw, draw
 from benchmarks.routing.pairs import PARTS, UNSEEN, Pair
 from routers.families import FAMILIES
 from routers.scores import SCORES
+from search.spec import JobSpec
 
 
 def pair_of(
@@ -251,11 +253,11 @@ def test_finished_lines_are_not_made_again(
 ) -> None:
     asked: list[int] = []
 
-    def chosen(of: Draw, student: bytes) -> dict[str, Any]:
+    def chosen(of: Draw, student: bytes) -> Iterator[dict[str, Any]]:
         asked.append(of.seed)
-        return choice_line(of.seed, 0.7, 0.7, 0, 0) | {"made_of": contenders.made_of()}
+        yield choice_line(of.seed, 0.7, 0.7, 0, 0) | {"made_of": choice.of_choice()}
 
-    monkeypatch.setattr(choice, "chosen", chosen)
+    monkeypatch.setattr(choice, "lines", chosen)
     monkeypatch.setattr(choice, "untrained", lambda network, file: b"")
     monkeypatch.setattr(Pair, "network", None)
     fits = (Fits("logits", "all", ("gbdt",)),)
@@ -326,6 +328,26 @@ def test_what_would_not_fit_the_file_is_refused(tmp_path: Path) -> None:
     keep(other, large, answers(1.0, rows=9))
     with pytest.raises(ValueError, match="withheld different rows"):
         pairs.pack(other, tmp_path / "pairs.parquet")
+
+
+def test_a_choice_is_made_as_a_job_makes_it(noisy: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class Stopped(Exception):
+        pass
+
+    def ranked(data: object, **options: Any) -> None:
+        asked.update(options)
+        raise Stopped
+
+    monkeypatch.setattr(choice, "fit_and_rank", ranked)
+    with pytest.raises(Stopped):
+        list(choice.lines(draw(noisy, 3), b""))
+    job = JobSpec(teacher="t", data="d", out="o")
+    assert asked == {
+        "seed": 3, "families": job.families, "sampling": job.sampling, "features": job.features,
+        "trials": job.router_trials,
+    }  # fmt: skip
 
 
 def test_the_committed_file_holds_what_it_promises() -> None:
