@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -178,6 +179,7 @@ def _ranking(shipped: Shipped) -> dict[str, Any]:
                 "area_high": defined(row.area_high),
                 "tied": row.tied,
                 "reason": row.reason,
+                "parameters": dict(row.parameters),
                 **{name: defined(value) for name, value in row.figures.items()},
             }
             for row in ranking.rows
@@ -313,6 +315,12 @@ def record_of(
         warnings=shipped.manifest.warnings,
         note=shipped.ranking.note,
         milliseconds=(speeds.teacher, speeds.student),
+        ranking=report.RankingFacts(
+            shipped.ranking.complex_rows,
+            len(prepared.parts.router),
+            shipped.ranking.oracle_area,
+            shipped.ranking.random_area,
+        ),
     )
 
 
@@ -409,6 +417,8 @@ def _router(row: Any) -> report.RouterRow:
         row.bytes / 1024,
         row.microseconds,
         note,
+        row.figures.get("accuracy_at_10", math.nan),
+        row.figures.get("appeals_for_acc_i_90", math.nan),
     )
 
 

@@ -226,9 +226,14 @@ error.</figcaption></figure>
 <div class="card scroll" style="margin-top: 12px">
 <table id="routers">
 <caption>Ranked on the validation part by the area under accuracy over appealing rate; among
-routers that the data cannot tell apart, the smallest wins.</caption>
+routers that the data cannot tell apart, the smallest wins.
+{% if run.ranking is not none %}Families are fitted on the router part, where the student errs on
+{{ run.ranking.complex_rows | count }} of {{ run.ranking.router_rows | count }} rows.{% endif %}
+</caption>
 <tr><th scope="col">router</th><th scope="col">kind</th><th scope="col" class="n">area</th>
 <th scope="col" class="n">95 % interval</th><th scope="col" class="n">AUROC</th>
+<th scope="col" class="n">accuracy at 10 % appeals</th>
+<th scope="col" class="n">appeals for 90 % AccI</th>
 <th scope="col" class="n">KB of its file</th><th scope="col" class="n">µs a row</th>
 <th scope="col">note</th></tr>
 {% for row in run.routers %}
@@ -237,9 +242,17 @@ routers that the data cannot tell apart, the smallest wins.</caption>
 <td class="n">{{ row.area | share }}</td>
 <td class="n">{{ "–" if row.out else (row.area_low | share) ~ " to " ~ (row.area_high | share)
 }}</td>
-<td class="n">{{ row.auroc | number }}</td><td class="n">{{ row.kb | kb }}</td>
+<td class="n">{{ row.auroc | number }}</td>
+<td class="n">{{ row.accuracy_at_10 | share }}</td>
+<td class="n">{{ row.appeals_for_90 | share }}</td><td class="n">{{ row.kb | kb }}</td>
 <td class="n">{{ row.microseconds | number }}</td><td>{{ row.note }}</td></tr>
 {% endfor %}
+{% if run.ranking is not none %}
+{% for name, area in [("oracle", run.ranking.oracle_area), ("random", run.ranking.random_area)] %}
+<tr class="out"><td>{{ name }}</td><td>bound</td><td class="n">{{ area | share }}</td>
+<td colspan="7"></td></tr>
+{% endfor %}
+{% endif %}
 </table>
 </div>
 </section>

@@ -6,6 +6,7 @@ rates) are in [0, 1], sizes in KB of 1,024 bytes of fp32 parameters and buffers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,7 +127,11 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class RouterRow:
-    """One ranked router; ``area`` with its 95 % interval on the validation part, nan if out."""
+    """One ranked router, on the validation part; nan if out, or where a figure is not defined.
+
+    ``area`` has a 95 % interval; ``accuracy_at_10``: of the pair at 10 % appeals;
+    ``appeals_for_90``: the share of appeals that wins 90 % of the gap back.
+    """
 
     name: str
     kind: str
@@ -137,11 +142,27 @@ class RouterRow:
     kb: float
     microseconds: float
     note: str = ""
+    accuracy_at_10: float = math.nan
+    appeals_for_90: float = math.nan
 
     @property
     def out(self) -> bool:
         """Listed with its reason, but not in the race."""
         return self.area != self.area
+
+
+@dataclass(frozen=True)
+class RankingFacts:
+    """What the routers were fitted on, and between which areas they lie.
+
+    ``complex_rows`` of ``router_rows`` are errors of the student; ``oracle_area`` and
+    ``random_area``: the best and the blind, on the validation part.
+    """
+
+    complex_rows: int
+    router_rows: int
+    oracle_area: float
+    random_area: float
 
 
 # Appealing rates and the pair's accuracies at them; both ascend from rate 0 to rate 1.
@@ -187,6 +208,7 @@ class RunRecord:
     note: str = ""
     pair_part: str = "test"
     milliseconds: tuple[float, float] | None = None
+    ranking: RankingFacts | None = None
 
     def __post_init__(self) -> None:
         _known_part(self.pair_part, "the pair")

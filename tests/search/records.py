@@ -10,6 +10,7 @@ from search.record import (
     CandidateRow,
     Figure,
     LayerRow,
+    RankingFacts,
     RouterRow,
     RunRecord,
     StudentFacts,
@@ -101,7 +102,9 @@ def invented(candidates: int = 24, layers: int = 18, seed: int = 0) -> RunRecord
         winner=winner.number,
         layers=shapes,
         routers=(
-            RouterRow("margin", "score", 0.9957, 0.9949, 0.9964, 0.961, 0.34, 4.5),
+            RouterRow(
+                "margin", "score", 0.9957, 0.9949, 0.9964, 0.961, 0.34, 4.5, "", 0.9961, 0.047
+            ),
             RouterRow("svm", "family", 0.9954, 0.9946, 0.9961, 0.944, 60.1, 13.8, "tied"),
             RouterRow("et", "family", NAN, NAN, NAN, NAN, 0, NAN, "not fitted: 12 errors"),
         ),
@@ -119,5 +122,6 @@ def invented(candidates: int = 24, layers: int = 18, seed: int = 0) -> RunRecord
             Figure("time of one input", 0.41, "test", 200, "ms"),
             Figure("student.onnx", 415.2, "test", 10_000, "KB"),
         ),
+        ranking=RankingFacts(71, 9_091, 0.9974, 0.9943),
         warnings=("CIFAR-10 is the JPEG copy: compare with its own teacher only.",),
     )

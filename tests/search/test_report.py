@@ -111,6 +111,18 @@ def test_every_figure_names_its_part_and_rows(page: Page) -> None:
     assert ["time of one input", "0.41 ms", "test", "200"] in rows
 
 
+def test_every_router_stands_between_the_oracle_and_chance(page: Page) -> None:
+    rows = {cells[0]: cells[1:] for _, cells in page.rows if cells and len(cells) > 3}
+    # area, interval, AUROC, accuracy at 10 % appeals, appeals for 90 % AccI, KB, µs
+    assert rows["margin ★"][1:7] == [
+        "99.57 %", "99.49 % to 99.64 %", "0.961", "99.61 %", "4.70 %", "0.34"
+    ]  # fmt: skip
+    assert rows["svm"][4:6] == ["–", "–"]
+    assert rows["oracle"][:2] == ["bound", "99.74 %"]
+    assert rows["random"][:2] == ["bound", "99.43 %"]
+    assert "the student errs on\n71 of 9,091 rows" in page.text
+
+
 def test_a_figure_that_the_teacher_repeats_is_listed_once() -> None:
     record = invented()
     page = Page(render(replace(record, figures=record.figures + record.teacher.figures)))
@@ -226,7 +238,7 @@ def test_finalists_show_what_their_full_training_did() -> None:
         for row in record.candidates
     ]
     page = Page(render(replace(record, candidates=tuple(rows))))
-    listed = [cells for _, cells in page.rows if len(cells) == 10 and cells[0] != "no."]
+    listed = [cells for _, cells in page.rows if len(cells) == 10 and cells[0][0].isdigit()]
     assert [cells[3] for cells in listed if "★" in cells[0]] == ["98.77 %"]
     assert {cells[3] for cells in listed if "★" not in cells[0]} == {""}
 
