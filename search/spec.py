@@ -264,8 +264,8 @@ class JobSpec(BaseModel):
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
     features: str = _field(
         "Router",
-        "What fitted routers look at: logits (as in the paper), sorted_probabilities or derived.",
-        "logits",
+        "What fitted routers look at: derived, sorted_probabilities, or logits (as in the paper).",
+        "derived",
     )
     families: tuple[str, ...] = _field(
         "Router",

@@ -80,7 +80,7 @@ CHOSEN: dict[str, Any] = {
     "sampling": "random",
     "two_head": "frozen",
     "router_trials": 3,
-    "features": "derived",
+    "features": "logits",
     "families": ("svm", "rf"),
     "ray": "auto",
     "workers": 2,
