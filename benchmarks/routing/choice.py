@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.contenders import Line, area, figures, judged, made_of
+from benchmarks.routing.contenders import Fits, Line, area, figures, fitted, judged, made_of
 from benchmarks.routing.draws import Draw
 from edge.session import Session
 from edge.timing import Timed, least_ms
@@ -97,6 +97,39 @@ def _chosen(draw: Draw, ranking: Ranking, student_onnx: bytes) -> Line:
         "router_us": 1000 * router,
         "note": ranking.note,
     }
+
+
+def looked_back(draw: Draw, hindsight: Line, winner: Line) -> Line:
+    """How far the best of all by test is ahead of the choice; both are fitted once more.
+
+    It was picked from dozens on these very rows, so a lead of it is what luck alone would give too.
+    """
+    own, other = (_scores_of(draw, line) for line in (hindsight, winner))
+    return {
+        "pair": draw.pair.name,
+        "seed": draw.seed,
+        "router": hindsight["router"],
+        "kind": "hindsight",
+        "made_of": of_choice(),
+        "difference": difference(own, other, *draw.right("test"), draw.seed),
+    }
+
+
+def _scores_of(draw: Draw, line: Line) -> Scores:
+    """What a router says of the test part, by its line."""
+    name, logits = line["router"], draw.logits("test")
+    if name in SCORES:
+        score = SCORES[name].tuned(draw.logits("router"), draw.labels("router"))
+        return export.run(score.to_onnx(logits.shape[1]).SerializeToString(), logits)
+    if line["kind"] == "family":
+        family, look, way = name.split("/")
+        ((_, model),) = fitted(draw, Fits(look, way, (family,)))
+        return export.run(model, logits)
+    family = name.split("/")[0]
+    asked = JOB | {"families": (family,)}
+    ranking = fit_and_rank(draw.data(), seed=draw.seed, **asked)
+    model = next(row.model for row in ranking.rows if row.name == family)
+    return export.run(model, logits)
 
 
 @lru_cache(maxsize=2)

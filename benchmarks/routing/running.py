@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.quality import lines
-from benchmarks.routing import appealnet, choice, contenders, remedies
+from benchmarks.routing import appealnet, choice, contenders, remedies, verdict
 from benchmarks.routing.contenders import Fits, Line
 from benchmarks.routing.draws import Draw, draw
 from benchmarks.routing.pairs import Pair
@@ -51,6 +51,9 @@ def run(pairs: Sequence[Pair], plan: Plan) -> list[Line]:
     for seed in plan.seeds:
         for pair in pairs:
             _contend(pair, seed, plan)
+    for seed in plan.seeds:
+        for pair in pairs:
+            _look_back(pair, seed, plan)
     for pair in pairs:
         _time(pair, plan)
     return finished(pairs, plan)
@@ -66,6 +69,7 @@ def _known(pair: Pair, plan: Plan) -> dict[tuple[int, str, str], Line]:
     today = {
         "choice": choice.of_choice(),
         "tuned": choice.of_choice(),
+        "hindsight": choice.of_choice(),
         "family": contenders.of_fits(),
         "score": contenders.of_scores(),
         "remedy": remedies.of_remedies(),
@@ -76,7 +80,7 @@ def _known(pair: Pair, plan: Plan) -> dict[tuple[int, str, str], Line]:
     found = {}
     for line in lines.rows(plan.file(pair)):
         kind, name = line["kind"], line["router"]
-        asked = kind in ("choice", "tuned", *appealnet.KINDS) or name in wanted
+        asked = kind in ("choice", "tuned", "hindsight", *appealnet.KINDS) or name in wanted
         if line["seed"] not in plan.seeds or not asked:
             continue
         if kind not in today or line["made_of"] == today[kind]:
@@ -109,6 +113,15 @@ def _contend(pair: Pair, seed: int, plan: Plan) -> None:
             _model(pair, line["router"], plan).write_bytes(model)
     if made:
         _say(f"{pair.name} seed {seed}: {made} lines, {time.perf_counter() - start:.0f} s")
+
+
+def _look_back(pair: Pair, seed: int, plan: Plan) -> None:
+    """The best of all by test against the choice; anew where another one is the best by now."""
+    known = _known(pair, plan)
+    best = verdict.hindsight(known.values(), seed)
+    if (seed, "hindsight", best["router"]) not in known:
+        winner = known[seed, "choice", ""]
+        lines.append(plan.file(pair), choice.looked_back(draw(pair, seed), best, winner))
 
 
 def _left(

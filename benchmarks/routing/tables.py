@@ -49,6 +49,11 @@ def verdicts(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"{entry['kb']:.1f} KB, {entry['router_us']:.1f} µs beside {entry['student_us']:.0f} "
             f"of the student, pair {100 * entry['time_ratio']:+.1f} %"
         )
+    for entry in found:
+        if entry["hindsight_interval"] is not None:
+            low, high = (100 * end for end in entry["hindsight_interval"])
+            lead = 100 * (entry["hindsight_area"] - entry["choice_area"])
+            yield f"{entry['pair']}: hindsight less choice {lead:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def routers(lines: Sequence[Line]) -> Iterator[str]:
@@ -68,7 +73,8 @@ def routers(lines: Sequence[Line]) -> Iterator[str]:
         values = [mean(judged, figure) for figure in FIGURES]
         rows.append((mean(judged, "area"), name, values, mean(judged, "bytes") / 1024, us))
     for _, name, values, kb, us in sorted(rows, key=lambda row: (-row[0], row[1])):
-        yield f"{name:<34}" + "".join(f"{value:8.4f}" for value in values) + f"{kb:8.1f}{us:7.1f}"
+        timed = f"{'-':>7}" if np.isnan(us) else f"{us:7.1f}"
+        yield f"{name:<34}" + "".join(f"{value:8.4f}" for value in values) + f"{kb:8.1f}{timed}"
 
 
 def samplings(lines: Sequence[Line]) -> Iterator[str]:

@@ -36,6 +36,13 @@ def entry(name: str, lines: Sequence[Line]) -> dict[str, Any]:
     choices = _choices(lines)
     low, high = interval([line["difference"] for line in choices])
     bests = [hindsight(lines, line["seed"]) for line in choices]
+    back = [
+        line["difference"]
+        for line in lines
+        for best in bests
+        if line["kind"] == "hindsight"
+        and (line["seed"], line["router"]) == (best["seed"], best["router"])
+    ]
     ratios = [(line["pair_us"] - line["student_us"]) / line["student_us"] for line in choices]
     return {
         "pair": name,
@@ -53,6 +60,8 @@ def entry(name: str, lines: Sequence[Line]) -> dict[str, Any]:
         "choices": [line["router"] for line in choices],
         "baselines": [line["baseline"] for line in choices],
         "hindsights": [best["router"] for best in bests],
+        # ahead of the choice; None where nobody has looked back
+        "hindsight_interval": list(interval(back)) if back else None,
         "time_ratio": float(np.mean(ratios)),
         "router_us": mean(choices, "router_us"),
         "student_us": mean(choices, "student_us"),
@@ -102,6 +111,7 @@ def overall(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **{f"{kind}_area": mean(found, f"{kind}_area") for kind in AREAS},
         "difference": mean(found, "difference"),
         "intervals": {entry["pair"]: entry["interval"] for entry in found},
+        "hindsight_intervals": {entry["pair"]: entry["hindsight_interval"] for entry in found},
         "time_ratio": max(entry["time_ratio"] for entry in found),
         "router_us": mean(found, "router_us"),
         "wins": told.count("ahead"),

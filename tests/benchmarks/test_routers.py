@@ -140,6 +140,26 @@ def test_choice_baseline_hindsight_and_oracle_come_in_their_order() -> None:
     assert found["time_ratio"] == pytest.approx(0.2)
 
 
+def test_hindsight_is_held_against_the_choice(tiny: Draw) -> None:
+    # by margin the area is 12.5/16, as worked above
+    margin, same = line("score", "margin", 12.5 / 16), line("choice", "max_softmax", 0.0)
+    found = choice.looked_back(tiny, margin, same)
+    assert (found["kind"], found["router"]) == ("hindsight", "margin")
+    # both scores put the rows in the same order
+    assert found["difference"] == [0, 0, 0]
+    rows = [
+        choice_line(0, 0.70, 0.70, 0, 0), line("score", "gini", 0.71), line("score", "energy", 0.6),
+        {"pair": "p", "seed": 0, "kind": "hindsight", "router": "gini",
+         "difference": [0.01, -0.01, 0.03]},
+        # another one was the best when fewer had been fitted
+        {"pair": "p", "seed": 0, "kind": "hindsight", "router": "energy",
+         "difference": [0.5, 0.4, 0.6]},
+    ]  # fmt: skip
+    (entry,) = verdict.entries(rows)
+    assert entry["hindsight_interval"] == pytest.approx([-0.01, 0.03], abs=0.002)
+    assert verdict.entries(rows[:1])[0]["hindsight_interval"] is None
+
+
 def test_one_lucky_draw_of_five_is_no_win() -> None:
     lucky, same = (0.05, 0.02, 0.08), (0.0, 0.0, 0.0)
     # none of five draws hits the lucky seed with probability .8⁵ = .33
@@ -264,9 +284,10 @@ def test_finished_lines_are_not_made_again(
     plan = running.Plan((0,), fits, ("blend",), tmp_path)
     found = running.run([noisy], plan)
     kinds = [row["kind"] for row in found]
-    # a choice, the scores, a fit and a remedy; those of seed 0 that have a file are timed
+    # a choice, the scores, a fit, a remedy, and the best of them; those of seed 0 that have a file
+    # are timed
     assert kinds.count("time") == len(SCORES) + 1
-    assert len(kinds) == 1 + len(SCORES) + 1 + 1 + kinds.count("time")
+    assert len(kinds) == 1 + len(SCORES) + 1 + 1 + 1 + kinds.count("time")
     written = lines.rows(plan.file(noisy))
     assert running.run([noisy], plan) == found
     assert lines.rows(plan.file(noisy)) == written
