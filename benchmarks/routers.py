@@ -97,15 +97,18 @@ def main() -> None:
     elif chosen.what == "report":
         report(running.finished(known, plan), plan)
     else:
-        report(running.run(known, plan), plan)
-        if chosen.quick:
-            smallest = next(pair for pair in pairs.read() if pair.name == one_head.PAIR)
-            _print(["", "a two-head student, trained now", *one_head.trained(smallest)])
+        studied = running.run(known, plan)
+        report(studied, plan, _one_head() if chosen.quick else ())
     sys.stderr.write(f"{time.perf_counter() - start:.0f} s\n")
 
 
-def report(lines: Sequence[Line], plan: running.Plan) -> None:
-    """Print the tables and the JSON line."""
+def _one_head() -> list[str]:
+    smallest = next(pair for pair in pairs.read() if pair.name == one_head.PAIR)
+    return ["", "a two-head student, trained now", *one_head.trained(smallest)]
+
+
+def report(lines: Sequence[Line], plan: running.Plan, more: Iterable[str] = ()) -> None:
+    """Print the tables, what else there is to say, and the JSON line."""
     found = verdict.entries(lines)
     if not found:
         raise SystemExit("nothing is finished: run the study")
@@ -124,6 +127,7 @@ def report(lines: Sequence[Line], plan: running.Plan) -> None:
     _print(["", "AppealNet: areas", *appealnet_tables.areas(lines)])
     _print(["", "AppealNet, its Table I: costs", *appealnet_tables.costs(lines)])
     _print(["", "AppealNet, its Table II: the black box", *appealnet_tables.black_box(lines)])
+    _print(more)
     summary = verdict.overall(found) | {
         "seeds": list(plan.seeds),
         "fits": sum(len(fits.names) for fits in plan.fits),
