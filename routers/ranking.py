@@ -114,18 +114,24 @@ class RankedRouter:
 class Ranking:
     """Routers, the winner first, then the tied, the others by area, and those out of the race.
 
-    ``complex_rows``: M, the student's errors on the router part; ``error_rate``: their natural
-    share there (a balanced fit hides it). ``oracle_area`` and ``random_area``: the best and the
-    blind, on the validation part. ``note``: one or two sentences for the report.
+    ``complex_rows``: M, the student's errors among the ``fitted_rows`` that families may use;
+    ``error_rate``: their natural share (a balanced fit hides it). ``oracle_area`` and
+    ``random_area``: the best and the blind, on the validation part. ``note``: one or two sentences
+    for the report.
     """
 
     rows: tuple[RankedRouter, ...]
     winner: RankedRouter
     complex_rows: int
-    error_rate: float
+    fitted_rows: int
     oracle_area: float
     random_area: float
     note: str
+
+    @property
+    def error_rate(self) -> float:
+        """Of the student, on the rows that families were fitted on."""
+        return self.complex_rows / self.fitted_rows
 
 
 class _Part(NamedTuple):
@@ -280,7 +286,7 @@ def _rank(
         rows=(*rows, *out),
         winner=winner,
         complex_rows=M,
-        error_rate=M / len(data.router_labels),
+        fitted_rows=len(data.router_labels),
         oracle_area=metrics.area_under(metrics.oracle_curve(right, teacher)),
         random_area=metrics.area_under(metrics.random_curve(right, teacher)),
         note=" ".join(filter(None, [_note(winner, rows, unfit), "" if gap else NO_GAP])),

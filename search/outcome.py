@@ -166,6 +166,7 @@ def _ranking(shipped: Shipped) -> dict[str, Any]:
     return {
         "part": "validation",
         "complex_rows": ranking.complex_rows,
+        "fitted_rows": ranking.fitted_rows,
         "error_rate": ranking.error_rate,
         "oracle_area": ranking.oracle_area,
         "random_area": ranking.random_area,
@@ -317,7 +318,7 @@ def record_of(
         milliseconds=(speeds.teacher, speeds.student),
         ranking=report.RankingFacts(
             shipped.ranking.complex_rows,
-            len(prepared.parts.router),
+            shipped.ranking.fitted_rows,
             shipped.ranking.oracle_area,
             shipped.ranking.random_area,
         ),

@@ -36,7 +36,14 @@ from routers.goal_options import options_of
 from routers.goals import Calibrated, calibrate
 from routers.labels import student_right
 from routers.pair import merge
-from routers.ranking import Offered, RankedRouter, Ranking, RouterData, fit_and_rank
+from routers.ranking import (
+    LEAST_COMPLEX_ROWS,
+    Offered,
+    RankedRouter,
+    Ranking,
+    RouterData,
+    fit_and_rank,
+)
 from search.answers import Telling
 from search.events import Event, Note, Progress, Stage
 from search.goal import goal_of
@@ -44,7 +51,9 @@ from search.int8 import Int8, int8_of
 from search.measure import Measure, PairRows, figures
 from search.model_card import model_card
 from search.preparation import NEVER_SAID, Prepared
+from search.router_rows import WAYS
 from search.run_folder import RunFolder, write_bytes
+from search.space import Actions
 from search.two_head import Headed, give_head
 
 INT8_FILE, ROUTER_FILE, HEAD_FILE = "student-int8.onnx", "router.onnx", "two_head.safetensors"
@@ -74,7 +83,7 @@ class Shipped:
 
 def ship(
     prepared: Prepared,
-    student: NetSpec,
+    actions: Actions,
     weights: Weights,
     folder: RunFolder,
     threads: int,
@@ -83,18 +92,19 @@ def ship(
 
     Args:
         prepared: the job with teacher and data.
-        student: description of the winner.
+        actions: of the winner.
         weights: its trained state dict.
         folder: of the run; ``cloud/teacher.onnx`` and ``bundle/`` are written.
         threads: of ONNX Runtime while measuring.
     """
+    student = prepared.space.student(actions).spec
     if not folder.cloud_teacher.exists():
         write_bytes(folder.cloud_teacher, to_onnx(prepared.teacher.module, student.input_shape))
     made = yield from _export(prepared, student, weights, folder, threads)
 
-    yield Stage("routers", "fit and rank on rows the student has not learnt from")
     measure = Measure(prepared, made.ships, folder, threads)
-    ranking = yield from _rank(prepared, measure, made.headed, folder, threads)
+    data = yield from _router_data(prepared, actions, measure, folder)
+    ranking = yield from _rank(prepared, data, made.headed, folder, threads)
     router: Session | None = None
     if ranking.winner.kind == "head":
         made = made.with_head()
@@ -202,18 +212,17 @@ def _headed(
     return (yield from give_head(prepared, student, module, plain, right, folder))
 
 
+def _router_data(
+    prepared: Prepared, actions: Actions, measure: Measure, folder: RunFolder
+) -> Telling[RouterData]:
+    logits, labels = yield from WAYS[prepared.spec.router_rows](prepared, actions, measure, folder)
+    validation, teacher, truth = measure.both("validation")
+    return RouterData(logits, labels, validation, truth, student_right(teacher, truth))
+
+
 def _rank(
-    prepared: Prepared, measure: Measure, headed: Headed | None, folder: RunFolder, threads: int
+    prepared: Prepared, data: RouterData, headed: Headed | None, folder: RunFolder, threads: int
 ) -> Telling[Ranking]:
-    router_logits, router_labels = measure.logits("router")
-    validation_logits, teacher, labels = measure.both("validation")
-    data = RouterData(
-        router_logits,
-        router_labels,
-        validation_logits,
-        labels,
-        student_right(teacher, labels),
-    )
     offered = []
     if headed is not None:
         with_head = Measure(prepared, headed.onnx, folder, threads)
@@ -232,6 +241,9 @@ def _rank(
     )
     yield from told
     yield Note(ranking.note)
+    few = ranking.complex_rows < LEAST_COMPLEX_ROWS and prepared.spec.families
+    if few and prepared.spec.router_rows == "withheld":
+        yield Note("--router-rows folds would look for errors in all training rows")
     return ranking
 
 

@@ -227,8 +227,8 @@ error.</figcaption></figure>
 <table id="routers">
 <caption>Ranked on the validation part by the area under accuracy over appealing rate; among
 routers that the data cannot tell apart, the smallest wins.
-{% if run.ranking is not none %}Families are fitted on the router part, where the student errs on
-{{ run.ranking.complex_rows | count }} of {{ run.ranking.router_rows | count }} rows.{% endif %}
+{% if run.ranking is not none %}Families are fitted on rows of which the student errs on
+{{ run.ranking.complex_rows | count }} of {{ run.ranking.fitted_rows | count }}.{% endif %}
 </caption>
 <tr><th scope="col">router</th><th scope="col">kind</th><th scope="col" class="n">area</th>
 <th scope="col" class="n">95 % interval</th><th scope="col" class="n">AUROC</th>

@@ -144,9 +144,8 @@ def _work(prepared: Prepared, folder: RunFolder, start: float, again: bool) -> I
             last = yield from train_finalists(
                 prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
-        student = prepared.space.student(last.winner.actions).spec
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(prepared, student, last.weights, folder, threads)
+        shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads)
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked)

@@ -19,6 +19,7 @@ from envs.reward import REWARDS, PaperReward, Reward
 from routers.families import FAMILIES
 from routers.features import FEATURES
 from routers.qbc import SAMPLING
+from search import router_rows
 from search.answers import Asker, Telling, draw_views, telling
 from search.checks import moves_of
 from search.classroom import Classroom
@@ -135,6 +136,7 @@ def check_names(spec: JobSpec) -> None:
         ("loss", spec.loss, LOSSES),
         ("augment", spec.augment, AUGMENTS),
         ("precision", spec.precision, PRECISIONS),
+        ("router-rows", spec.router_rows, router_rows.WAYS),
         ("sampling", spec.sampling, SAMPLING),
         ("features", spec.features, FEATURES),
         ("two-head", spec.two_head, ("none", *WAYS)),

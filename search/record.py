@@ -155,12 +155,12 @@ class RouterRow:
 class RankingFacts:
     """What the routers were fitted on, and between which areas they lie.
 
-    ``complex_rows`` of ``router_rows`` are errors of the student; ``oracle_area`` and
+    ``complex_rows`` of ``fitted_rows`` are errors of the student; ``oracle_area`` and
     ``random_area``: the best and the blind, on the validation part.
     """
 
     complex_rows: int
-    router_rows: int
+    fitted_rows: int
     oracle_area: float
     random_area: float
 

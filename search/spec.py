@@ -23,7 +23,9 @@ GOAL = (
 )  # fmt: skip
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
-ROUTING = ("two_head", "sampling", "features", "families", "router_trials", *GOAL)
+ROUTING = (
+    "two_head", "router_rows", "sampling", "features", "families", "router_trials", *GOAL,
+)  # fmt: skip
 
 
 def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
@@ -260,6 +262,12 @@ class JobSpec(BaseModel):
         "AppealNet's predictor head beside the routers: none, frozen (seconds; the student stays "
         "as it is) or joint (as long as a distillation; the student learns on).",
         "none",
+    )
+    router_rows: str = _field(
+        "Router",
+        "Rows that routers are fitted on: withheld from the student, learnt (by it, as in the "
+        "paper), or folds (all, by five more trainings: for small data).",
+        "withheld",
     )
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
     features: str = _field(

@@ -77,6 +77,7 @@ CHOSEN: dict[str, Any] = {
     "ema": 0.99,
     "patience": 2,
     "int8": False,
+    "router_rows": "folds",
     "sampling": "random",
     "two_head": "frozen",
     "router_trials": 3,

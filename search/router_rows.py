@@ -1,0 +1,131 @@
+"""Which rows the routers are fitted on: ``--router-rows``.
+
+A way gives the student's logits on some rows, with their labels; a new one is one function here and
+one line in :data:`WAYS`. Rows of the validation, calibration and test parts are never among them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import KFold
+
+from search.answers import Telling
+from search.classroom import Distiller
+from search.events import Note, Progress, Stage
+from search.run_folder import RunFolder, write_bytes
+from search.space import Actions
+from search.workers import Step
+from teachers.distill import Diverged
+from teachers.training import predict
+
+if TYPE_CHECKING:  # preparation checks the names below
+    from search.measure import Measure
+    from search.preparation import Prepared
+
+#: students that are trained on all rows but those of a fold
+FOLDS = 5
+
+#: logits N×K and labels N
+Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
+Way: TypeAlias = "Callable[[Prepared, Actions, Measure, RunFolder], Telling[Rows]]"
+
+
+def withheld(
+    prepared: Prepared, actions: Actions, measure: Measure, folder: RunFolder
+) -> Telling[Rows]:
+    """The router part, which the student has not learnt from, as the file that ships answers."""
+    yield Stage("routers", "fit and rank on rows the student has not learnt from")
+    return measure.logits("router")
+
+
+def learnt(
+    prepared: Prepared, actions: Actions, measure: Measure, folder: RunFolder
+) -> Telling[Rows]:
+    """The distillation part, the paper's own choice (Zhang V-B).
+
+    The student errs less often on what it has learnt from, so errors are fewer than they will be,
+    and not quite the same ones.
+    """
+    yield Stage("routers", "fit and rank on the rows that the student has learnt from")
+    return measure.logits("distillation")
+
+
+def folds(
+    prepared: Prepared, actions: Actions, measure: Measure, folder: RunFolder
+) -> Telling[Rows]:
+    """Both parts: every distillation row as a student answers it that has not learnt from it.
+
+    For that, :data:`FOLDS` students of the same description are trained like the one that ships,
+    each without its fold; a fold that diverges is left out. What they say is kept in the run's
+    folder, so that no fold is trained twice.
+    """
+    epochs = FOLDS * prepared.spec.final_epochs
+    yield Stage("folds", f"{FOLDS} students, each trained without a part of the rows")
+    found = [measure.logits("router")]
+    labels = prepared.labels("distillation")
+    for number, (kept, held) in enumerate(_folds(prepared)):
+        path = folder.trained / f"fold-{_mark(prepared, actions)}-{number}.npy"
+        if not path.exists():
+            try:
+                for step in _trained(prepared, actions, kept, held, path):
+                    done = number * prepared.spec.final_epochs + step.epoch
+                    yield Progress(done, epochs, f"fold {number + 1}: loss {step.loss:.3f}")
+            except Diverged as error:
+                yield Note(f"fold {number + 1} is left out: {error}", warning=True)
+                continue
+        logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        found.append((logits, labels[held]))
+    yield Stage("routers", "fit and rank on all training rows, by students that did not see them")
+    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+
+
+WAYS: dict[str, Way] = {"withheld": withheld, "learnt": learnt, "folds": folds}
+
+
+def _folds(prepared: Prepared) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places in the distillation part, learnt from and held back, of every fold."""
+    cut = KFold(FOLDS, shuffle=True, random_state=prepared.spec.seed)
+    return list(cut.split(prepared.parts.distillation))
+
+
+def _trained(
+    prepared: Prepared,
+    actions: Actions,
+    kept: NDArray[np.int64],
+    held: NDArray[np.int64],
+    path: Path,
+) -> Iterator[Step]:
+    """Train a student as the finalists are, and keep what it says of the rows held back."""
+    spec, room = prepared.spec, prepared.classroom(proxy=False)
+    room = replace(room, lesson=room.lesson.part(kept))
+    pupil = Distiller(room, prepared.recipe(proxy=False), spec.device).begin(actions, None)
+    try:
+        done = False
+        while not done:
+            step = pupil.epoch(examine=False)
+            done = step.done
+            yield step
+    finally:
+        pupil.close()
+    look, rows = prepared.teacher.manifest.preprocess, prepared.parts.distillation[held]
+    said = predict(pupil.module, prepared.data.images, look, rows=rows, device=spec.device)
+    stream = BytesIO()
+    np.save(stream, said.logits)
+    write_bytes(path, stream.getvalue())
+
+
+def _mark(prepared: Prepared, actions: Actions) -> str:
+    """Of all that a fold's student depends on, within a run."""
+    made = [list(actions), repr(prepared.recipe(proxy=False)), prepared.spec.seed]
+    digest = sha256(json.dumps(made).encode())
+    digest.update(prepared.parts.distillation.tobytes())
+    return digest.hexdigest()[:16]

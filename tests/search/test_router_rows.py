@@ -1,0 +1,98 @@
+"""Which rows routers are fitted on, in a real small job that is packed again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.errors import BadInput
+from search import pipeline, router_rows
+from search.events import Event, Note, Progress, Stage
+from search.preparation import check_names
+from search.spec import make_spec
+from teachers.distill import Diverged
+from tests.search import jobs
+from tests.search.jobs import FinishedJob
+
+
+@pytest.fixture(scope="module")
+def job() -> FinishedJob:
+    return jobs.finished_job()
+
+
+@pytest.fixture(scope="module")
+def copy(job: FinishedJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rows") / "run"
+    shutil.copytree(job.out, out)
+    return out
+
+
+def packed(job: FinishedJob, out: Path, **asked: Any) -> tuple[list[Event], dict[str, Any]]:
+    """The run packed again, with other options: what it told, and the ranking."""
+    spec = make_spec(job.spec.model_dump() | {"out": str(out), "families": ("gbdt",)} | asked)
+    events = list(pipeline.run(spec, resume=True, again=True))
+    ranking: dict[str, Any] = json.loads((out / "result.json").read_text())["ranking"]
+    return events, ranking
+
+
+def fold_steps(events: list[Event]) -> list[int]:
+    return [e.done for e in events if isinstance(e, Progress) and e.text.startswith("fold ")]
+
+
+def test_folds_make_use_of_all_training_rows_and_more_errors(job: FinishedJob, copy: Path) -> None:
+    withheld, learnt = (packed(job, copy, router_rows=way)[1] for way in ("withheld", "learnt"))
+    assert withheld["fitted_rows"] == job.result["ranking"]["fitted_rows"]
+    events, folds = packed(job, copy, router_rows="folds")
+    stages = [event.name for event in events if isinstance(event, Stage)]
+    assert stages[-4:] == ["package", "folds", "routers", "test"]
+    assert folds["fitted_rows"] == withheld["fitted_rows"] + learnt["fitted_rows"]
+    assert folds["complex_rows"] > withheld["complex_rows"]
+    # what it has learnt from it gets right more often than what it has not
+    assert learnt["error_rate"] < folds["error_rate"]
+    # every epoch of the five trainings counts, and none is counted twice
+    assert fold_steps(events) == list(range(1, 5 * job.spec.final_epochs + 1))
+
+    again, same = packed(job, copy, router_rows="folds")
+    assert fold_steps(again) == []
+    assert same["complex_rows"] == folds["complex_rows"]
+
+
+def test_a_fold_that_diverges_is_left_out(
+    job: FinishedJob, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = packed(job, copy, router_rows="folds")[1]["fitted_rows"]
+    (second,) = (copy / "trained").glob("fold-*-1.npy")
+    lost = len(np.load(second))
+    second.unlink()
+
+    def diverges(*arguments: Any) -> Any:
+        raise Diverged("the loss", 1)
+
+    monkeypatch.setattr(router_rows, "_trained", diverges)
+    events, ranking = packed(job, copy, router_rows="folds")
+    assert ranking["fitted_rows"] == whole - lost
+    assert any(isinstance(e, Note) and "fold 2 is left out" in e.text for e in events)
+
+
+def test_each_row_is_held_back_from_one_fold(job: FinishedJob) -> None:
+    class Stub:
+        spec = job.spec
+        parts = type("Parts", (), {"distillation": np.arange(43)})
+
+    stub: Any = Stub
+    cut = router_rows._folds(stub)
+    assert len(cut) == router_rows.FOLDS
+    assert sorted(np.concatenate([held for _, held in cut])) == list(range(43))
+    for kept, held in cut:
+        assert not set(kept) & set(held)
+
+
+def test_an_unknown_way_is_refused(job: FinishedJob) -> None:
+    spec = make_spec(job.spec.model_dump() | {"router_rows": "all"})
+    with pytest.raises(BadInput, match=r"'all'; expected one of folds, learnt, withheld"):
+        check_names(spec)
