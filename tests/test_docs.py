@@ -20,6 +20,7 @@ from routers.goals import GOALS
 from routers.qbc import SAMPLING
 from routers.scores import SCORES
 from search.package import HEAD_FILE, INT8_FILE, ROUTER_FILE
+from search.router_rows import WAYS
 from search.samplers import SAMPLERS
 from teachers.formats import FORMATS
 from teachers.manifest import parse_manifest
@@ -111,8 +112,10 @@ def test_every_sampler_is_described_and_no_other() -> None:
     assert_same(first_cells(page), ["--sampler", *SAMPLERS])
 
 
-def test_every_score_family_feature_and_sampling_is_named_and_no_other_score() -> None:
-    assert_same(first_cells(section("Routers", ROUTING)), SCORES)
+def test_every_score_family_feature_sampling_and_choice_of_rows_is_named() -> None:
+    rows = first_cells(section("Rows to fit on", ROUTING))
+    assert_same(rows, WAYS)
+    assert_same(set(first_cells(section("Routers", ROUTING))) - set(rows), SCORES)
     assert ",".join(FAMILIES) in section("Routers", ROUTING)
     for name in (*FEATURES, *SAMPLING):
         assert f"`{name}`" in section("Routers", ROUTING)

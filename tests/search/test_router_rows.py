@@ -34,7 +34,8 @@ def copy(job: FinishedJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def packed(job: FinishedJob, out: Path, **asked: Any) -> tuple[list[Event], dict[str, Any]]:
     """The run packed again, with other options: what it told, and the ranking."""
-    spec = make_spec(job.spec.model_dump() | {"out": str(out), "families": ("gbdt",)} | asked)
+    quick = {"out": str(out), "families": (), "int8": False}
+    spec = make_spec(job.spec.model_dump() | quick | asked)
     events = list(pipeline.run(spec, resume=True, again=True))
     ranking: dict[str, Any] = json.loads((out / "result.json").read_text())["ranking"]
     return events, ranking
@@ -47,7 +48,8 @@ def fold_steps(events: list[Event]) -> list[int]:
 def test_folds_make_use_of_all_training_rows_and_more_errors(job: FinishedJob, copy: Path) -> None:
     withheld, learnt = (packed(job, copy, router_rows=way)[1] for way in ("withheld", "learnt"))
     assert withheld["fitted_rows"] == job.result["ranking"]["fitted_rows"]
-    events, folds = packed(job, copy, router_rows="folds")
+    events, folds = packed(job, copy, router_rows="folds", families=("gbdt",), router_trials=1)
+    assert "area" in next(row for row in folds["routers"] if row["name"] == "gbdt")
     stages = [event.name for event in events if isinstance(event, Stage)]
     assert stages[-4:] == ["package", "folds", "routers", "test"]
     assert folds["fitted_rows"] == withheld["fitted_rows"] + learnt["fitted_rows"]
