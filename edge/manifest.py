@@ -71,14 +71,17 @@ class PairInfo:
 
 @dataclass(frozen=True)
 class TeacherInfo:
-    """Who the appeals go to. ``fingerprint``: SHA-256, in hex, of the weights submitted."""
+    """Who the appeals go to. ``fingerprint``: SHA-256, in hex, of the weights submitted; ``macs``:
+    multiply-accumulates for one input, 0 where nobody counted them."""
 
     name: str
     fingerprint: str
     kb: float
+    macs: int = 0
 
     def __post_init__(self) -> None:
         _at_least("teacher.kb", self.kb, 0)
+        _at_least("teacher.macs", self.macs, 0)
         _sha256("teacher.fingerprint", self.fingerprint)
 
 

@@ -6,8 +6,9 @@ a router that knows everything would have made of it, for all rows and class by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge.bundle import Bundle
 from edge.errors import BadInput
+from edge.manifest import Manifest
 from edge.runtime import EdgeRuntime, OnnxTeacher
 from edge.session import CHUNK
 from routers import metrics
@@ -44,7 +46,8 @@ class Evaluation:
     """What a pair does on ``part`` of a data set.
 
     ``score``: N, of the router; ``appealed``, ``student`` and ``teacher``: N of 0 and 1, the last
-    two say who is right; ``labels``: N, places in ``class_names``.
+    two say who is right; ``labels``: N, places in ``class_names``. ``prices``: what an input costs,
+    by the unit.
     """
 
     part: str
@@ -55,6 +58,7 @@ class Evaluation:
     appealed: NDArray[np.bool_]
     student: NDArray[np.int64]
     teacher: NDArray[np.int64]
+    prices: Mapping[str, metrics.Prices] = field(default_factory=dict)
 
     def result(self) -> dict[str, Any]:
         """Figures as JSON values. ``oracle`` appeals just where that helps, ``oracle_at`` may
@@ -77,6 +81,7 @@ class Evaluation:
             "oracle_area": metrics.area_under(best),
             "random_area": metrics.area_under(blind),
             "auroc": metrics.defined(metrics.auroc(self.score, self.student)),
+            "costs": {unit: self._costs(prices) for unit, prices in self.prices.items()},
             "classes": [asdict(one) for one in self.per_class()],
         }
 
@@ -96,6 +101,15 @@ class Evaluation:
                     oracle=float(np.maximum(student, teacher).mean()),
                     appeals=float(self.appealed[rows].mean()),
                 )
+
+    def _costs(self, prices: metrics.Prices) -> dict[str, float]:
+        """Of an input: on the edge alone, in the cloud alone, and in the mean of the pair, which
+        pays for the edge always and for the cloud where it appeals (AppealNet Eq. 15)."""
+        return {
+            "edge_only": prices.edge,
+            "cloud_only": prices.cloud,
+            "cooperation": metrics.overall_cost(self.appealed, prices),
+        }
 
     def picture(self) -> str:
         """The deferral curve with the operating point, as SVG."""
@@ -120,6 +134,8 @@ def evaluate(
     data: Dataset,
     part: str = "test",
     on_rows: OnRows = lambda done: None,
+    *,
+    cost_per_appeal: float | None = None,
 ) -> Evaluation:
     """Run a bundle and a teacher over a data set.
 
@@ -129,6 +145,7 @@ def evaluate(
         data: read with the bundle's preprocessing.
         part: "test" for the rows of the test table, "all" for every row.
         on_rows: told how many rows are done.
+        cost_per_appeal: the user's own price, beside MACs and bytes.
 
     Raises:
         BadInput: data of other classes, without rows, or a teacher that does not fit.
@@ -172,4 +189,16 @@ def evaluate(
         appealed=appealed.astype(bool),
         student=(student == labels).astype(np.int64),
         teacher=(answer == labels).astype(np.int64),
+        prices=_prices(manifest, cost_per_appeal),
     )
+
+
+def _prices(manifest: Manifest, cost_per_appeal: float | None) -> dict[str, metrics.Prices]:
+    """What an input costs on the edge, and on top where it is appealed: multiply-accumulates,
+    bytes of the image that is sent, the user's price."""
+    found = {"bytes": metrics.Prices(0, math.prod(manifest.preprocess.pixel_shape))}
+    if manifest.teacher.macs:
+        found["macs"] = metrics.Prices(manifest.student.macs, manifest.teacher.macs)
+    if cost_per_appeal is not None:
+        found["price"] = metrics.Prices(0, cost_per_appeal)
+    return found

@@ -258,6 +258,7 @@ def _manifest(
     spent = cost(student)
     winner: RankedRouter = ranking.winner
     said = "" if prepared.parts.teacher_unseen else NEVER_SAID
+    teacher = cost(prepared.network)
     return Manifest(
         name=f"{prepared.teacher.name} on {prepared.data.name}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -275,7 +276,7 @@ def _manifest(
         warnings=tuple(filter(None, [said, found.warning])),
         calibration=rows["calibration"].kept(),
         teacher=TeacherInfo(
-            prepared.teacher.name, prepared.teacher.fingerprint, cost(prepared.network).kb
+            prepared.teacher.name, prepared.teacher.fingerprint, teacher.kb, teacher.macs
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ def evaluate(
     ],
     data: Annotated[str, typer.Option(help="Labelled data, as for a search.")],
     rows: Annotated[str, typer.Option(help="test (the test table) or all.")] = "test",
+    cost_per_appeal: Annotated[
+        float | None,
+        typer.Option(help="What an appeal costs you, to be told beside MACs and bytes."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="SVG picture to write: accuracy over appealing rate.")
     ] = None,
@@ -34,6 +39,13 @@ def evaluate(
     needs_search("Evaluating a bundle")
     if rows not in ("test", "all"):
         raise BadInput("--rows", value=rows, bound="test or all", remedy="Choose one of them.")
+    if cost_per_appeal is not None and not 0 <= cost_per_appeal < math.inf:
+        raise BadInput(
+            "--cost-per-appeal",
+            value=cost_per_appeal,
+            bound="a number of at least 0",
+            remedy="Give the price of one appeal, in any unit.",
+        )
     from edge.bundle import load_bundle
     from teachers.datasets import check_dataset, load_dataset
 
@@ -47,7 +59,7 @@ def evaluate(
 
         images = load_dataset(data, look, names)
         with counted("rows", len(images.labels)) as on_rows:
-            found = measured(loaded, file, images, chosen, on_rows)
+            found = measured(loaded, file, images, chosen, on_rows, cost_per_appeal=cost_per_appeal)
     said = {"bundle": str(bundle), **found.result()}
     if plot is not None:
         plot.write_text(found.picture(), encoding="utf-8")
@@ -94,5 +106,10 @@ def _print(said: Mapping[str, Any]) -> None:
         f"router {said['router']}: {gap}; an oracle with as many appeals reaches "
         f"{said['oracle_at']:.2%}; area {said['area']:.4f} of {said['oracle_area']:.4f}"
     )
+    for unit, cost in said["costs"].items():
+        typer.echo(
+            f"{unit:<7} {cost['cooperation']:,.6g} an input; edge alone {cost['edge_only']:,.6g}, "
+            f"cloud alone {cost['cloud_only']:,.6g}"
+        )
     if "plot" in said:
         typer.echo(f"plot    {said['plot']}")

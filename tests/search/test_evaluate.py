@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,19 @@ def test_the_picture_names_router_oracle_and_chance(bundle: Bundle, teacher: Pat
     picture = evaluate(bundle, teacher, data()).picture()
     assert picture.lstrip().startswith("<svg")
     assert "25.0 % appeals and 75.00 % accuracy" in picture
+
+
+def test_what_an_input_costs(bundle: Bundle, teacher: Path) -> None:
+    """One of four is appealed, and pays for the edge as well (AppealNet Eq. 15)."""
+    known = replace(bundle.manifest.teacher, macs=1000)
+    priced = replace(bundle, manifest=replace(bundle.manifest, teacher=known))
+    costs = evaluate(priced, teacher, data(), cost_per_appeal=2.0).result()["costs"]
+    edge = bundle.manifest.student.macs
+    assert costs["macs"] == {
+        "edge_only": edge, "cloud_only": 1000, "cooperation": edge + 0.25 * 1000
+    }  # fmt: skip
+    sent = IMAGES[0].nbytes
+    assert costs["bytes"] == {"edge_only": 0, "cloud_only": sent, "cooperation": 0.25 * sent}
+    assert costs["price"] == {"edge_only": 0, "cloud_only": 2.0, "cooperation": 0.5}
+    # nobody has counted this teacher's, and no price was named
+    assert list(evaluate(bundle, teacher, data()).result()["costs"]) == ["bytes"]

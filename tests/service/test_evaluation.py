@@ -45,6 +45,16 @@ def test_a_table_for_people(folder: Path) -> None:
         "3", "66.67%", "100.00%", "100.00%", "100.00%", "33.33%",
     ]  # fmt: skip
     assert "AccI 100.0%" in said
+    # one of three images of two bytes is sent
+    assert "bytes   0.666667 an input; edge alone 0, cloud alone 2" in said
+
+
+def test_a_price_of_ones_own(folder: Path) -> None:
+    said = json.loads(evaluate(folder, "--rows", "all", "--json", "--cost-per-appeal", "3"))
+    costs = said["costs"]["price"]
+    assert costs == {"edge_only": 0, "cloud_only": 3, "cooperation": pytest.approx(1)}
+    with pytest.raises(BadInput, match="--cost-per-appeal: got -1"):
+        evaluate(folder, "--cost-per-appeal", "-1")
 
 
 def test_json_and_a_picture(folder: Path, tmp_path: Path) -> None:
