@@ -50,7 +50,7 @@ class RouterInfo:
     file: str
     name: str
     kind: Literal["family", "score", "head"]
-    input: Literal["logits", "features", "builtin"] = "logits"
+    input: Literal["logits", "builtin"] = "logits"
     bytes: int = 0
 
     def __post_init__(self) -> None:

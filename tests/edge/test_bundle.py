@@ -234,7 +234,7 @@ def test_a_manifest_laid_out_otherwise_is_the_same_manifest(folder: Path) -> Non
         (lambda m: m.update(class_names=["a", "a"]), "class_names: .*each once"),
         (lambda m: m["preprocess"].update(std=[0]), "std: got .*; expected numbers above 0"),
         (lambda m: m["router"].update(kind="oracle"), "kind: .*one of family, score"),
-        (lambda m: m["router"].update(input="pixels"), "input: .*one of logits, features, builtin"),
+        (lambda m: m["router"].update(input="pixels"), "input: .*one of logits, builtin"),
         (lambda m: m["student"].update(parameters=0), "parameters: got 0; expected at least 1"),
         (lambda m: m["student"].update(kb=-1), "student.kb: got -1.0; expected at least 0"),
         (lambda m: m["student"].update(bytes=5), r"student\.bytes: got 5; expected \d+"),

@@ -250,6 +250,11 @@ def test_a_finished_run_is_packed_again_with_another_router_and_goal(
     assert result["student"]["accuracy"] == job.result["student"]["accuracy"]
 
 
+def test_the_bundle_says_what_an_appeal_costs(job: FinishedJob) -> None:
+    manifest = load_bundle(job.out / "bundle").manifest
+    assert manifest.teacher.macs == job.result["teacher"]["macs"] > manifest.student.macs
+
+
 def test_the_result_ranks_every_router_on_the_validation_part(job: FinishedJob) -> None:
     ranking = job.result["ranking"]
     names = [row["name"] for row in ranking["routers"]]
