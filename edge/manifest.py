@@ -13,7 +13,7 @@ from edge import strict
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHECKSUM_KEY = "manifest_sha256"
 REMEDY = "The bundle is damaged or was edited: copy it again, or make a new one."
 

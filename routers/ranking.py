@@ -50,8 +50,9 @@ OnEvent = Callable[[str, int, int], None]
 class RouterData:
     """What ranking needs, all of it from the student that ships.
 
-    Logits are float N×K, labels int N, ``validation_teacher_right`` N of 0 and 1. Neither part
-    may have been seen by the student's training.
+    Logits are float N×K, labels int N, ``validation_teacher_right`` N of 0 and 1. What ``router_``
+    stands for is fitted on, and should not have been seen by the student's training; the validation
+    part must not.
     """
 
     router_logits: Logits
@@ -117,7 +118,8 @@ class Ranking:
     ``complex_rows``: M, the student's errors among the ``fitted_rows`` that families may use;
     ``error_rate``: their natural share (a balanced fit hides it). ``oracle_area`` and
     ``random_area``: the best and the blind, on the validation part. ``note``: one or two sentences
-    for the report.
+    for the report. ``gap``: the teacher is clearly better than the student there; where it is not,
+    all figures are of a teacher that is always right.
     """
 
     rows: tuple[RankedRouter, ...]
@@ -127,6 +129,7 @@ class Ranking:
     oracle_area: float
     random_area: float
     note: str
+    gap: bool = True
 
     @property
     def error_rate(self) -> float:
@@ -221,11 +224,11 @@ def _check_names(
 def _too_few(M: int, rows: int) -> str:
     if M < LEAST_COMPLEX_ROWS:
         return (
-            f"not fitted: the student errs on {M} of {rows} router rows, "
+            f"not fitted: the student errs on {M} of {rows} rows to fit on, "
             f"fewer than the {LEAST_COMPLEX_ROWS} that a fit needs"
         )
     if rows == M:
-        return f"not fitted: the student errs on all {rows} router rows"
+        return f"not fitted: the student errs on all {rows} rows to fit on"
     return ""
 
 
@@ -290,6 +293,7 @@ def _rank(
         oracle_area=metrics.area_under(metrics.oracle_curve(right, teacher)),
         random_area=metrics.area_under(metrics.random_curve(right, teacher)),
         note=" ".join(filter(None, [_note(winner, rows, unfit), "" if gap else NO_GAP])),
+        gap=gap,
     )
 
 

@@ -194,8 +194,9 @@ def evaluate(
 
 
 def _prices(manifest: Manifest, cost_per_appeal: float | None) -> dict[str, metrics.Prices]:
-    """What an input costs on the edge, and on top where it is appealed: multiply-accumulates,
-    bytes of the image that is sent, the user's price."""
+    """What an input costs on the edge, and on top where it is appealed: multiply-accumulates of the
+    student and of the teacher that the manifest names (a router's are next to none), bytes of the
+    image that is sent, the user's price."""
     found = {"bytes": metrics.Prices(0, math.prod(manifest.preprocess.pixel_shape))}
     if manifest.teacher.macs:
         found["macs"] = metrics.Prices(manifest.student.macs, manifest.teacher.macs)

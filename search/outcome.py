@@ -298,7 +298,7 @@ def record_of(
         ),
         winner=1 + records.index(winner),
         layers=_layers(prepared, winner, shipped),
-        routers=tuple(_router(row) for row in shipped.ranking.rows),
+        routers=tuple(_router(row, shipped.ranking.gap) for row in shipped.ranking.rows),
         router_name=shipped.ranking.winner.name,
         threshold=shipped.threshold,
         curves=_curves(shipped),
@@ -406,7 +406,9 @@ def _layers(prepared: Prepared, winner: Record, shipped: Shipped) -> tuple[repor
     return tuple(rows)
 
 
-def _router(row: Any) -> report.RouterRow:
+def _router(row: Any, gap: bool) -> report.RouterRow:
+    # without a gap the ranking has a teacher that is always right: no figures of this pair
+    figures = row.figures if gap else {}
     note = row.reason or ("cannot be told from the best" if row.tied else "")
     return report.RouterRow(
         row.name,
@@ -418,8 +420,8 @@ def _router(row: Any) -> report.RouterRow:
         row.bytes / 1024,
         row.microseconds,
         note,
-        row.figures.get("accuracy_at_10", math.nan),
-        row.figures.get("appeals_for_acc_i_90", math.nan),
+        figures.get("accuracy_at_10", math.nan),
+        figures.get("appeals_for_acc_i_90", math.nan),
     )
 
 

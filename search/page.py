@@ -227,7 +227,7 @@ error.</figcaption></figure>
 <table id="routers">
 <caption>Ranked on the validation part by the area under accuracy over appealing rate; among
 routers that the data cannot tell apart, the smallest wins.
-{% if run.ranking is not none %}Families are fitted on rows of which the student errs on
+{% if run.ranking is not none %}Rows to fit on: the student errs on
 {{ run.ranking.complex_rows | count }} of {{ run.ranking.fitted_rows | count }}.{% endif %}
 </caption>
 <tr><th scope="col">router</th><th scope="col">kind</th><th scope="col" class="n">area</th>

@@ -152,6 +152,13 @@ def check_names(spec: JobSpec) -> None:
             bound="an augmentation: " + ", ".join(name for name in AUGMENTS if name != "none"),
             remedy="Choose one for --augment, or leave --views at 0.",
         )
+    if spec.two_head == "joint" and spec.router_rows == "folds":
+        raise BadInput(
+            "the folds' students would not be like the one that ships",
+            value="two-head joint, router-rows folds",
+            bound="folds of students that learn by distillation alone",
+            remedy="Choose --two-head frozen, or --router-rows withheld.",
+        )
     if spec.gamma and spec.l0 is None and spec.max_ms is None:
         raise BadInput(
             "the latency factor has no threshold",

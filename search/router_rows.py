@@ -7,6 +7,7 @@ one line in :data:`WAYS`. Rows of the validation, calibration and test parts are
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from search.answers import Telling
 from search.classroom import Distiller
@@ -65,15 +67,15 @@ def folds(
     """Both parts: every distillation row as a student answers it that has not learnt from it.
 
     For that, :data:`FOLDS` students of the same description are trained like the one that ships,
-    each without its fold; a fold that diverges is left out. What they say is kept in the run's
-    folder, so that no fold is trained twice.
+    each without its fold; they answer in fp32, whatever ships. A fold that diverges is left out.
+    What they say is kept in the run's folder, so that no fold is trained twice.
     """
     epochs = FOLDS * prepared.spec.final_epochs
     yield Stage("folds", f"{FOLDS} students, each trained without a part of the rows")
     found = [measure.logits("router")]
     labels = prepared.labels("distillation")
     for number, (kept, held) in enumerate(_folds(prepared)):
-        path = folder.trained / f"fold-{_mark(prepared, actions)}-{number}.npy"
+        path = folder.trained / f"fold-{number}-{_mark(prepared, actions, held)}.npy"
         if not path.exists():
             try:
                 for step in _trained(prepared, actions, kept, held, path):
@@ -81,9 +83,9 @@ def folds(
                     yield Progress(done, epochs, f"fold {number + 1}: loss {step.loss:.3f}")
             except Diverged as error:
                 yield Note(f"fold {number + 1} is left out: {error}", warning=True)
-                continue
+                _keep(path, np.zeros((0, prepared.network.classes), np.float32))
         logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        found.append((logits, labels[held]))
+        found.append((logits, labels[held[: len(logits)]]))
     yield Stage("routers", "fit and rank on all training rows, by students that did not see them")
     return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
 
@@ -93,8 +95,13 @@ WAYS: dict[str, Way] = {"withheld": withheld, "learnt": learnt, "folds": folds}
 
 def _folds(prepared: Prepared) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Places in the distillation part, learnt from and held back, of every fold."""
-    cut = KFold(FOLDS, shuffle=True, random_state=prepared.spec.seed)
-    return list(cut.split(prepared.parts.distillation))
+    labels = prepared.labels("distillation")
+    # a class of fewer rows than folds is missing in some, which cannot be helped
+    kind = StratifiedKFold if np.bincount(labels).max() >= FOLDS else KFold
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        cut = kind(FOLDS, shuffle=True, random_state=prepared.spec.seed)
+        return list(cut.split(labels, labels))
 
 
 def _trained(
@@ -105,9 +112,11 @@ def _trained(
     path: Path,
 ) -> Iterator[Step]:
     """Train a student as the finalists are, and keep what it says of the rows held back."""
-    spec, room = prepared.spec, prepared.classroom(proxy=False)
+    room = prepared.classroom(proxy=False)
     room = replace(room, lesson=room.lesson.part(kept))
-    pupil = Distiller(room, prepared.recipe(proxy=False), spec.device).begin(actions, None)
+    # this process may have no GPU where the workers of a cluster have
+    device = prepared.spec.device if torch.cuda.is_available() else "cpu"
+    pupil = Distiller(room, prepared.recipe(proxy=False), device).begin(actions, None)
     try:
         done = False
         while not done:
@@ -117,15 +126,18 @@ def _trained(
     finally:
         pupil.close()
     look, rows = prepared.teacher.manifest.preprocess, prepared.parts.distillation[held]
-    said = predict(pupil.module, prepared.data.images, look, rows=rows, device=spec.device)
+    _keep(path, predict(pupil.module, prepared.data.images, look, rows=rows, device=device).logits)
+
+
+def _keep(path: Path, logits: NDArray[np.float32]) -> None:
     stream = BytesIO()
-    np.save(stream, said.logits)
+    np.save(stream, logits)
     write_bytes(path, stream.getvalue())
 
 
-def _mark(prepared: Prepared, actions: Actions) -> str:
+def _mark(prepared: Prepared, actions: Actions, held: NDArray[np.int64]) -> str:
     """Of all that a fold's student depends on, within a run."""
     made = [list(actions), repr(prepared.recipe(proxy=False)), prepared.spec.seed]
     digest = sha256(json.dumps(made).encode())
-    digest.update(prepared.parts.distillation.tobytes())
+    digest.update(prepared.parts.distillation[held].tobytes())
     return digest.hexdigest()[:16]

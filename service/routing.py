@@ -25,10 +25,11 @@ def route(
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
-    """Choose a router and its threshold anew; nothing is searched and no student is trained.
+    """Choose a router and its threshold anew; nothing is searched.
 
     In a RUN routers are fitted, ranked and calibrated again, and the bundle and the report are
-    made anew. Of a BUNDLE alone the threshold is turned, by the calibration rows that it keeps.
+    made anew, in seconds unless folds or a joint two-head student ask for trainings. Of a BUNDLE
+    alone the threshold is turned, by the calibration rows that it keeps.
     """
     from service.cli import needs_search
 

@@ -76,7 +76,7 @@ BLACK_BOX = (
     Contender("head, joint (Eq. 10)", "black", head=True, black_box=True),
     Contender("margin of that student", "black", head=False, black_box=True),
 )
-NAMES = tuple(dict.fromkeys(contender.name for contender in (*CONTENDERS, *BLACK_BOX)))
+LINES = [(contender.kind, contender.name) for contender in (*CONTENDERS, *BLACK_BOX)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +136,25 @@ def pack(pairs: Sequence[Pair], out: Path = making.OUT, file: Path = FILE) -> No
                 columns.setdefault(f"{name}_trust", []).append(_steps(arm.trust))
     if not about:
         raise FileNotFoundError(f"no arm is finished in {out}; train them: {COMMAND}")
+    lost = set(_pairs(file)) - set(about)
+    if lost:
+        raise FileNotFoundError(
+            f"{', '.join(sorted(lost))}: in {file}, but not finished in {out}; {COMMAND}"
+        )
     # the trunk stays as it was, and what its student says is in the file of pairs
     del columns["frozen_right"], columns["frozen_margin"]
     named = pa.array(columns.pop("pair")).dictionary_encode()
     table = {name: pa.array(np.concatenate(parts)) for name, parts in columns.items()}
     meta = {"command": COMMAND, "grid": GRID, "pairs": about}
     packing.write(file, {"pair": named, **table}, {b"understudy": json.dumps(meta).encode()})
+
+
+def _pairs(file: Path) -> list[str]:
+    """Pairs of the file, if there is one."""
+    if not file.exists():
+        return []
+    meta = json.loads(pq.read_schema(file).metadata[b"understudy"])
+    return list(meta["pairs"])
 
 
 def _steps(values: Floats) -> NDArray[np.int16]:

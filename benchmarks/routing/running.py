@@ -137,7 +137,7 @@ def _left(
         )
         if families:
             yield from contenders.fitted(of, Fits(fits.features, fits.sampling, families))
-    if plan.remedies and not any((of.seed, "two-head", one) in known for one in appealnet.NAMES):
+    if plan.remedies and any((of.seed, *one) not in known for one in appealnet.LINES):
         yield from ((line, b"") for line in appealnet.lines(of.pair, of.seed))
     for name in plan.remedies:
         if (of.seed, "remedy", name) not in known:

@@ -61,7 +61,7 @@ def entry(name: str, lines: Sequence[Line]) -> dict[str, Any]:
         "baselines": [line["baseline"] for line in choices],
         "hindsights": [best["router"] for best in bests],
         # ahead of the choice; None where nobody has looked back
-        "hindsight_interval": list(interval(back)) if back else None,
+        "hindsight_interval": list(interval(back)) if len(back) == len(bests) else None,
         "time_ratio": float(np.mean(ratios)),
         "router_us": mean(choices, "router_us"),
         "student_us": mean(choices, "student_us"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,19 @@ def test_what_is_packed_is_read_again(pair: Pair, tmp_path: Path) -> None:
     assert trust is not None
     assert set(trust) == {-2.0, 2.0}
     assert np.abs(found["plain"].margin - log_margin(pair.logits[places])).max() <= 1 / 128
-    other = pair_of([[0, 1]], [1], [1], ["test"])
-    object.__setattr__(other, "name", "unheard-of")
-    assert appealnet.read(other, file) == {}
+    assert appealnet.read(replace(pair, name="unheard-of"), file) == {}
+
+
+def test_a_file_loses_no_pair_that_it_has(pair: Pair, tmp_path: Path) -> None:
+    file = tmp_path / "two_heads.parquet"
+    keep(tmp_path, pair, arms_of(pair))
+    appealnet.pack([pair], tmp_path, file)
+    other = replace(pair, name="tiny-2")
+    keep(tmp_path, other, arms_of(other))
+    with pytest.raises(FileNotFoundError, match="tiny-1: in .*not finished"):
+        appealnet.pack([other], tmp_path, file)
+    appealnet.pack([pair, other], tmp_path, file)
+    assert appealnet.read(other, file)
 
 
 def test_acc_i_counts_from_the_plain_student(pair: Pair, tmp_path: Path) -> None:

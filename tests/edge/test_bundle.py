@@ -58,7 +58,7 @@ def test_only_the_bundle_is_left_behind(folder: Path) -> None:
 
 def test_the_manifest_can_be_read_by_any_json_parser(folder: Path) -> None:
     value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    assert value["version"] == 1
+    assert value["version"] == 2
     assert value["figures"]["pair.accuracy"] == {"value": 0.9, "part": "test", "rows": 10}
     assert value["figures"]["pair.acc_i"]["value"] is None
     assert value["warnings"] == ["A tiny example — nothing was measured."]
@@ -216,8 +216,8 @@ def test_a_manifest_laid_out_otherwise_is_the_same_manifest(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=2), "version of the format: got 2; expected 1"),
-        (lambda m: m.update(version="1"), "version of the format: got 1; expected 1"),
+        (lambda m: m.update(version=1), "version of the format: got 1; expected 2"),
+        (lambda m: m.update(version="2"), "version of the format: got 2; expected 2"),
         (lambda m: m.update(version=True), "version of the format: got True"),
         (lambda m: m.pop("version"), "version of the format: got none"),
         (lambda m: m.update(author="me"), "unknown key: got author"),
@@ -262,7 +262,7 @@ def test_a_forged_manifest_out_of_range_is_refused(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '"\\ud800"', '{"version": 1, "x": NaN}', '{"version": 1e999}']
+    "text", ["", "{", "[]", "null", '"\\ud800"', '{"version": 2, "x": NaN}', '{"version": 1e999}']
 )
 def test_a_manifest_that_is_no_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, encoding="utf-8")
@@ -280,7 +280,7 @@ def test_text_that_is_no_text_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("depth", [900, *range(970, 1000), 100_000])
 def test_nesting_without_end_is_refused_at_any_depth(folder: Path, depth: int) -> None:
     # Around the interpreter's limit one of reading and writing again can fail alone.
-    text = '{"version": 1, "x": ' + "[" * depth + "]" * depth + "}"
+    text = '{"version": 2, "x": ' + "[" * depth + "]" * depth + "}"
     (folder / "manifest.json").write_text(text)
     with pytest.raises(BadInput, match="damaged or was edited"):
         load_bundle(folder)

@@ -120,7 +120,7 @@ def test_every_router_stands_between_the_oracle_and_chance(page: Page) -> None:
     assert rows["svm"][4:6] == ["–", "–"]
     assert rows["oracle"][:2] == ["bound", "99.74 %"]
     assert rows["random"][:2] == ["bound", "99.43 %"]
-    assert "the student errs on\n71 of 9,091." in page.text
+    assert "Rows to fit on: the student errs on\n71 of 9,091." in page.text
 
 
 def test_a_figure_that_the_teacher_repeats_is_listed_once() -> None:
