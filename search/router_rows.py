@@ -117,6 +117,9 @@ def _trained(
     # this process may have no GPU where the workers of a cluster have
     device = prepared.spec.device if torch.cuda.is_available() else "cpu"
     pupil = Distiller(room, prepared.recipe(proxy=False), device).begin(actions, None)
+    threads = torch.get_num_threads()
+    # as many as a worker has: narrow students gain nothing from more, and wait where others work
+    torch.set_num_threads(prepared.spec.threads)
     try:
         done = False
         while not done:
@@ -124,6 +127,7 @@ def _trained(
             done = step.done
             yield step
     finally:
+        torch.set_num_threads(threads)
         pupil.close()
     look, rows = prepared.teacher.manifest.preprocess, prepared.parts.distillation[held]
     _keep(path, predict(pupil.module, prepared.data.images, look, rows=rows, device=device).logits)

@@ -107,9 +107,10 @@ def _print(said: Mapping[str, Any]) -> None:
         f"{said['oracle_at']:.2%}; area {said['area']:.4f} of {said['oracle_area']:.4f}"
     )
     for unit, cost in said["costs"].items():
-        typer.echo(
-            f"{unit:<7} {cost['cooperation']:,.6g} an input; edge alone {cost['edge_only']:,.6g}, "
-            f"cloud alone {cost['cloud_only']:,.6g}"
+        pair, edge, cloud = (
+            f"{cost[name]:,.0f}" if cost[name] >= 100 else f"{cost[name]:.3g}"
+            for name in ("cooperation", "edge_only", "cloud_only")
         )
+        typer.echo(f"{unit:<7} {pair} an input; edge alone {edge}, cloud alone {cloud}")
     if "plot" in said:
         typer.echo(f"plot    {said['plot']}")

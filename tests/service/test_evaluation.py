@@ -46,7 +46,7 @@ def test_a_table_for_people(folder: Path) -> None:
     ]  # fmt: skip
     assert "AccI 100.0%" in said
     # one of three images of two bytes is sent
-    assert "bytes   0.666667 an input; edge alone 0, cloud alone 2" in said
+    assert "bytes   0.667 an input; edge alone 0, cloud alone 2" in said
 
 
 def test_a_price_of_ones_own(folder: Path) -> None:
