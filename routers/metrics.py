@@ -173,7 +173,12 @@ def appeals_for_acc_i(curve: Curve, share: float) -> float | None:
     student, teacher = curve.accuracy[0], curve.accuracy[-1]
     if teacher - student < _ROUNDING:
         return None
-    reached = curve.accuracy >= student + share * (teacher - student) - _ROUNDING
+    return appeals_for(curve, student + share * (teacher - student))
+
+
+def appeals_for(curve: Curve, accuracy: float) -> float | None:
+    """The least appealing rate k/N that makes the pair so accurate; None where none does."""
+    reached = curve.accuracy >= accuracy - _ROUNDING
     return float(curve.rate[np.argmax(reached)]) if reached.any() else None
 
 

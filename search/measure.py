@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from routers.calibrate import appeals
 from routers.labels import student_right
 from routers.metrics import acc_i, pair_accuracy
 from search.preparation import Prepared
-from search.run_folder import RunFolder, write_bytes
+from search.run_folder import RunFolder, write_array
 from teachers.metrics import METRICS
 
 #: inputs N×C×H×W → logits N×K
@@ -97,9 +96,7 @@ class Measure:
         path = self.folder.cache / f"{part}-{asked.hexdigest()[:16]}.shipped.npy"
         if not path.exists():
             run = network()
-            stream = BytesIO()
-            np.save(stream, np.concatenate([run(x) for x in self.prepared.inputs(part)]))
-            write_bytes(path, stream.getvalue())
+            write_array(path, np.concatenate([run(x) for x in self.prepared.inputs(part)]))
         found: NDArray[np.float32] = np.load(path, allow_pickle=False)
         return found
 

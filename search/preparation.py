@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edge.errors import BadInput, check_member
@@ -83,6 +84,11 @@ class Prepared:
     drawn: Lesson | None
     teacher_accuracy: float
     latency: Latency | None = None
+
+    @property
+    def own_device(self) -> str:
+        """Where this process trains: it may have no GPU where the workers of a cluster have."""
+        return self.spec.device if torch.cuda.is_available() else "cpu"
 
     def labels(self, part: str) -> NDArray[np.int64]:
         """Labels of a part."""

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,7 +22,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from search.answers import Telling
 from search.classroom import Distiller
 from search.events import Note, Progress, Stage
-from search.run_folder import RunFolder, write_bytes
+from search.run_folder import RunFolder, write_array
 from search.space import Actions
 from search.workers import Step
 from teachers.distill import Diverged
@@ -83,7 +82,7 @@ def folds(
                     yield Progress(done, epochs, f"fold {number + 1}: loss {step.loss:.3f}")
             except Diverged as error:
                 yield Note(f"fold {number + 1} is left out: {error}", warning=True)
-                _keep(path, np.zeros((0, prepared.network.classes), np.float32))
+                write_array(path, np.zeros((0, prepared.network.classes), np.float32))
         logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
         found.append((logits, labels[held[: len(logits)]]))
     yield Stage("routers", "fit and rank on all training rows, by students that did not see them")
@@ -114,8 +113,7 @@ def _trained(
     """Train a student as the finalists are, and keep what it says of the rows held back."""
     room = prepared.classroom(proxy=False)
     room = replace(room, lesson=room.lesson.part(kept))
-    # this process may have no GPU where the workers of a cluster have
-    device = prepared.spec.device if torch.cuda.is_available() else "cpu"
+    device = prepared.own_device
     pupil = Distiller(room, prepared.recipe(proxy=False), device).begin(actions, None)
     threads = torch.get_num_threads()
     # as many as a worker has: narrow students gain nothing from more, and wait where others work
@@ -130,13 +128,8 @@ def _trained(
         torch.set_num_threads(threads)
         pupil.close()
     look, rows = prepared.teacher.manifest.preprocess, prepared.parts.distillation[held]
-    _keep(path, predict(pupil.module, prepared.data.images, look, rows=rows, device=device).logits)
-
-
-def _keep(path: Path, logits: NDArray[np.float32]) -> None:
-    stream = BytesIO()
-    np.save(stream, logits)
-    write_bytes(path, stream.getvalue())
+    said = predict(pupil.module, prepared.data.images, look, rows=rows, device=device)
+    write_array(path, said.logits)
 
 
 def _mark(prepared: Prepared, actions: Actions, held: NDArray[np.int64]) -> str:

@@ -7,8 +7,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import BadInput
 from search.spec import ROUTING, JobSpec, make_spec, read_yaml, to_yaml
@@ -145,3 +149,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an ``.npy`` file that is there whole or not at all."""
+    content = BytesIO()
+    np.save(content, array)
+    write_bytes(path, content.getvalue())

@@ -29,7 +29,7 @@ from search.run_folder import RunFolder, write_bytes
 from teachers.checkpoint import Checkpoint
 from teachers.two_head import Timing, time_both, to_bytes, two_head_to_onnx
 from teachers.two_head_recipe import TwoHeadRecipe
-from teachers.two_head_training import BetaTrial, TwoHeadOutcome, fit_two_head
+from teachers.two_head_training import BetaTrial, Judge, TwoHeadOutcome, fit_two_head
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,13 @@ def give_head(
         folder: of the run, where every trial is put away: none is made twice.
     """
     way, room = prepared.spec.two_head, prepared.classroom(proxy=False)
+    judge = judging(prepared.labels("validation"), teacher_right)
     kept = _Kept(folder.trained, sha256(plain + way.encode()).hexdigest()[:16])
-
-    def judge(score: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
-        right = student_right(logits, prepared.labels("validation"))
-        return area_under(deferral_curve(score, right, teacher_right))
-
     recipe = TwoHeadRecipe(ways=("frozen",) if way == "frozen" else ("joint",))
     try:
         found = fit_two_head(
             module, anatomy(student).layers[-1].node, room.lesson, room.exam, judge, recipe,
-            seed=prepared.spec.seed, device=prepared.spec.device, earlier=kept.trials(),
+            seed=prepared.spec.seed, device=prepared.own_device, earlier=kept.trials(),
             on_trial=kept.keep,
         )  # fmt: skip
     except BadInput as error:
@@ -90,6 +86,15 @@ def give_head(
         return None
     yield Note(f"two-head student: {found.note}")
     return _headed(found, student, plain)
+
+
+def judging(labels: NDArray[np.int64], teacher_right: NDArray[np.int64]) -> Judge:
+    """The area under the deferral curve of a two-head student, on rows of these labels."""
+
+    def judge(score: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
+        return area_under(deferral_curve(score, student_right(logits, labels), teacher_right))
+
+    return judge
 
 
 def _headed(found: TwoHeadOutcome, student: NetSpec, plain: bytes) -> Headed:

@@ -52,6 +52,11 @@ class TwoHeadRecipe:
         if not 0 <= self.most_drop <= 1:
             raise _out_of_range("most_drop", self.most_drop, "a share between 0 and 1")
 
+    def keeps(self, accuracy: float, before: float) -> bool:
+        """Whether a student that had ``before`` may end with ``accuracy``."""
+        # a drop of just the bound is allowed, whatever floats make of it
+        return accuracy >= before - self.most_drop - 1e-9
+
 
 def _out_of_range(what: str, value: object, bound: str) -> BadInput:
     return BadInput(

@@ -182,9 +182,7 @@ class _Fitting:
 
     def counts(self, trial: BetaTrial) -> bool:
         """Whether a trial may be chosen: it kept the student's accuracy."""
-        # a drop of just the bound is allowed, whatever floats make of it
-        least = self.accuracy - self.recipe.most_drop - 1e-9
-        return trial.way == "frozen" or trial.accuracy >= least
+        return trial.way == "frozen" or self.recipe.keeps(trial.accuracy, self.accuracy)
 
     def trial(self, way: Way, beta: float, judge: Judge) -> BetaTrial:
         """Train with β, the plain student being the start, and measure."""

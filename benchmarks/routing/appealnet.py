@@ -28,18 +28,17 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import packing
 from benchmarks.routing import arms, making
+from benchmarks.routing.choice import difference
 from benchmarks.routing.contenders import FIGURES, Line
 from benchmarks.routing.draws import draw
 from benchmarks.routing.pairs import UNSEEN, Pair
-from routers.intervals import bootstrap, figures_of, interval
+from routers.intervals import SHARES, figures_of
 from routers.labels import student_right
-from routers.metrics import auroc, deferral_curve
+from routers.metrics import appeals_for, auroc, deferral_curve
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "two_heads.parquet"
 COMMAND = "python benchmarks/routers.py heads"
 GRID = 64
-SHARES = (50, 75, 90, 95)
-RESAMPLES = 1000
 #: of lines
 KINDS = ("two-head", "black box")
 
@@ -63,17 +62,19 @@ class Contender:
 
 
 MARGIN = Contender("margin, further epochs", "plain", head=False)
+JOINT = Contender("head, joint (Eq. 9)", "white", head=True)
 CONTENDERS = (
     MARGIN,
     Contender("head, frozen trunk", "frozen", head=True),
-    Contender("head, joint (Eq. 9)", "white", head=True),
+    JOINT,
     Contender("margin of that student", "white", head=False),
 )
 #: where the teacher is always right, as in the paper's Table II
 BLACK_MARGIN = Contender("margin, further epochs", "plain", head=False, black_box=True)
+BLACK_JOINT = Contender("head, joint (Eq. 10)", "black", head=True, black_box=True)
 BLACK_BOX = (
     BLACK_MARGIN,
-    Contender("head, joint (Eq. 10)", "black", head=True, black_box=True),
+    BLACK_JOINT,
     Contender("margin of that student", "black", head=False, black_box=True),
 )
 LINES = [(contender.kind, contender.name) for contender in (*CONTENDERS, *BLACK_BOX)]
@@ -114,7 +115,7 @@ def log_margin(logits: NDArray[np.float32]) -> Floats:
 
 
 def _on_grid(values: Floats) -> Floats:
-    return np.clip(np.rint(values * GRID), -(2**15), 2**15 - 1) / GRID
+    return _steps(values) / GRID
 
 
 def pack(pairs: Sequence[Pair], out: Path = making.OUT, file: Path = FILE) -> None:
@@ -122,7 +123,7 @@ def pack(pairs: Sequence[Pair], out: Path = making.OUT, file: Path = FILE) -> No
     columns: dict[str, list[Any]] = {}
     about: dict[str, dict[str, Any]] = {}
     for pair in pairs:
-        if not all((out / pair.name / "two_head" / f"{arm}.json").exists() for arm in arms.ARMS):
+        if not arms.finished(pair.name, out):
             continue
         labels = pair.labels[pair.of(*UNSEEN)]
         columns.setdefault("pair", []).extend([pair.name] * len(labels))
@@ -158,7 +159,7 @@ def _pairs(file: Path) -> list[str]:
 
 
 def _steps(values: Floats) -> NDArray[np.int16]:
-    return np.rint(values * GRID).astype(np.int16)
+    return np.clip(np.rint(values * GRID), -(2**15), 2**15 - 1).astype(np.int16)
 
 
 def read(pair: Pair, file: Path = FILE) -> dict[str, Arm]:
@@ -219,10 +220,9 @@ def _line(
     plain, margin = _of(found, MARGIN, places)
     figures: dict[str, float | None] = {**figures_of(score, own, teacher, FIGURES)}
     # the plain student with its further epochs is where every gap begins
+    curve, gap = deferral_curve(score, own, teacher), teacher.mean() - plain.mean()
     figures |= {
-        f"appeals_for_acc_i_{share}": appeals_from(
-            score, own, teacher, plain.mean() + share / 100 * (teacher.mean() - plain.mean())
-        )
+        f"appeals_for_acc_i_{share}": appeals_for(curve, plain.mean() + share / 100 * gap)
         for share in SHARES
     }
     macs = [pair.about["macs"], found[contender.arm].about["teacher_macs"]]
@@ -237,7 +237,7 @@ def _line(
         **figures,
         "auroc": auroc(score, own),
         "macs": macs,
-        "difference": _difference((score, own), (margin, plain), teacher, seed),
+        "difference": difference(score, margin, own, teacher, seed, plain),
     }
 
 
@@ -246,25 +246,3 @@ def _of(found: dict[str, Arm], contender: Contender, places: Rows) -> tuple[Rows
     score = arm.trust if contender.head else arm.margin
     assert score is not None
     return arm.right[places], score[places]
-
-
-def appeals_from(score: Floats, own: Rows, teacher: Rows, accuracy: float) -> float | None:
-    """The least share of appeals that makes the pair so accurate; None where none does."""
-    curve = deferral_curve(score, own, teacher)
-    reached = curve.accuracy >= accuracy - 1e-9
-    return float(curve.rate[np.argmax(reached)]) if reached.any() else None
-
-
-def _difference(
-    mine: tuple[Floats, Rows], its: tuple[Floats, Rows], teacher: Rows, seed: int
-) -> list[float]:
-    """Area of one pair less that of the other, with its 95 % interval over rows, paired."""
-    areas, drawn = [], []
-    for score, own in (mine, its):
-        areas.append(figures_of(score, own, teacher, ["area"])["area"])
-        # the same seed draws the same rows
-        drawn.append(
-            bootstrap([score], own, teacher, ["area"], resamples=RESAMPLES, seed=seed)["area"][0]
-        )
-    low, high = interval(drawn[0] - drawn[1])
-    return [areas[0] - areas[1], low, high]

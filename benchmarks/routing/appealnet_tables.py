@@ -6,12 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.routing.appealnet import BLACK_BOX, CONTENDERS, MARGIN, SHARES, Contender
+from benchmarks.routing.appealnet import (
+    BLACK_JOINT,
+    BLACK_MARGIN,
+    CONTENDERS,
+    JOINT,
+    MARGIN,
+    Contender,
+)
 from benchmarks.routing.contenders import Line
 from benchmarks.routing.verdict import interval, mean
+from routers.intervals import SHARES
 from routers.metrics import Prices
-
-JOINT, BLACK = CONTENDERS[2], BLACK_BOX[1]
 
 
 def areas(lines: Sequence[Line]) -> Iterator[str]:
@@ -68,7 +74,7 @@ def black_box(lines: Sequence[Line]) -> Iterator[str]:
         + "".join(f"{f'AR at {share} % AccI':>28}" for share in SHARES)
     )
     for pair in _pairs(lines):
-        plain, head = _of(lines, pair, BLACK_BOX[0]), _of(lines, pair, BLACK)
+        plain, head = _of(lines, pair, BLACK_MARGIN), _of(lines, pair, BLACK_JOINT)
         if not (plain and head):
             continue
         cells = [

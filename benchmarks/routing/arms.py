@@ -15,9 +15,8 @@ take for testing are among these, which favours the heads. Every trial that is f
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,14 @@ from safetensors.numpy import load_file, save_file
 from torch import fx
 
 from benchmarks.quality.making import where
-from benchmarks.rivals.study import Plan, Study
+from benchmarks.rivals.study import Study
 from benchmarks.routing import making
-from benchmarks.routing.pairs import UNSEEN, Pair
+from benchmarks.routing.pairs import COMMAND, UNSEEN, Pair
 from envs.cost import cost
 from envs.layers import anatomy
 from envs.surgery import load
-from routers.intervals import figures_of
-from routers.labels import student_right
 from search.run_folder import write_bytes
+from search.two_head import judging
 from teachers.checkpoint import Checkpoint
 from teachers.distill import distil
 from teachers.lesson import Exam
@@ -45,7 +43,7 @@ from teachers.recipe import Recipe
 from teachers.training import predict
 from teachers.two_head import TwoHead, answer
 from teachers.two_head_recipe import TwoHeadRecipe, Way
-from teachers.two_head_training import BetaTrial, Floats, TwoHeadOutcome, fit_two_head
+from teachers.two_head_training import BetaTrial, TwoHeadOutcome, fit_two_head
 
 ARMS = ("plain", "frozen", "white", "black")
 #: further epochs; digits have fewer rows
@@ -66,15 +64,20 @@ def make(pairs: list[Pair], out: Path = making.OUT) -> None:
     studies: dict[str, Study] = {}
     for pair in pairs:
         folder = out / pair.name / "two_head"
-        folder.mkdir(exist_ok=True)
-        if all((folder / f"{arm}.json").exists() for arm in ARMS):
+        if finished(pair.name, out):
             continue
+        if not folder.parent.exists():
+            raise FileNotFoundError(f"no student in {folder.parent}; make the pairs: {COMMAND}")
+        folder.mkdir(exist_ok=True)
         data = pair.about["data"]
         if data not in studies:
-            asked = making.DATA[data]
-            further = (("augment", asked.augment),)
-            studies[data] = Study(data, Plan(asked.rows, EPOCHS[data], 1, out, further))
+            studies[data] = making.study_of(data, EPOCHS[data], out)
         _Arms(pair, studies[data], folder).make()
+
+
+def finished(pair: str, out: Path = making.OUT) -> bool:
+    """Whether every arm of a pair is there."""
+    return all((out / pair / "two_head" / f"{arm}.json").exists() for arm in ARMS)
 
 
 def joint_recipe(data: str) -> Recipe:
@@ -90,11 +93,7 @@ class _Arms:
     def __init__(self, pair: Pair, study: Study, folder: Path) -> None:
         self.pair, self.study, self.folder = pair, study, folder
         self.data, self.look = study.data, study.teacher.manifest.preprocess
-        asked = making.DATA[study.name]
-        learnt = np.zeros(len(study.lesson), dtype=bool)
-        order = np.random.default_rng([making.SEED, 4]).permutation(len(learnt))
-        learnt[order[: asked.learnt]] = True
-        self.lesson = study.lesson.part(np.flatnonzero(learnt))
+        self.lesson = study.lesson.part(np.flatnonzero(making.learnt_of(study)))
         rows = pair.rows[pair.of("validation")]
         self.exam = Exam(self.data.images, rows, self.data.labels[rows], "accuracy")
         self.teacher_right = pair.teacher_right[pair.of("validation")]
@@ -134,7 +133,7 @@ class _Arms:
         right = np.ones_like(self.teacher_right) if black_box else self.teacher_right
         tap = anatomy(self.pair.network).layers[-1].node
         return fit_two_head(
-            self._student().eval(), tap, self.lesson, self.exam, judge_of(self.exam.labels, right),
+            self._student().eval(), tap, self.lesson, self.exam, judging(self.exam.labels, right),
             recipe, seed=SEED, earlier=self._earlier(mark),
             on_trial=lambda trial: self._keep_trial(mark, trial),
         )  # fmt: skip
@@ -147,7 +146,7 @@ class _Arms:
         write_bytes(
             self.folder / f"{mark}-{trial.way}-{trial.beta!r}.trial", trial.save().to_bytes()
         )
-        _say(
+        making.say(
             f"{self.pair.name} {mark} {trial.way} β {trial.beta:g}: area {trial.merit:.5f}, "
             f"student {trial.accuracy:.4f}, {trial.seconds:.0f} s"
         )
@@ -155,15 +154,15 @@ class _Arms:
     def _keep_head(self, arm: str, outcome: TwoHeadOutcome, way: Way) -> None:
         """The best trial of one way, of those that kept the student's accuracy where one did."""
         mine = [trial for trial in outcome.trials if trial.way == way and not trial.reason]
-        least = outcome.accuracy_before - TwoHeadRecipe().most_drop - 1e-9
-        able = [trial for trial in mine if way == "frozen" or trial.accuracy >= least]
+        recipe, before = TwoHeadRecipe(), outcome.accuracy_before
+        able = [t for t in mine if way == "frozen" or recipe.keeps(t.accuracy, before)]
         best = max(able or mine, key=lambda trial: trial.merit)
         network = TwoHead(self._student(), outcome.network.tap).eval()
         network.load_state_dict({name: torch.tensor(w) for name, w in best.weights.items()})
         said = answer(network, self.data.images, self.look, rows=self._unseen())
         about = {
             "beta": best.beta, "validation": best.accuracy, "merit": best.merit,
-            "before": outcome.accuracy_before, "kept_accuracy": bool(able),
+            "before": before, "kept_accuracy": bool(able),
             "trials": [[trial.beta, trial.merit, trial.accuracy] for trial in mine],
             "bytes": network.added().bytes, "seconds": best.seconds,
         }  # fmt: skip
@@ -180,19 +179,7 @@ class _Arms:
         save_file(said, self.folder / f"{arm}.safetensors")
         # last: it says that the answers are there
         write_bytes(self.folder / f"{arm}.json", json.dumps(about, indent=1).encode())
-        _say(f"{self.pair.name} {arm}: {json.dumps(about)}")
-
-
-def judge_of(
-    labels: NDArray[np.int64], teacher_right: NDArray[np.int64]
-) -> Callable[[Floats, Floats], float]:
-    """The area of a two-head student's scores on rows of these labels."""
-
-    def judge(score: Floats, logits: Floats) -> float:
-        own = student_right(logits, labels)
-        return figures_of(score, own, teacher_right, ["area"])["area"]
-
-    return judge
+        making.say(f"{self.pair.name} {arm}: {json.dumps(about)}")
 
 
 def answers(pair: str, arm: str, out: Path = making.OUT) -> Answers:
@@ -205,8 +192,3 @@ def about(pair: str, arm: str, out: Path = making.OUT) -> dict[str, Any]:
     """How an arm was made."""
     found: dict[str, Any] = json.loads((out / pair / "two_head" / f"{arm}.json").read_text())
     return found
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(time.strftime("%H:%M:%S ") + line + "\n")
-    sys.stderr.flush()

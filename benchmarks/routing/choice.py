@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.contenders import Fits, Line, area, figures, fitted, judged, made_of
+from benchmarks.routing.contenders import (
+    Fits,
+    Line,
+    area,
+    figures,
+    fitted,
+    head_of,
+    judged,
+    made_of,
+    score_file,
+)
 from benchmarks.routing.draws import Draw
 from edge.session import Session
 from edge.timing import Timed, least_ms
@@ -54,9 +64,8 @@ def lines(draw: Draw, student_onnx: bytes) -> Iterator[Line]:
         if row.kind != "family":
             continue
         name = f"{row.name}/{JOB['features']}/{JOB['sampling']}/tuned"
-        head = {"pair": draw.pair.name, "seed": draw.seed, "router": name, "kind": "tuned"}
         if row.reason:
-            yield head | {"made_of": of_choice(), "reason": row.reason}
+            yield head_of(draw, name, "tuned") | {"made_of": of_choice(), "reason": row.reason}
             continue
         yield judged(draw, name, "tuned", row.model) | {
             "made_of": of_choice(),
@@ -77,11 +86,7 @@ def _chosen(draw: Draw, ranking: Ranking, student_onnx: bytes) -> Line:
     score = export.run(model, logits)
     student, teacher = draw.right("test")
     alone, pair, router = times(student_onnx, model, draw.pair.network)
-    return {
-        "pair": draw.pair.name,
-        "seed": draw.seed,
-        "router": ranking.winner.name,
-        "kind": "choice",
+    return head_of(draw, ranking.winner.name, "choice") | {
         "made_of": of_choice(),
         **figures(draw, score),
         "bytes": len(model),
@@ -108,11 +113,7 @@ def looked_back(draw: Draw, hindsight: Line, winner: Line) -> Line:
     again = figures(draw, own)["area"]
     if abs(again - hindsight["area"]) > 1e-9:  # a search that ran out of time fits another one
         raise RuntimeError(f"{hindsight['router']}: area {again}, was {hindsight['area']}")
-    return {
-        "pair": draw.pair.name,
-        "seed": draw.seed,
-        "router": hindsight["router"],
-        "kind": "hindsight",
+    return head_of(draw, hindsight["router"], "hindsight") | {
         "made_of": of_choice(),
         "difference": difference(own, other, *draw.right("test"), draw.seed),
     }
@@ -122,8 +123,7 @@ def _scores_of(draw: Draw, line: Line) -> Scores:
     """What a router says of the test part, by its line."""
     name, logits = line["router"], draw.logits("test")
     if name in SCORES:
-        score = SCORES[name].tuned(draw.logits("router"), draw.labels("router"))
-        return export.run(score.to_onnx(logits.shape[1]).SerializeToString(), logits)
+        return export.run(score_file(draw, name), logits)
     if line["kind"] == "family":
         family, look, way = name.split("/")
         ((_, model),) = fitted(draw, Fits(look, way, (family,)))
@@ -141,12 +141,7 @@ def best_score(draw: Draw) -> tuple[str, NDArray[np.float32]]:
 
     The smallest name among equals.
     """
-    models = {
-        name: score.tuned(draw.logits("router"), draw.labels("router"))
-        .to_onnx(draw.pair.logits.shape[1])
-        .SerializeToString()
-        for name, score in SCORES.items()
-    }
+    models = {name: score_file(draw, name) for name in SCORES}
     logits = draw.logits("validation")
     areas = {
         name: area(draw, "validation", export.run(model, logits)) for name, model in models.items()
@@ -161,17 +156,32 @@ def difference(
     student: NDArray[np.int64],
     teacher: NDArray[np.int64],
     seed: int,
+    other_student: NDArray[np.int64] | None = None,
     resamples: int = RESAMPLES,
 ) -> list[float]:
     """The area of a score less that of another on the same rows, and its 95 % interval.
 
+    ``other_student``: whether the other's student is right, where it has one of its own.
+
     Returns:
         difference, low, high; the interval from the paired bootstrap of the rows.
     """
-    areas = bootstrap([score, other], student, teacher, ["area"], resamples=resamples, seed=seed)
-    low, high = interval(areas["area"][0] - areas["area"][1])
-    mine, its = (figures_of(of, student, teacher, ["area"])["area"] for of in (score, other))
-    return [mine - its, low, high]
+
+    def drawn(scores: list[Scores], right: NDArray[np.int64]) -> NDArray[np.float64]:
+        # one seed draws the same rows, however often it is asked
+        return bootstrap(scores, right, teacher, ["area"], resamples=resamples, seed=seed)["area"]
+
+    if other_student is None:
+        other_student = student
+        own, its = drawn([score, other], student)
+    else:
+        own, its = drawn([score], student)[0], drawn([other], other_student)[0]
+    low, high = interval(own - its)
+    areas = [
+        figures_of(of, right, teacher, ["area"])["area"]
+        for of, right in ((score, student), (other, other_student))
+    ]
+    return [areas[0] - areas[1], low, high]
 
 
 def untrained(network: NetSpec, file: Path) -> bytes:

@@ -21,7 +21,7 @@ from benchmarks.routing.draws import Draw
 from routers import export
 from routers.families import FAMILIES
 from routers.features import FEATURES
-from routers.intervals import figures_of
+from routers.intervals import RATES, SHARES, figures_of
 from routers.labels import student_right
 from routers.metrics import auroc
 from routers.qbc import SAMPLING
@@ -32,8 +32,8 @@ Line = dict[str, Any]
 
 FIGURES = (
     "area",
-    *(f"accuracy_at_{rate}" for rate in (5, 10, 20)),
-    *(f"appeals_for_acc_i_{share}" for share in (50, 75, 90, 95)),
+    *(f"accuracy_at_{rate}" for rate in RATES),
+    *(f"appeals_for_acc_i_{share}" for share in SHARES),
 )
 
 
@@ -82,10 +82,17 @@ def of_scores() -> str:
 def scored(draw: Draw) -> Iterator[tuple[Line, bytes]]:
     """The lines of all scores, and their files; constants are tuned on the router part."""
     for name, score in SCORES.items():
-        member = score.tuned(draw.logits("router"), draw.labels("router"))
-        model = member.to_onnx(draw.pair.logits.shape[1]).SerializeToString(deterministic=True)
-        line = judged(draw, name, "score", model) | {"constants": dict(member.constants)}
+        constants = dict(score.tuned(draw.logits("router"), draw.labels("router")).constants)
+        model = score_file(draw, name)
+        line = judged(draw, name, "score", model) | {"constants": constants}
         yield line | {"made_of": of_scores()}, model
+
+
+def score_file(draw: Draw, name: str) -> bytes:
+    """The file of a score whose constants are tuned on the router part."""
+    member = SCORES[name].tuned(draw.logits("router"), draw.labels("router"))
+    found: bytes = member.to_onnx(draw.pair.logits.shape[1]).SerializeToString(deterministic=True)
+    return found
 
 
 def fitted(draw: Draw, fits: Fits) -> Iterator[tuple[Line, bytes]]:
@@ -102,7 +109,7 @@ def fitted(draw: Draw, fits: Fits) -> Iterator[tuple[Line, bytes]]:
             logits = draw.logits("validation")
             export.check_export(router.score(look.compute(logits)), model, logits)
         except export.ExportMismatch as error:
-            yield _head(draw, name, "family") | {"made_of": of_fits(), "reason": str(error)}, b""
+            yield head_of(draw, name, "family") | {"made_of": of_fits(), "reason": str(error)}, b""
             continue
         line = judged(draw, name, "family", model)
         yield line | {"made_of": of_fits(), "fitted_rows": len(rows)}, model
@@ -111,7 +118,7 @@ def fitted(draw: Draw, fits: Fits) -> Iterator[tuple[Line, bytes]]:
 def judged(draw: Draw, name: str, kind: str, model: bytes) -> Line:
     """A line of what a router's file says."""
     said = {part: export.run(model, draw.logits(part)) for part in ("validation", "test")}
-    line = _head(draw, name, kind) | figures(draw, said["test"]) | {"bytes": len(model)}
+    line = head_of(draw, name, kind) | figures(draw, said["test"]) | {"bytes": len(model)}
     line["validation_area"] = area(draw, "validation", said["validation"])
     if kind != "score":
         line |= told_apart(said["test"] >= 0.5, draw.right("test")[0])
@@ -137,5 +144,6 @@ def told_apart(trusted: NDArray[np.bool_], right: NDArray[np.int64]) -> Line:
     return {"tells": float(hits.mean()), "tells_balanced": float(np.mean(kinds))}
 
 
-def _head(draw: Draw, name: str, kind: str) -> Line:
+def head_of(draw: Draw, name: str, kind: str) -> Line:
+    """What every line begins with."""
     return {"pair": draw.pair.name, "seed": draw.seed, "router": name, "kind": kind}

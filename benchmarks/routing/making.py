@@ -84,19 +84,30 @@ def make(tasks: tuple[Task, ...] = TASKS, out: Path = OUT) -> None:
         if (out / task.name / "about.json").exists():
             continue
         if task.data not in studies:
-            _say(f"{task.data}: the teacher answers, once")
-            asked = DATA[task.data]
-            further = (("augment", asked.augment),)
-            studies[task.data] = Study(task.data, Plan(asked.rows, task.epochs, 1, out, further))
+            say(f"{task.data}: the teacher answers, once")
+            studies[task.data] = study_of(task.data, task.epochs, out)
         _make(task, studies[task.data], out)
 
 
+def study_of(data: str, epochs: int, out: Path) -> Study:
+    """A data set with the teacher's answers about the rows that were asked about."""
+    asked = DATA[data]
+    return Study(data, Plan(asked.rows, epochs, 1, out, (("augment", asked.augment),)))
+
+
+def learnt_of(study: Study) -> NDArray[np.bool_]:
+    """Of the rows of a study's lesson, those that the students of its pairs learn from."""
+    learnt = np.zeros(len(study.lesson), dtype=bool)
+    order = np.random.default_rng([SEED, 4]).permutation(len(learnt))
+    learnt[order[: DATA[study.name].learnt]] = True
+    return learnt
+
+
 def _make(task: Task, study: Study, out: Path) -> None:
-    _say(f"{task.name}: trains")
+    say(f"{task.name}: trains")
     start, clock = time.perf_counter(), time.process_time()
     asked = DATA[task.data]
-    learnt = np.zeros(len(study.lesson), dtype=bool)
-    learnt[np.random.default_rng([SEED, 4]).permutation(len(learnt))[: asked.learnt]] = True
+    learnt = learnt_of(study)
     student, outcome = _train(task, study, learnt)
     trained = time.process_time() - clock
     model = to_onnx(student.module, study.network.input_shape)
@@ -122,7 +133,7 @@ def _make(task: Task, study: Study, out: Path) -> None:
     save_file(arrays, folder / "answers.safetensors")
     # last: it says that all the others are there
     write_bytes(folder / "about.json", json.dumps(about, indent=1).encode())
-    _say(json.dumps(about))
+    say(json.dumps(about))
 
 
 def _train(task: Task, study: Study, learnt: NDArray[np.bool_]) -> tuple[Sized, Outcome]:
@@ -137,7 +148,7 @@ def _train(task: Task, study: Study, learnt: NDArray[np.bool_]) -> tuple[Sized, 
         job.recipe(proxy=False),
         seed=SEED,
         exam=job.classroom(proxy=False).exam,
-        on_epoch=lambda report: _say(_told(task, report)),
+        on_epoch=lambda report: say(_told(task, report)),
     )
     return student, outcome
 
@@ -210,6 +221,7 @@ def _commit() -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """To whoever watches, with the time."""
     sys.stderr.write(time.strftime("%H:%M:%S ") + line + "\n")
     sys.stderr.flush()

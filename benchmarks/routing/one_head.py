@@ -16,11 +16,13 @@ from safetensors.numpy import load_file
 
 from benchmarks.rivals.study import DATA
 from benchmarks.routing import arms
-from benchmarks.routing.appealnet import SHARES, appeals_from, arm_of
+from benchmarks.routing.appealnet import arm_of
 from benchmarks.routing.pairs import Pair
 from envs.layers import anatomy
 from envs.surgery import load
-from routers.metrics import auroc
+from routers.intervals import SHARES
+from routers.metrics import appeals_for, auroc, deferral_curve
+from search.two_head import judging
 from teachers.datasets import load_dataset
 from teachers.distill import distil
 from teachers.formats import load_teacher
@@ -57,7 +59,7 @@ def trained(pair: Pair, data: Path = DATA) -> Iterator[str]:
     exam = Exam(known.images, pair.rows[looked], pair.labels[looked], "accuracy")
     plain = load(pair.network, weights)
     distil(plain, None, lesson, recipe, seed=arms.SEED, exam=exam)
-    judge = arms.judge_of(exam.labels, np.ones(len(looked), np.int64))
+    judge = judging(exam.labels, np.ones(len(looked), np.int64))
     heads = TwoHeadRecipe(betas=(BETA,), joint=recipe, black_box=True, most_drop=1.0)
     network = fit_two_head(student, tap, lesson, exam, judge, heads, seed=arms.SEED).network
 
@@ -69,10 +71,8 @@ def trained(pair: Pair, data: Path = DATA) -> Iterator[str]:
     accuracy, oracle = both[0].right.mean(), np.ones(len(test), np.int64)
     for told, arm in zip(("margin", "head"), both, strict=True):
         score = arm.margin if arm.trust is None else arm.trust
-        rates = [
-            appeals_from(score, arm.right, oracle, accuracy + share / 100 * (1 - accuracy))
-            for share in SHARES
-        ]
+        curve = deferral_curve(score, arm.right, oracle)
+        rates = [appeals_for(curve, accuracy + share / 100 * (1 - accuracy)) for share in SHARES]
         told_rates = "/".join("-" if rate is None else f"{100 * rate:.1f}" for rate in rates)
         yield (
             f"{told:<8}student {100 * arm.right.mean():.2f} %, "

@@ -33,7 +33,6 @@ STUDENTS = ("small", "large")
 
 Logits = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Table = dict[str, NDArray[Any] | None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.routing.choice import best_score, difference
-from benchmarks.routing.contenders import Line, figures, made_of
+from benchmarks.routing.contenders import Line, figures, head_of, made_of
 from benchmarks.routing.draws import Draw
 from routers.families import FAMILIES
 from routers.features import FEATURES
@@ -200,11 +200,7 @@ def tried(draw: Draw, name: str) -> Line | None:
     if score is None:
         return None
     baseline, best = best_score(draw)
-    return {
-        "pair": draw.pair.name,
-        "seed": draw.seed,
-        "router": name,
-        "kind": "remedy",
+    return head_of(draw, name, "remedy") | {
         "made_of": of_remedies(),
         **figures(draw, score),
         "baseline": baseline,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.quality import lines
-from benchmarks.routing import appealnet, choice, contenders, remedies, verdict
+from benchmarks.routing import appealnet, choice, contenders, making, remedies, verdict
 from benchmarks.routing.contenders import Fits, Line
 from benchmarks.routing.draws import Draw, draw
 from benchmarks.routing.pairs import Pair
@@ -96,7 +95,7 @@ def _choose(pair: Pair, seed: int, plan: Plan) -> None:
     *tuned, line = choice.lines(draw(pair, seed), student)
     for one in (*tuned, line):  # the choice last: it says that all the others are there
         lines.append(plan.file(pair), one)
-    _say(
+    making.say(
         f"{pair.name} seed {seed}: {line['router']} {line['area']:.5f}, "
         f"{line['baseline']} {line['baseline_area']:.5f}, {time.perf_counter() - start:.0f} s"
     )
@@ -112,7 +111,7 @@ def _contend(pair: Pair, seed: int, plan: Plan) -> None:
         if seed == TIMED_SEED and model:
             _model(pair, line["router"], plan).write_bytes(model)
     if made:
-        _say(f"{pair.name} seed {seed}: {made} lines, {time.perf_counter() - start:.0f} s")
+        making.say(f"{pair.name} seed {seed}: {made} lines, {time.perf_counter() - start:.0f} s")
 
 
 def _look_back(pair: Pair, seed: int, plan: Plan) -> None:
@@ -169,8 +168,3 @@ def _time(pair: Pair, plan: Plan) -> None:
     for name, ms in zip(names, least, strict=True):
         line = {"pair": pair.name, "seed": TIMED_SEED, "router": name, "kind": "time"}
         lines.append(plan.file(pair), line | {"us": 1000 * ms})
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(time.strftime("%H:%M:%S ") + line + "\n")
-    sys.stderr.flush()

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from benchmarks.routing import appealnet, appealnet_tables, arms, one_head, pairs
-from benchmarks.routing.appealnet import BLACK_BOX, CONTENDERS, Arm, appeals_from, log_margin
+from benchmarks.routing.appealnet import BLACK_BOX, CONTENDERS, Arm, log_margin
 from benchmarks.routing.pairs import Pair
+from routers.intervals import SHARES
+from routers.metrics import appeals_for, deferral_curve
 from routers.scores import SCORES
 from tests.benchmarks.test_routers import pair_of
 
@@ -125,15 +127,15 @@ def test_acc_i_counts_from_the_plain_student(pair: Pair, tmp_path: Path) -> None
 def test_a_student_that_lost_more_than_its_appeals_win_never_gets_there() -> None:
     # half right, the teacher right on one more row: three of four at most
     own, teacher = np.array([1, 1, 0, 0]), np.array([1, 1, 1, 0])
-    score = np.array([4.0, 3.0, 2.0, 1.0])
-    assert appeals_from(score, own, teacher, 0.5) == 0
-    assert appeals_from(score, own, teacher, 0.75) == 0.5
-    assert appeals_from(score, own, teacher, 0.76) is None
+    curve = deferral_curve(np.array([4.0, 3.0, 2.0, 1.0]), own, teacher)
+    assert appeals_for(curve, 0.5) == 0
+    assert appeals_for(curve, 0.75) == 0.5
+    assert appeals_for(curve, 0.76) is None
 
 
 def test_tables_say_what_a_head_saves() -> None:
     def line(name: str, rate: float | None, kind: str = "two-head") -> dict[str, Any]:
-        shares = {f"appeals_for_acc_i_{share}": rate for share in appealnet.SHARES}
+        shares = {f"appeals_for_acc_i_{share}": rate for share in SHARES}
         return {
             "pair": "p", "seed": 0, "router": name, "kind": kind, "student": 0.8, "teacher": 0.9,
             "macs": [1_000_000, 10_000_000], "difference": [0.0, 0.0, 0.0], "area": 0.85,
