@@ -23,7 +23,7 @@ from search.crew import Resources
 from search.events import Note, Progress, Stage
 from search.final import Course, Trained, together, train_fully
 from search.ledger import Record
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder, write_bytes
 from search.workers import Step
 from teachers.checkpoint import Checkpoint

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from edge.errors import BadInput
 from search.checks import check_inputs
+from search.job_file import to_yaml
 from search.ledger import Ledger, stored_records
 from search.rerank import Reranking
 from search.run_folder import RunFolder, write_bytes
-from search.spec import JobSpec, make_spec, to_yaml
+from search.spec import JobSpec, make_spec
 from search.thresholds import drop_of
 
 

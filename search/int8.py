@@ -17,7 +17,7 @@ from edge.timing import Timed, least_ms
 from envs.quantise import to_int8
 from search.answers import Telling
 from search.events import Note
-from search.preparation import Prepared
+from search.prepared import Prepared
 from teachers.metrics import METRICS
 
 Inputs = Sequence[NDArray[np.float32]]

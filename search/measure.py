@@ -15,7 +15,7 @@ from edge.session import Session
 from routers.calibrate import appeals
 from routers.labels import student_right
 from routers.metrics import acc_i, pair_accuracy
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder, write_array
 from teachers.metrics import METRICS
 

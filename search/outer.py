@@ -34,10 +34,10 @@ from search.facts import known_gain, write_facts
 from search.inner import Plan, finished, run_trial, unfinished
 from search.lock import held
 from search.machine import cores
-from search.outcome import facts_of
 from search.pilots import fly
 from search.pipeline import evaluator_of
-from search.preparation import Prepared, check_names, prepare
+from search.preparation import check_names, prepare
+from search.prepared import Prepared
 from search.run_folder import MAY_CHANGE, RunFolder, write_bytes
 from search.spec import JobSpec
 from search.standings import Run
@@ -185,7 +185,7 @@ def folder_of(spec: JobSpec) -> Path:
 
 
 def _plan(prepared: Prepared, folder: RunFolder, target: str) -> Plan:
-    spec, facts = prepared.spec, facts_of(prepared)
+    spec, facts = prepared.spec, prepared.facts()
     write_facts(folder, facts)
     write_bytes(
         folder.root / "plan.json",

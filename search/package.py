@@ -50,7 +50,8 @@ from search.goal import goal_of
 from search.int8 import Int8, int8_of
 from search.measure import Measure, PairRows, figures
 from search.model_card import model_card
-from search.preparation import NEVER_SAID, Prepared
+from search.preparation import NEVER_SAID
+from search.prepared import Prepared
 from search.router_rows import WAYS
 from search.run_folder import RunFolder, write_bytes
 from search.space import Actions

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import ray
 
 from edge.errors import BadInput
+from search.build_record import record_of
 from search.candidates import ranked
 from search.checks import check_inputs
 from search.choice import choose
@@ -29,12 +30,13 @@ from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
-from search.outcome import facts_of, record_of, result_of, speeds_of
 from search.package import ship
 from search.patience import Patience
 from search.pilots import fly
-from search.preparation import Prepared, check_names, prepare
+from search.preparation import check_names, prepare
+from search.prepared import Prepared
 from search.report import write_report
+from search.result import result_of, speeds_of
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
 from search.samplers.calm import OneThreaded
@@ -196,7 +198,7 @@ def _search(
 def _expect(prepared: Prepared, folder: RunFolder, gain: float) -> None:
     """From now on candidates are expected to rise so fast; readers of the run know it too."""
     prepared.space.expect(gain)
-    write_facts(folder, facts_of(prepared))
+    write_facts(folder, prepared.facts())
 
 
 def evaluator_of(prepared: Prepared, workers: int) -> RayEvaluator:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from edge.errors import BadInput, check_member
 from envs.cost import cost
 from envs.criteria import CRITERIA
 from envs.layers import anatomy
-from envs.moves import Moves
-from envs.netspec import NetSpec
 from envs.reward import REWARDS, PaperReward, Reward
 from routers.families import FAMILIES
 from routers.features import FEATURES
@@ -23,13 +17,13 @@ from routers.qbc import SAMPLING
 from search import router_rows
 from search.answers import Asker, Telling, draw_views, telling
 from search.checks import moves_of
-from search.classroom import Classroom
 from search.events import Note, Stage
 from search.expectation import Expectation
 from search.halving import Halving
-from search.latency import Latency, keep_profile, latency_of
+from search.latency import keep_profile, latency_of
 from search.loop import MODES
 from search.machine import image_budget
+from search.prepared import Prepared, recipe_of
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
@@ -38,10 +32,9 @@ from search.thresholds import drop_of, limits_of, reward_of
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
 from teachers.description import understand
-from teachers.distill import Recipe
 from teachers.formats import load_teacher
-from teachers.image_file import block_rows, image_bytes
-from teachers.lesson import Exam, Lesson
+from teachers.image_file import image_bytes
+from teachers.lesson import Lesson
 from teachers.losses import LOSSES
 from teachers.manifest import Teacher
 from teachers.metrics import METRICS
@@ -49,84 +42,6 @@ from teachers.precision import PRECISIONS
 from teachers.source import Table
 from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
 from teachers.two_head_recipe import WAYS
-
-#: most rows of a part that are in hand at a time
-BATCH_ROWS = 1024
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A job with its teacher and data in hand.
-
-    Attributes:
-        spec: the job.
-        teacher, network: the module, and its description.
-        data, parts: rows and their five parts.
-        moves, reward, space: of the candidates.
-        tap: module whose input counts as features.
-        lesson: the distillation part with the teacher's answers about the unchanged images.
-        drawn: the same with its answers about the views that were drawn beforehand, from which
-            finalists learn; None where there are none.
-        teacher_accuracy: by the job's metric, on the validation part.
-        latency: of candidates, where the job asks for it.
-    """
-
-    spec: JobSpec
-    teacher: Teacher
-    network: NetSpec
-    data: Dataset
-    parts: Parts
-    moves: Moves
-    reward: Reward
-    space: Space
-    tap: str
-    lesson: Lesson
-    drawn: Lesson | None
-    teacher_accuracy: float
-    latency: Latency | None = None
-
-    @property
-    def own_device(self) -> str:
-        """Where this process trains: it may have no GPU where the workers of a cluster have."""
-        return self.spec.device if torch.cuda.is_available() else "cpu"
-
-    def labels(self, part: str) -> NDArray[np.int64]:
-        """Labels of a part."""
-        found: NDArray[np.int64] = self.data.labels[getattr(self.parts, part)]
-        return found
-
-    def inputs(self, part: str) -> Iterator[NDArray[np.float32]]:
-        """A part as inputs n×C×H×W, a batch at a time."""
-        preprocess = self.teacher.manifest.preprocess
-        rows = getattr(self.parts, part)
-        step = min(BATCH_ROWS, block_rows(preprocess.pixel_shape))
-        for start in range(0, len(rows), step):
-            yield preprocess.to_input(self.data.images[rows[start : start + step]])
-
-    def classroom(self, proxy: bool) -> Classroom:
-        """What workers share; a proxy holds the first rows of a fixed shuffle."""
-        lesson = self.lesson if proxy or self.drawn is None else self.drawn
-        if proxy and len(lesson) > self.spec.proxy_rows:
-            rng = np.random.default_rng([self.spec.seed, 2])
-            lesson = lesson.part(np.sort(rng.permutation(len(lesson))[: self.spec.proxy_rows]))
-        state = self.teacher.module.state_dict()
-        validation = self.parts.validation
-        return Classroom(
-            teacher=self.network.to_json(),
-            weights={name: tensor.numpy() for name, tensor in state.items()},
-            moves=self.moves,
-            tap=self.tap,
-            lesson=lesson,
-            exam=Exam(self.data.images, validation, self.labels("validation"), self.spec.metric),
-            seed=self.spec.seed,
-            threads=self.spec.threads,
-            criterion=self.spec.criterion,
-            image_file=self.data.file,
-        )
-
-    def recipe(self, proxy: bool) -> Recipe:
-        """How candidates (proxy) and finalists are trained."""
-        return _recipe(self.spec, proxy)
 
 
 def check_names(spec: JobSpec) -> None:
@@ -172,26 +87,8 @@ def check_names(spec: JobSpec) -> None:
             bound="a latency at which the factor is 1",
             remedy="Give --max-ms or --l0, or leave --gamma at 0.",
         )
-    _recipe(spec, proxy=False)
+    recipe_of(spec, proxy=False)
     Halving(spec.proxy_epochs, spec.halving)
-
-
-def _recipe(spec: JobSpec, proxy: bool) -> Recipe:
-    return Recipe(
-        epochs=spec.proxy_epochs if proxy else spec.final_epochs,
-        batch_size=spec.batch_size,
-        learning_rate=spec.learning_rate,
-        loss=spec.loss,
-        kd_weight=spec.kd_weight,
-        ce_weight=spec.ce_weight,
-        temperature=spec.temperature,
-        precision=spec.precision,
-        layout=spec.layout,
-        augment="none" if proxy else spec.augment,
-        keep_best=not proxy,
-        ema=0.0 if proxy else spec.ema,
-        patience=0 if proxy else spec.patience,
-    )
 
 
 def prepare(

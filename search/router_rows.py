@@ -30,7 +30,7 @@ from teachers.training import predict
 
 if TYPE_CHECKING:  # preparation checks the names below
     from search.measure import Measure
-    from search.preparation import Prepared
+    from search.prepared import Prepared
 
 #: students that are trained on all rows but those of a fold
 FOLDS = 5

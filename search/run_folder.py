@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
-from search.spec import ROUTING, JobSpec, make_spec, read_yaml, to_yaml
+from search.job_file import read_yaml, to_yaml
+from search.spec import ROUTING, JobSpec, make_spec
 
 #: what may differ between a run and its resumption: how long, where, and what comes after the last
 #: training; never what is searched

@@ -7,12 +7,10 @@ bounds and help. This module loads neither torch nor ray, so bad input is refuse
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edge.errors import BadInput
@@ -371,40 +369,6 @@ def _explain(error: ValidationError) -> BadInput:
     )
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys of a YAML file, unchecked.
-
-    Raises:
-        BadInput: no file, no YAML, or not a mapping.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            "no such job file",
-            value=str(path),
-            bound="a YAML file",
-            remedy="Write one with `understudy config > job.yaml`.",
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(
-            f"the job file {path} cannot be read",
-            value=" ".join(str(error).split())[:200],
-            bound="YAML: one `key: value` a line",
-            remedy="Compare it with `understudy config`.",
-        ) from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise BadInput(
-            f"the job file {path} is not a list of settings",
-            value=type(data).__name__,
-            bound="YAML: one `key: value` a line",
-            remedy="Compare it with `understudy config`.",
-        )
-    return {str(key): value for key, value in data.items() if value is not None}
-
-
 def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """A job's values under others; whoever asks for another goal no longer asks for the old one."""
     named = [name for name in GOAL if name not in BESIDE_A_GOAL]
@@ -414,23 +378,3 @@ def overridden(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str
     if asked and asked != before:
         values = {name: value for name, value in values.items() if name not in GOAL}
     return {**values, **chosen}
-
-
-def to_yaml(spec: JobSpec | None = None) -> str:
-    """The job as commented YAML; without one, every default, fields without a default open."""
-    lines: list[str] = []
-    group = ""
-    for section, name, help_, default in fields():
-        if section != group:
-            lines += ["", f"# --- {section}"] if group else [f"# --- {section}"]
-            group = section
-        value = default if spec is None else getattr(spec, name)
-        lines.append(f"# {help_}")
-        if value is ...:
-            lines.append(f"# {name}:")
-        elif value is None:
-            lines.append(f"{name}: null")
-        else:
-            plain = list(value) if isinstance(value, tuple) else value
-            lines.append(f"{name}: {json.dumps(plain)}")
-    return "\n".join(lines) + "\n"

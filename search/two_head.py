@@ -24,7 +24,7 @@ from routers.labels import student_right
 from routers.metrics import area_under, deferral_curve
 from search.answers import Telling
 from search.events import Note
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder, write_bytes
 from teachers.checkpoint import Checkpoint
 from teachers.two_head import Timing, time_both, to_bytes, two_head_to_onnx

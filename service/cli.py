@@ -123,7 +123,7 @@ def predict(
 @app.command()
 def config() -> None:
     """Print a job as commented YAML, with every default."""
-    from search.spec import to_yaml
+    from search.job_file import to_yaml
 
     typer.echo(to_yaml(), nl=False)
 

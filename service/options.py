@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 from edge.errors import BadInput
-from search.spec import JobSpec, fields, make_spec, overridden, read_yaml
+from search.job_file import read_yaml
+from search.spec import JobSpec, fields, make_spec, overridden
 
 #: of latency, which a ledger does not know
 _TIMED = ("max_ms", "gamma", "l0")

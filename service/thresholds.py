@@ -201,8 +201,9 @@ def tune(
 
 def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
     """The job of a run, named by its folder or by the job's file, under the options given."""
+    from search.job_file import read_yaml
     from search.run_folder import RunFolder
-    from search.spec import make_spec, read_yaml
+    from search.spec import make_spec
 
     given = {name: value for name, value in options.items() if value is not None}
     values = read_yaml(path) if path.is_file() else RunFolder(path).stored_job().model_dump()

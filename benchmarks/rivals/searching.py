@@ -16,10 +16,9 @@ from search.facts import known_gain, write_facts
 from search.halving import Halving
 from search.ledger import Ledger
 from search.loop import search
-from search.outcome import facts_of
 from search.pilots import fly
 from search.pipeline import sampler_of
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder, write_bytes
 from search.space import Actions
 from search.workers import Trainer, reason_of
@@ -64,7 +63,7 @@ def _expect(job: Prepared, folder: RunFolder, evaluator: Evaluator) -> None:
     if gain is None:
         gain = settled(fly(job.space, evaluator, job.spec.proxy_epochs))
     job.space.expect(gain)
-    write_facts(folder, facts_of(job))
+    write_facts(folder, job.facts())
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from envs.surgery import Inheritance
 from search.answers import Asker
 from search.checks import moves_of
 from search.expectation import Expectation
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder
 from search.space import Space
 from search.spec import JobSpec, make_spec

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.job_file import to_yaml
 from search.ledger import Ledger, Record
-from search.spec import JobSpec, to_yaml
+from search.spec import JobSpec
 from search.watchdog import users
 from tests.search import jobs
 from tests.search.nodes import OPEN, Cluster, Node, cluster_here

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from search.facts import Facts, write_facts
+from search.job_file import to_yaml
 from search.ledger import Ledger
 from search.run_folder import RunFolder, write_bytes
-from search.spec import make_spec, to_yaml
+from search.spec import make_spec
 from search.standings import Run, read_run
 from search.trial import Record
 

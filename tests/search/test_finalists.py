@@ -16,7 +16,7 @@ from search.events import Event, Note, Progress
 from search.final import Course, Trained
 from search.finalists import LastRound, train_finalists
 from search.ledger import Record
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.run_folder import RunFolder
 from search.workers import Step
 from tests.search import jobs

@@ -20,7 +20,8 @@ from search import latency
 from search.events import Event, Finished, Note, Stage
 from search.latency import measuring
 from search.pipeline import run
-from search.preparation import Prepared, prepare
+from search.preparation import prepare
+from search.prepared import Prepared
 from search.run_folder import RunFolder
 from search.spec import JobSpec
 from teachers.description import understand

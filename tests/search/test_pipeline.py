@@ -29,7 +29,7 @@ from routers.scores import SCORES
 from search import package, pipeline
 from search.events import CandidateDone, Event, Stage
 from search.ledger import Ledger
-from search.preparation import Prepared
+from search.prepared import Prepared
 from search.record import PARTS
 from search.run_folder import RunFolder
 from search.spec import make_spec

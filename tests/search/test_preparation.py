@@ -18,7 +18,8 @@ from search.classroom import Classroom
 from search.events import Event, Note, Progress
 from search.limits import Limits
 from search.pipeline import run
-from search.preparation import Prepared, check_names, prepare
+from search.preparation import check_names, prepare
+from search.prepared import Prepared
 from search.record import PARTS
 from search.run_folder import RunFolder
 from search.spec import JobSpec

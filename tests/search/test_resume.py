@@ -21,6 +21,7 @@ from search.evaluation import Job
 from search.events import Note
 from search.evidence import warm_up
 from search.halving import Halving
+from search.job_file import to_yaml
 from search.ledger import Ledger, Record
 from search.limits import Limits
 from search.loop import search
@@ -29,7 +30,7 @@ from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
 from search.samplers.novel import INSURANCE
 from search.space import Actions, Space
-from search.spec import JobSpec, to_yaml
+from search.spec import JobSpec
 from search.warm import check_warm
 from search.watchdog import scratch_folder, users
 from teachers.description import understand

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from edge.errors import BadInput
-from search.spec import JobSpec, fields, make_spec, read_yaml, to_yaml
+from search.job_file import read_yaml, to_yaml
+from search.spec import JobSpec, fields, make_spec
 from tests.search.jobs import ROOT
 
 LEAST = {"teacher": "t.safetensors", "data": "digits", "out": "runs/x"}

@@ -15,7 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.errors import BadInput
-from search.spec import fields, to_yaml
+from search.job_file import to_yaml
+from search.spec import fields
 from service.cli import app
 from teachers.datasets import load_dataset
 from tests.search import jobs

@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from search.spec import JobSpec, make_spec, to_yaml
+from search.job_file import to_yaml
+from search.spec import JobSpec, make_spec
 from service import cli
 
 # one value per field, none of them the default

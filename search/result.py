@@ -1,0 +1,208 @@
+"""What a finished job says of itself: the JSON of ``result.json`` and ``--json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.cost import cost
+from routers.metrics import defined
+from search.finalists import LastRound
+from search.latency import measured_ms
+from search.ledger import Record
+from search.package import Shipped
+from search.pareto import hypervolume, pareto_front
+from search.prepared import Prepared
+from search.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Milliseconds for one input on this machine, of the files that ship.
+
+    Attributes:
+        teacher, student: in ONNX Runtime.
+        threads: of one operator.
+    """
+
+    teacher: float
+    student: float
+    threads: int
+
+
+def speeds_of(prepared: Prepared, shipped: Shipped, folder: RunFolder) -> Speeds:
+    """Time both networks."""
+    shape = prepared.network.input_shape
+    threads = 1 if prepared.latency is None else prepared.latency.profile.threads
+    hoped = prepared.space.limits.max_ms
+    teacher, student = (
+        measured_ms(path.read_bytes(), path.name, shape, threads, limit)
+        for path, limit in (
+            (folder.cloud_teacher, None),
+            (folder.bundle / shipped.manifest.student.file, hoped),
+        )
+    )
+    return Speeds(teacher, student, threads)
+
+
+def result_of(
+    prepared: Prepared,
+    records: Sequence[Record],
+    last: LastRound,
+    shipped: Shipped,
+    speeds: Speeds,
+    folder: RunFolder,
+    seconds: float,
+) -> dict[str, Any]:
+    """The job's result as JSON values; accuracies and appeals are of the test part."""
+    figures, manifest = shipped.manifest.figures, shipped.manifest
+    teacher = cost(prepared.network)
+    parts = prepared.parts.counts()
+
+    limits = _limits(prepared, last.winner, shipped, speeds)
+
+    def test(name: str) -> float | None:
+        return figures[f"test.{name}"].value
+
+    return {
+        "out": str(folder.root),
+        "bundle": str(folder.bundle),
+        "report": str(folder.report),
+        "part": "test",
+        "rows": parts,
+        "teacher": {
+            "kb": teacher.kb,
+            "accuracy": test("teacher_accuracy"),
+            "parameters": teacher.parameters,
+            "macs": teacher.macs,
+            "ms": speeds.teacher,
+        },
+        "student": {
+            "kb": manifest.student.kb,
+            "accuracy": test("student_accuracy"),
+            "parameters": manifest.student.parameters,
+            "macs": manifest.student.macs,
+            "file_kb": manifest.student.bytes / 1024,
+            "ms": speeds.student,
+            "predicted_ms": _predicted(prepared, last.winner),
+        },
+        "router": {
+            "name": manifest.router.name,
+            "kind": manifest.router.kind,
+            "kb": manifest.router.bytes / 1024,
+        },
+        "ranking": _ranking(shipped),
+        "pair": {
+            "accuracy": test("pair_accuracy"),
+            "appeals": test("appeals"),
+            "acc_i": test("acc_i"),
+            "threshold": manifest.threshold,
+        },
+        "threads": speeds.threads,
+        "limits": limits,
+        "figures": {
+            name: {"value": figure.value, "part": figure.part, "rows": figure.rows}
+            for name, figure in figures.items()
+        },
+        "candidates": len(records),
+        **_front(prepared, records),
+        "failed": sum(record.failed for record in records),
+        "stopped": sum(record.pruned for record in records),
+        # accuracies on the validation part: of the proxy, and after the full training
+        "finalists": [
+            {
+                "key": record.key,
+                "kb": record.kb,
+                "proxy_accuracy": record.accuracy,
+                "accuracy": accuracy,
+            }
+            for record, accuracy in last.ranked
+        ],
+        "seconds": round(seconds, 1),
+        "warnings": [*manifest.warnings, *_broken(limits)],
+    }
+
+
+def _ranking(shipped: Shipped) -> dict[str, Any]:
+    """Every router with its figures on the validation part, the one that ships first."""
+    ranking = shipped.ranking
+    return {
+        "part": "validation",
+        "complex_rows": ranking.complex_rows,
+        "fitted_rows": ranking.fitted_rows,
+        "error_rate": ranking.error_rate,
+        "oracle_area": ranking.oracle_area,
+        "random_area": ranking.random_area,
+        "routers": [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "kb": row.bytes / 1024,
+                "microseconds": defined(row.microseconds),
+                "area_low": defined(row.area_low),
+                "area_high": defined(row.area_high),
+                "tied": row.tied,
+                "reason": row.reason,
+                "parameters": dict(row.parameters),
+                **{name: defined(value) for name, value in row.figures.items()},
+            }
+            for row in ranking.rows
+        ],
+    }
+
+
+def _predicted(prepared: Prepared, winner: Record) -> float | None:
+    return None if prepared.latency is None else prepared.space.ms(winner.actions)
+
+
+def _limits(
+    prepared: Prepared, winner: Record, shipped: Shipped, speeds: Speeds
+) -> dict[str, dict[str, float | bool]]:
+    """Every hard limit, what the student that ships measures, and whether it is kept.
+
+    A latency on another device is the predicted one: it cannot be measured here.
+    """
+    limits, student = prepared.space.limits.on_cost, shipped.manifest.student
+    values = {"max_kb": student.kb, "max_macs": float(student.macs), "max_ms": speeds.student}
+    if prepared.latency is not None and not prepared.latency.here:
+        values["max_ms"] = prepared.space.ms(winner.actions)
+    pairs = {name: (limits[name], value) for name, value in values.items() if name in limits}
+    if prepared.spec.max_drop is not None:
+        teacher, learnt = (
+            shipped.manifest.figures[f"validation.{who}_{prepared.spec.metric}"].value or 0.0
+            for who in ("teacher", "student")
+        )
+        pairs["max_drop"] = prepared.spec.max_drop, teacher - learnt
+    return {
+        # a drop is a difference of two shares, and may be off by a rounding
+        name: {"limit": limit, "value": value, "kept": value <= limit + 1e-9}
+        for name, (limit, value) in pairs.items()
+    }
+
+
+def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[str]:
+    return [
+        f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that ships has "
+        f"{found['value']:.4g}"
+        for name, found in limits.items()
+        if not found["kept"]
+    ]
+
+
+def _front(prepared: Prepared, records: Sequence[Record]) -> dict[str, Any]:
+    """The candidates that no other beats in size and expected accuracy, and what they cover."""
+    whole = [(number, record) for number, record in enumerate(records, 1) if record.whole]
+    expected = [prepared.space.expected(record.accuracy, record.epochs) for _, record in whole]
+    sizes, facts = [record.kb for _, record in whole], prepared.facts()
+    covered = hypervolume(sizes, expected, facts.kb, facts.chance)
+    front = [
+        {
+            "number": whole[i][0],
+            "kb": sizes[i],
+            "accuracy": whole[i][1].accuracy,
+            "expected": expected[i],
+        }
+        for i in pareto_front(list(zip(sizes, expected, strict=True)))
+    ]
+    return {"hypervolume": float(covered[-1]), "pareto": front}
