@@ -51,6 +51,9 @@ def main() -> None:
     from benchmarks.quality import making
 
     if chosen.what == "table":
+        from benchmarks.quality import table
+
+        table.unpack()
         making.make(chosen.workers, chosen.limit)
     elif chosen.what == "check":
         count = chosen.limit or 20

@@ -104,7 +104,7 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
     with Ledger(folder / "ledger.journal", layers, room.moves.pool) as ledger:
         told = search(
             space,
-            sampler_of(spec, space),
+            sampler_of(spec, space, room),
             InProcess(space, worker, known),
             ledger,
             budget=spec.budget,

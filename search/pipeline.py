@@ -16,7 +16,7 @@ from search.build_record import record_of
 from search.candidates import ranked
 from search.checks import check_inputs
 from search.choice import choose
-from search.classroom import Distilling
+from search.classroom import Classroom, Distilling
 from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
@@ -35,6 +35,7 @@ from search.patience import Patience
 from search.pilots import fly
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
+from search.probe import probe_of
 from search.report import write_report
 from search.result import result_of, speeds_of
 from search.run_folder import RunFolder
@@ -177,7 +178,7 @@ def _search(
             gain = yield from fly(prepared.space, evaluator, spec.proxy_epochs)
             _expect(prepared, folder, gain)
         yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
-        sampler = sampler_of(spec, prepared.space)
+        sampler = sampler_of(spec, prepared.space, prepared.classroom(proxy=True))
         yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
         yield from search(
             prepared.space,
@@ -213,14 +214,16 @@ def evaluator_of(prepared: Prepared, workers: int) -> RayEvaluator:
     )
 
 
-def sampler_of(spec: JobSpec, space: Space) -> Sampler:
-    """The sampler that a job names, fresh."""
+def sampler_of(spec: JobSpec, space: Space, room: Classroom) -> Sampler:
+    """The sampler that a job names, fresh; it may probe what would be trained in ``room``."""
+    space.probe = probe_of(room) if spec.probes else None
     sampler = SAMPLERS[spec.sampler](
         space,
         spec.seed,
         agent_rate=spec.agent_rate,
         agent_units=spec.agent_units,
         baseline_decay=spec.baseline_decay,
+        probes=spec.probes,
     )
     return OneThreaded(sampler)
 

@@ -29,6 +29,8 @@ Actions = tuple[int, ...]
 Values = NDArray[np.float64]
 #: predicts milliseconds for one input from actions, shape (batch, layers)
 Latency = Callable[[NDArray[np.int64]], Values]
+#: what candidates, shape (batch, layers), promise untrained: :mod:`search.probe`
+Probe = Callable[[NDArray[np.int64]], Values]
 
 #: draws before a proposal is shrunk into the limits instead
 MAX_DRAWS = 100
@@ -47,6 +49,7 @@ class Space:
         limits: Limits | None = None,
         latency: Latency | None = None,
         expectation: Expectation | None = None,
+        probe: Probe | None = None,
     ) -> None:
         """Set up the space.
 
@@ -57,13 +60,15 @@ class Space:
             limits: hard ones; None for none at all.
             latency: of candidates; needed for a limit, or a reward, on latency.
             expectation: what the accuracies of proxies say; None takes them at their word.
+            probe: what candidates promise untrained; it costs a moment each, so samplers ask it
+                about few. None where nobody can say.
 
         Raises:
             BadInput: no candidate at all keeps the limits; names the nearest that one does.
         """
         self.teacher, self.moves, self.reward = teacher, moves, reward
         self.limits, self.latency = limits or Limits(), latency
-        self.expectation = expectation
+        self.expectation, self.probe = expectation, probe
         self.layers = anatomy(teacher).layers
         self.masks = moves.masks(self.layers)
         self.teacher_cost = cost(teacher)

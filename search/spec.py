@@ -111,6 +111,13 @@ class JobSpec(BaseModel):
         "model-based-no-agent, model-based-no-mutation.",
         "model-based",
     )
+    probes: int = _field(
+        "Search",
+        "Untrained students that model-based probes before it proposes one of them; 0 for none.",
+        8,
+        ge=0,
+        le=256,
+    )
     warm: tuple[str, ...] = _field(
         "Search",
         "Folders of earlier runs on the same teacher, whose candidates the sampler learns from.",

@@ -66,7 +66,7 @@ class Search:
 
 def make_sampler(name: str, space: Space, seed: int) -> Sampler:
     """As a job makes it, with the job's defaults."""
-    options = ("agent_rate", "agent_units", "baseline_decay")
+    options = ("agent_rate", "agent_units", "baseline_decay", "probes")
     defaults = {option: JobSpec.model_fields[option].default for option in options}
     return SAMPLERS[name](space, seed, **defaults)
 

@@ -28,11 +28,13 @@ from benchmarks.quality.making import where
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
 from envs.cost import cost
+from envs.layers import anatomy
 from envs.moves import PRESETS
 from envs.netspec import NetSpec
 from envs.resolve import compress
 from envs.surgery import Inheritance
 from envs.trace import trace
+from search.probe import IMAGES, LinearProbe
 from search.space import Actions
 from teachers.datasets import load_dataset
 from teachers.description import Described, understand
@@ -153,6 +155,17 @@ class Live:
             return distil(student, None, self._lesson, RECIPE, seed=seed, exam=exam).accuracy
         except Diverged:
             return math.nan
+
+    def promise(self, actions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """By the first rows that are learnt from."""
+        return self._probe(actions)
+
+    @cached_property
+    def _probe(self) -> LinearProbe:
+        rows = LEARNT[:IMAGES]
+        inputs, said = LOOK.to_input(self._data[0][rows]), self._said(LEARNT, "learnt")[: len(rows)]
+        tap = anatomy(self.network).layers[-1].node
+        return LinearProbe(self._inheritance, MOVES, tap, inputs, said, SEARCH_SEED)
 
     @cached_property
     def _data(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

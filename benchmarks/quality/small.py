@@ -23,11 +23,13 @@ from torch import Tensor, nn
 
 from benchmarks.quality.task import Standard
 from edge.preprocess import Preprocess
+from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import compress
 from envs.surgery import Inheritance, load
 from envs.trace import describe
+from search.probe import IMAGES, LinearProbe
 from search.space import Actions
 from teachers.datasets import load_dataset
 from teachers.distill import Diverged, Recipe, distil
@@ -149,6 +151,14 @@ class Lab:
     def _lesson(self) -> Lesson:
         labels = self.labels[LEARNT]
         return Lesson(self.images, LEARNT, labels, self.logits[None], None, LOOK)
+
+    @cached_property
+    def promise(self) -> LinearProbe:
+        """What students promise untrained, by the first rows that are learnt from."""
+        rows = LEARNT[:IMAGES]
+        tap = anatomy(self.network).layers[-1].node
+        inputs, said = LOOK.to_input(self.images[rows]), self.logits[: len(rows)]
+        return LinearProbe(self._inheritance, MOVES, tap, inputs, said, SEARCH_SEED)
 
     def distil(self, actions: Actions, seed: int) -> float:
         """Accuracy of a candidate: on V1 for the seed that searches see, else on V2; nan failed."""

@@ -9,6 +9,7 @@ import json
 import math
 import subprocess
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.quality import packing, small
-from benchmarks.quality.making import Networks, accuracies, finished
+from benchmarks.quality.making import TRAINED, Networks, accuracies, finished
 from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
 from benchmarks.quality.task import Standard, Task
 from envs.netspec import NetSpec
@@ -39,6 +40,7 @@ class Table:
         network: int64 (candidates,), the first candidate that rounds to the same network.
         bytes: int64 (candidates,).
         accuracy: float64 (candidates,), as searches see it; nan where the training diverged.
+        promises: float64 (candidates,), what they promise untrained, by :mod:`search.probe`.
         again: float64 (seeds, candidates), as choices are judged; nan where nobody trained them
             again, 0 where the training diverged.
         meta: how the table was made: ``network``, ``teacher``, ``command``, ``commit``, …
@@ -49,6 +51,7 @@ class Table:
     bytes: NDArray[np.int64]
     accuracy: NDArray[np.float64]
     again: NDArray[np.float64]
+    promises: NDArray[np.float64]
     meta: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -78,6 +81,10 @@ class Table:
         found = self.again[:, self.row(actions)]
         return () if np.isnan(found).any() else tuple(map(float, found))
 
+    def promise(self, actions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """By the first rows that are learnt from."""
+        return self.promises[[self.row(tuple(map(int, row))) for row in actions]]
+
 
 def pack(folder: Path = OUT, file: Path = FILE) -> None:
     """Write what is finished as the table.
@@ -94,16 +101,44 @@ def pack(folder: Path = OUT, file: Path = FILE) -> None:
         "network": networks.network.astype(np.int16),
         "bytes": networks.bytes.astype(np.int32),
         "macs": networks.macs.astype(np.int32),
+        "promise": lab.promise(networks.actions.astype(np.int64)).astype(np.float32),
     }
     for name, seed in (("searched", SEARCH_SEED), *zip(JUDGED, JUDGE_SEEDS, strict=True)):
         columns[name] = _column(networks, accuracies(done, seed), seed)
-    seconds = [row["seconds"] for row in done.values()]
-    where = Counter(row.get("where", "unknown") for row in done.values())
-    meta = _meta(lab) | {
-        "trainings": len(done), "seconds": round(sum(seconds)), "machines": dict(where),
-    }  # fmt: skip
+    meta = _meta(lab) | _effort(list(done.values()), file)
     stored = {b"search_quality": json.dumps(meta).encode()}
     packing.write(file, columns, stored)
+
+
+def _effort(rows: Sequence[Mapping[str, Any]], file: Path) -> dict[str, Any]:
+    """How many trainings there are, their seconds, and the machines that made them."""
+    fresh = [row for row in rows if not row.get("packed")]
+    where = Counter(row.get("where", "unknown") for row in fresh)
+    seconds = sum(row["seconds"] for row in fresh)
+    if len(fresh) < len(rows):
+        before = read(file).meta
+        seconds += before["seconds"]
+        where.update(before["machines"])
+    return {"trainings": len(rows), "seconds": round(seconds), "machines": dict(where)}
+
+
+def unpack(folder: Path = OUT, file: Path = FILE) -> None:
+    """Let work go on from the file, where a folder has nothing yet."""
+    path = folder / TRAINED
+    if path.exists() or not file.exists():
+        return
+    table = read(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed, found in ((SEARCH_SEED, table.accuracy), *zip(JUDGE_SEEDS, table.again, strict=True)):
+        for network in np.unique(table.network):
+            accuracy = float(found[network])
+            diverged = math.isnan(accuracy) if seed == SEARCH_SEED else accuracy == 0
+            if seed == SEARCH_SEED or not math.isnan(accuracy):
+                told = None if diverged else round(accuracy, 6)
+                row = {"network": int(network), "seed": seed, "accuracy": told, "packed": True}
+                rows.append(json.dumps(row))
+    path.write_text("\n".join(rows) + "\n")
 
 
 def _column(networks: Networks, found: dict[int, float], seed: int) -> Any:
@@ -158,6 +193,7 @@ def read(file: Path = FILE) -> Table:
         network=column("network").astype(np.int64),
         bytes=column("bytes").astype(np.int64),
         accuracy=column("searched").astype(np.float64),
+        promises=column("promise").astype(np.float64),
         again=np.stack([column(name).astype(np.float64) for name in JUDGED]),
         meta=meta,
     )

@@ -88,6 +88,9 @@ class Truth(Protocol):
         Empty where nobody trained this candidate again.
         """
 
+    def promise(self, actions: NDArray[np.int64]) -> Values:
+        """What candidates, shape (batch, layers), promise untrained: :mod:`search.probe`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -119,6 +122,7 @@ class Task:
             self.searched.rewards[reward],
             Limits(self.max_kb),
             expectation=self.searched.expectation,
+            probe=self.truth.promise,
         )
 
     def digest(self, reward: str) -> str:

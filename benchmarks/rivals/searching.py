@@ -46,7 +46,7 @@ def _search(job: Prepared, folder: RunFolder) -> Actions:
     with Ledger(folder.ledger, layers, job.moves.pool) as ledger:
         for _ in search(
             space,
-            sampler_of(spec, space),
+            sampler_of(spec, space, job.classroom(proxy=True)),
             evaluator,
             ledger,
             budget=spec.budget,

@@ -43,14 +43,18 @@ def _of_optuna(name: str) -> SamplerFactory:
     return make
 
 
-def _model_based(agent: bool = True, mutation: bool = True) -> SamplerFactory:
+def _model_based(agent: bool = True, mutation: bool = True, probe: bool = True) -> SamplerFactory:
     def make(space: Space, seed: int, **options: float) -> Sampler:
         from search.samplers.imagination import Imagining
         from search.samplers.model_based import ModelBased, Settings
 
         own = {"units": int(options["agent_units"])} if "agent_units" in options else {}
         own |= {"updates": int(options["imagined"])} if "imagined" in options else {}
-        return ModelBased(space, seed, Settings(agent, mutation, imagining=Imagining(**own)))
+        probes = int(options.get("probes", Settings.probes)) if probe else 0
+        imagining = Imagining(**own)
+        return ModelBased(
+            space, seed, Settings(agent, mutation, probes=probes, imagining=imagining)
+        )
 
     return make
 
@@ -60,6 +64,7 @@ SAMPLERS: dict[str, SamplerFactory] = {
     "model-based": _model_based(),
     "model-based-no-agent": _model_based(agent=False),
     "model-based-no-mutation": _model_based(mutation=False),
+    "model-based-no-probe": _model_based(probe=False),
     "reinforce": _reinforce,
     "random": lambda space, seed, **_: RandomSampler(space, seed),
     "evolution": _evolution,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.samplers.base import Outcome
 from search.samplers.features import Batch, Features, Seen
+from search.samplers.promises import SPREAD, Promises
 from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
 from search.space import Actions, Space
 
@@ -26,6 +28,9 @@ BEST = 12
 #: a teacher errs on so many inputs at least, and how often its error doubles per halving of size;
 #: only where the first candidates lie depends on them (chosen as docs/search_quality.md says)
 LEAST_ERROR, GROWTH = 0.005, 0.3
+#: and in how many halvings of their error two candidates differ whose promises differ by one
+#: standard deviation; for the first candidates too
+PROMISED = 0.2
 
 
 class Appraisal:
@@ -34,13 +39,24 @@ class Appraisal:
     Attributes:
         surrogate: fitted to them.
         features: what it sees.
+        promises: of candidates; None where nobody can say.
         fitted: :meth:`fit` was called, and nothing else was learnt since.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, probing: bool = True) -> None:
+        """Know nothing yet; ``probing`` says whether the space's probe may be asked."""
         self.space = space
         self.features, self.surrogate = Features(space), Surrogate()
+        probe = space.probe if probing else None
+        self.promises = None if probe is None else Promises(probe, self.features)
         self.fitted = False
+
+    def seen(self, actions: Batch) -> Seen:
+        """Candidates as the surrogate sees them."""
+        seen = self.features(actions)
+        if self.promises is None:
+            return seen
+        return replace(seen, promise=self.promises(actions)[:, None])
 
     def fit(self, outcomes: Sequence[Outcome], tune: bool = True) -> None:
         """Take in what was distilled; what failed has an accuracy of 0.
@@ -51,13 +67,13 @@ class Appraisal:
         """
         told = kept(outcomes)
         self.actions = np.array([outcome.actions for outcome in told])
-        seen = self.features(self.actions)
+        seen = self.seen(self.actions)
         accuracies = np.clip([outcome.accuracy for outcome in told], 0.0, 1.0)
         if tune and len(told) > MOST_TUNED:
             few = kept(told, MOST_TUNED)
             spread = halvings(np.clip([outcome.accuracy for outcome in few], 0.0, 1.0))
             actions = np.array([outcome.actions for outcome in few])
-            self.surrogate.fit(self.features(actions), spread)
+            self.surrogate.fit(self.seen(actions), spread)
             tune = False
         self.surrogate.fit(seen, halvings(accuracies), tune)
         self.rewards = self._log_rewards(accuracies, seen)
@@ -76,7 +92,7 @@ class Appraisal:
         """Take candidates under way for what they are predicted to be, and these alone."""
         self.surrogate.forget()
         if pending:
-            self.surrogate.believe(self.features(np.array(pending)))
+            self.surrogate.believe(self.seen(np.array(pending)))
 
     def best(self, count: int) -> tuple[Batch, Values]:
         """Candidates of highest predicted reward among the outcomes that keep the limits (among
@@ -90,7 +106,7 @@ class Appraisal:
 
         Over the normal distribution of z, by quadrature: the reward bends at its thresholds.
         """
-        seen = self.features(actions)
+        seen = self.seen(actions)
         mean, spread = self.surrogate.predict(seen)
         total = np.zeros(len(seen))
         for node, weight in zip(NODES, WEIGHTS, strict=True):
@@ -101,17 +117,19 @@ class Appraisal:
 
     def hopeful(self, actions: Batch, deviations: float) -> Values:
         """Accuracies that lie so many standard deviations above the predicted ones."""
-        mean, spread = self.surrogate.predict(self.features(actions))
+        mean, spread = self.surrogate.predict(self.seen(actions))
         return accuracy_of(mean + deviations * spread)
 
     def guess(self, actions: Batch) -> Values:
-        """log R as far as costs tell, before anything is distilled: with every halving of the size
-        the teacher's error grows by the same factor."""
+        """log R as far as costs and promises tell, before anything is distilled: with every halving
+        of the size the teacher's error grows by the same factor."""
         seen = self.features(actions)
         halved = np.log2(self.space.teacher_cost.bytes / seen.costs.bytes)
         expectation = self.space.expectation
         teacher = 1.0 if expectation is None else expectation.teacher
         errors = max(1 - teacher, LEAST_ERROR) * 2.0 ** (GROWTH * halved)
+        if self.promises is not None and self.promises.learnt:
+            errors = errors * 2.0 ** (-PROMISED / SPREAD * self.promises(actions))
         return self._log_rewards(1 - np.minimum(errors, 1.0), seen)
 
     def excess(self, actions: Batch) -> Values:

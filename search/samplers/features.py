@@ -32,12 +32,15 @@ class Seen:
             teacher's, and the share of layers that are left.
         costs: of the candidates.
         ms: predicted for one input, (batch,); None where nobody predicts them.
+        promise: (batch, 1) of untrained students, by :mod:`search.samplers.promises`; None where
+            nobody can say.
     """
 
     layers: Values
     whole: Values
     costs: Costs
     ms: Values | None
+    promise: Values | None = None
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -21,6 +21,7 @@ from search.samplers.base import Outcome
 from search.samplers.features import Batch
 from search.samplers.imagination import Imagination, Imagining
 from search.samplers.novel import NovelSampler
+from search.samplers.promises import Promises
 from search.samplers.variation import Variation
 from search.space import Actions, Space
 from teachers.checkpoint import Checkpoint
@@ -29,6 +30,9 @@ from teachers.checkpoint import Checkpoint
 FIRST_DRAWS = 40
 #: as far as a layer goes from the others' width in a network of so few layers or fewer
 FIRST_SPREAD, FIRST_LAYERS = 0.35, 5
+#: times as many candidates as otherwise are probed before the first proposal; and so few are spread
+#: over the space where they are chosen by what they promise
+FIRST_LOOK, FIRST_PROBED = 8, 6
 #: new outcomes after which the surrogate's parameters and the policy learn again; until then what
 #: is new is only taken in
 FRESH = 4
@@ -49,6 +53,8 @@ class Settings:
         pool: candidates from each source to choose from.
         elites: candidates that are varied, and whose true rewards the policy hears.
         climbs: rounds in which the best of the pool are improved, one layer at a time.
+        probes: candidates that are probed before one of them is proposed, where a space has a
+            probe; 0 does without.
         hope: standard deviations above the mean at which the policy's accuracies are imagined.
         imagining: of the policy.
     """
@@ -59,6 +65,7 @@ class Settings:
     pool: int = 256
     elites: int = 12
     climbs: int = 3
+    probes: int = 8
     hope: float = 1.0
     imagining: Imagining = field(default_factory=Imagining)
 
@@ -70,10 +77,13 @@ class ModelBased(NovelSampler):
         """Set up; nothing is known yet."""
         super().__init__(space, seed, draws=2)
         self.settings = settings or Settings()
-        self.appraisal, self.variation = Appraisal(space), Variation(space)
+        self.appraisal = Appraisal(space, probing=self.settings.probes > 0)
+        self.variation = Variation(space)
         self.imagination = (
             Imagination(space, seed, self.settings.imagining) if self.settings.agent else None
         )
+        start = self.settings.start
+        self.start = start if self.appraisal.promises is None else min(start, FIRST_PROBED)
         self.outcomes: list[Outcome] = []
         self.pending: list[Actions] = []
         #: outcomes when parameters and policy learnt last
@@ -94,13 +104,20 @@ class ModelBased(NovelSampler):
 
     def _proposed(self, actions: Actions) -> None:
         self.pending.append(actions)
+        if self.appraisal.promises is not None:
+            self.appraisal.promises.probe([actions])
 
     def _draw(self, rng: Generator) -> Actions:
         known = len(self.outcomes) + len(self.pending)
-        if known < self.settings.start or not self.outcomes:
+        if known < self.start or not self.outcomes:
             return self._apart(rng)
         if not self.appraisal.fitted:
             learns = not self.learnt or len(self.outcomes) - self.learnt >= FRESH
+            promises = self.appraisal.promises
+            if promises is not None and not promises.learnt:  # earlier jobs' outcomes were enough
+                self._look(promises, self._allowed(self.variation.drawn(self.settings.pool, rng)))
+            if promises is not None and promises.known:
+                promises.learn(tune=learns)
             self.appraisal.fit(self.outcomes, tune=learns)
             if learns:
                 self._dream()
@@ -118,11 +135,27 @@ class ModelBased(NovelSampler):
             return as_actions(self.variation.drawn(1, rng, widest)[0])
         guess = self.appraisal.guess(drawn)
         good = drawn[np.argsort(-guess, kind="stable")[: (len(drawn) + 1) // 2]]
+        good = self._promising(good)
         there = [outcome.actions for outcome in self.outcomes] + self.pending
         if not there:
             return as_actions(good[0])
         gaps = np.linalg.norm(self._points(good)[:, None] - self._points(np.array(there)), axis=2)
         return as_actions(good[gaps.min(1).argmax()])
+
+    def _promising(self, good: Batch) -> Batch:
+        """Of the first, those that promise most, where there is a probe."""
+        if self.appraisal.promises is None:
+            return good
+        self._look(self.appraisal.promises, good)
+        guess = self.appraisal.guess(good)
+        return good[np.argsort(-guess, kind="stable")[: (len(good) + 1) // 2]]
+
+    def _look(self, promises: Promises, some: Batch) -> None:
+        """Probe some of these candidates, unless others were before."""
+        if not promises.learnt and len(some):
+            few = some[np.linspace(0, len(some) - 1, FIRST_LOOK * self.settings.probes).astype(int)]
+            promises.probe([as_actions(row) for row in few])
+            promises.learn(tune=True)
 
     def _points(self, actions: Batch) -> NDArray[np.float64]:
         seen = self.appraisal.features(actions)
@@ -163,9 +196,26 @@ class ModelBased(NovelSampler):
             scores = np.concatenate([scores, self.appraisal.improvement(around)])
             if scores.max() <= before:
                 break
+        scores = self._probed(pool, scores)
         order = np.argsort(-scores, kind="stable")
         ranked = [as_actions(pool[place]) for place in order[:MOST_KNOWN]]
         return next((actions for actions in ranked if actions not in self.known), ranked[0])
+
+    def _probed(self, pool: Batch, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores by what the best were found to promise in place of what they should; those that
+        nobody probed come last."""
+        promises = self.appraisal.promises
+        if promises is None:
+            return scores
+        order = np.argsort(-scores, kind="stable")[:MOST_KNOWN]
+        fresh = [row for row in order if as_actions(pool[row]) not in self.known]
+        asked = np.array(fresh[: self.settings.probes], int)
+        if not len(asked):
+            return scores
+        promises.probe([as_actions(row) for row in pool[asked]])
+        found = np.full(len(scores), -np.inf)
+        found[asked] = self.appraisal.improvement(pool[asked])
+        return found
 
     def _allowed(self, actions: Batch) -> Batch:
         return actions[self.appraisal.excess(actions) <= 0] if len(actions) else actions
@@ -186,6 +236,7 @@ class ModelBased(NovelSampler):
         if not self.outcomes:
             raise ValueError("nothing was told yet, so nothing can be predicted")
         appraisal = Appraisal(self.space)
+        appraisal.promises = self.appraisal.promises
         appraisal.surrogate.parameters = self.appraisal.surrogate.parameters
         appraisal.fit(self.outcomes)
         return appraisal.hopeful(np.array(candidates), 0.0)
@@ -201,6 +252,8 @@ class ModelBased(NovelSampler):
         }
         if self.imagination is not None:
             arrays |= self.imagination.arrays()
+        if self.appraisal.promises is not None:
+            arrays |= self.appraisal.promises.arrays()
         return Checkpoint(
             arrays,
             {
@@ -223,6 +276,8 @@ class ModelBased(NovelSampler):
         self.appraisal.surrogate.parameters = arrays["surrogate"]
         if self.imagination is not None:
             self.imagination.take(arrays)
+        if self.appraisal.promises is not None:
+            self.appraisal.promises.take(arrays)
         self.appraisal.fitted = False
         if meta["fitted"]:
             self.appraisal.fit(self.outcomes, tune=False)

@@ -2,9 +2,10 @@
 
 What is predicted is z = −log₂(1 − A + ε), how often the error was halved: accuracies crowd near 1,
 where differences matter, and a candidate that learnt nothing should not bend the rest. The kernel
-is a sum of two Matérn 5/2 kernels, one over what is chosen layer by layer, with a length scale per
-feature, and one over the costs of the whole; their parameters maximise the posterior under priors
-that keep a few dozen candidates from being explained by chance.
+is a sum of Matérn 5/2 kernels, one over what is chosen layer by layer, one over the costs of the
+whole, and one over what an untrained student promises, where that is known. Each feature has a
+length scale; these parameters maximise the posterior under priors that keep a few dozen candidates
+from being explained by chance.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import Tensor
 from search.samplers.features import Seen
 
 Values = NDArray[np.float64]
-#: what is seen of candidates, layer by layer and as a whole
-Points = tuple[Tensor, Tensor]
+#: what is seen of candidates: layer by layer, as a whole, and what they promise
+Points = list[Tensor]
 
 #: errors below this are not told apart
 SMALLEST_ERROR = 0.002
@@ -50,7 +51,7 @@ class Priors:
 
     Attributes:
         layer: length scale of a layer's coefficient; the whole range of a coefficient is 1.
-        whole: length scale of a logarithmic cost, in halvings.
+        whole: length scale of a logarithmic cost, in halvings, and of a promise.
         part: amplitude of each kernel, where z is scaled to a variance of 1.
         noise: of a distillation, likewise.
     """
@@ -65,8 +66,8 @@ class Surrogate:
     """A Gaussian process over candidates. Fit it, then ask it.
 
     Attributes:
-        parameters: logarithms of the kernel's: length scales of layers, of costs, amplitudes of
-            the two parts, noise. Empty before the first fit.
+        parameters: logarithms of the kernel's: length scales of layers, of costs, of the promise,
+            amplitudes of these parts, noise. Empty before the first fit.
     """
 
     def __init__(self, priors: Priors | None = None) -> None:
@@ -83,7 +84,7 @@ class Surrogate:
         """
         self._middle, self._scale = float(z.mean()), float(max(z.std(), 0.05))
         y = torch.from_numpy((z - self._middle) / self._scale)
-        self._points = torch.from_numpy(seen.layers), torch.from_numpy(seen.whole)
+        self._points = _points(seen)
         if tune:
             self._tune(y)
         self._told = self._points, y
@@ -110,11 +111,8 @@ class Surrogate:
     def believe(self, seen: Seen) -> None:
         """Take candidates for what they are predicted to be: near them little is left to learn."""
         mean, _ = self.predict(seen)
-        layers, whole = self._points
-        self._points = (
-            torch.cat([layers, torch.from_numpy(seen.layers)]),
-            torch.cat([whole, torch.from_numpy(seen.whole)]),
-        )
+        more = zip(self._points, _points(seen), strict=True)
+        self._points = [torch.cat(both) for both in more]
         scaled = torch.from_numpy((mean - self._middle) / self._scale)
         self._condition(torch.cat([self._y, scaled]))
 
@@ -127,11 +125,10 @@ class Surrogate:
         """Mean and standard deviation of z, noise left out; each of shape (batch,)."""
         theta = torch.from_numpy(self.parameters)
         with torch.no_grad():
-            asked = torch.from_numpy(seen.layers), torch.from_numpy(seen.whole)
-            across = self._kernel(theta, asked, self._points)
+            across = self._kernel(theta, _points(seen), self._points)
             mean = across @ self._weights
             half = torch.linalg.solve_triangular(self._chol, across.T, upper=False)
-            own = (theta[-3:-1].exp() ** 2).sum()
+            own = (theta[-1 - len(self._points) : -1].exp() ** 2).sum()
             spread = (own - (half**2).sum(0)).clamp_min(1e-9).sqrt()
         return mean.numpy() * self._scale + self._middle, spread.numpy() * self._scale
 
@@ -142,9 +139,9 @@ class Surrogate:
 
     def _prior(self) -> tuple[Tensor, Tensor]:
         priors = self.priors
-        layers, whole = self._points
-        rows = [priors.layer] * layers.shape[1] + [priors.whole] * whole.shape[1]
-        rows += [priors.part] * 2 + [priors.noise]
+        layers, *others = (part.shape[1] for part in self._points)
+        rows = [priors.layer] * layers + [priors.whole] * sum(others)
+        rows += [priors.part] * len(self._points) + [priors.noise]
         table = torch.tensor(rows, dtype=torch.float64)
         return table[:, 0], table[:, 1]
 
@@ -164,15 +161,22 @@ class Surrogate:
         return evidence
 
     def _kernel(self, theta: Tensor, one: Points, other: Points) -> Tensor:
-        count = one[0].shape[1]
-        most = count + one[1].shape[1]
+        parts = len(one)
+        amplitudes = theta[-1 - parts : -1].exp() ** 2
+        widths = [part.shape[1] for part in one]
+        scales = list(torch.split(theta[: sum(widths)].exp(), widths))
         # where many layers vary, each of them tells a smaller part
-        scales = theta[:count].exp() * max(1.0, count / 6) ** 0.5
-        choices = _matern(one[0] / scales, other[0] / scales)
-        scales = theta[count:most].exp()
-        spent = _matern(one[1] / scales, other[1] / scales)
-        parts = theta[most : most + 2].exp() ** 2
-        return parts[0] * choices + parts[1] * spent
+        scales[0] = scales[0] * max(1.0, widths[0] / 6) ** 0.5
+        total = torch.zeros(())
+        for part in range(parts):
+            near = _matern(one[part] / scales[part], other[part] / scales[part])
+            total = total + amplitudes[part] * near
+        return total
+
+
+def _points(seen: Seen) -> Points:
+    blocks = [seen.layers, seen.whole, *([] if seen.promise is None else [seen.promise])]
+    return [torch.from_numpy(block) for block in blocks]
 
 
 def _matern(one: Tensor, other: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ def three(network: NetSpec, again: NDArray[np.float64]) -> table.Table:
         bytes=np.array([10, 50, 1000]),
         accuracy=np.array([0.9, 0.93, 0.97]),
         again=again,
+        promises=np.array([0.1, 0.2, 0.9]),
         meta={
             "network": network.to_json(),
             "teacher": {"searched": 0.98, "judged": 0.96},

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.quality import making, report, score, table
 from benchmarks.quality.play import Search
 from benchmarks.quality.play import play as play_benchmark
+from benchmarks.quality.small import JUDGE_SEEDS, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
 from envs.cost import costs
 from envs.netspec import NetSpec
@@ -43,6 +45,9 @@ class Heart:
 
     def judged(self, actions: Actions) -> tuple[float, ...]:
         return accuracy(actions), accuracy(actions) - 0.01
+
+    def promise(self, actions: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(actions.mean(1) / 2)
 
 
 class Told:
@@ -239,12 +244,14 @@ class TestTable:
             bytes=np.array([8, 6, 8]),
             accuracy=np.array([0.9, nan, 0.9]),
             again=np.array([[0.8, nan, 0.8], [0.7, nan, 0.7]]),
+            promises=np.array([0.4, 0.2, 0.4]),
             meta={},
         )
 
     def test_candidates_that_round_alike_share_a_row(self, three: table.Table) -> None:
         assert three.key((2, 2)) == three.key((0, 2)) != three.key((1, 2))
         assert three.judged((2, 2)) == (0.8, 0.7)
+        assert three.promise(np.array([[2, 2], [1, 2]])).tolist() == [0.4, 0.2]
 
     def test_what_diverged_is_none_and_what_is_unknown_is_empty(self, three: table.Table) -> None:
         assert three.searched((1, 2)) is None
@@ -287,3 +294,24 @@ def test_the_committed_table_is_of_the_network_that_it_names() -> None:
     best = np.argsort(-logs)[: int(making.JUDGED_SHARE * len(logs))]
     assert not np.isnan(stored.again[:, best]).any()
     assert len(logs) - 1 not in best
+
+
+def test_work_on_the_table_goes_on_from_the_file(tmp_path: Path) -> None:
+    stored = table.read()
+    table.unpack(tmp_path)
+    done = making.finished(tmp_path)
+    assert len(done) == stored.meta["trainings"]
+    seen = making.accuracies(done, SEARCH_SEED)
+    assert [seen[row] for row in range(100)] == pytest.approx(stored.accuracy[:100], abs=1e-6)
+    for seed, again in zip(JUDGE_SEEDS, stored.again, strict=True):
+        judged = making.accuracies(done, seed)
+        known = np.flatnonzero(~np.isnan(again))
+        assert sorted(judged) == known.tolist()
+    # what is there is not trained again, and new work is counted beside the old
+    fresh = {"network": 0, "seed": 9, "accuracy": 0.5, "seconds": 2.0, "where": "here"}
+    effort = table._effort([*done.values(), fresh], table.FILE)
+    assert effort["trainings"] == stored.meta["trainings"] + 1
+    assert effort["machines"] == stored.meta["machines"] | {"here": 1}
+    before = (tmp_path / making.TRAINED).read_text()
+    table.unpack(tmp_path)
+    assert (tmp_path / making.TRAINED).read_text() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from search.samplers.calm import OneThreaded
 from search.samplers.features import Features
 from search.samplers.imagination import Imagination, Imagining
 from search.samplers.model_based import ModelBased, Settings
+from search.samplers.promises import SPREAD, Promises
 from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
 from search.samplers.variation import Variation
 from search.space import Space
@@ -431,3 +433,84 @@ def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
 )
 def test_it_finds_the_optimum_of_a_space_that_is_known(fine: Space, settings: Settings) -> None:
     assert searched(fine, settings, 32) > 0.95
+
+
+# --- what untrained students promise
+
+
+def probed(space: Space, asked: list[Batch]) -> Space:
+    """The space with somebody who says what accuracy a student will have, and keeps questions."""
+
+    def probe(actions: Batch) -> NDArray[np.float64]:
+        asked.append(actions)
+        return accuracies(space, actions)
+
+    found = copy(space)
+    found.probe = probe
+    return found
+
+
+def best_of(space: Space, settings: Settings, seed: int, budget: int) -> float:
+    sampler = ModelBased(space, seed, settings)
+    best = -np.inf
+    for _ in range(budget // 4):
+        told = outcomes(space, np.array(sampler.propose(4)))
+        sampler.tell(told)
+        best = max(best, *(np.log(outcome.reward) for outcome in told))
+    return best
+
+
+def test_promises_that_are_kept_lead_to_the_best_sooner(fine: Space) -> None:
+    settings = Settings(agent=False)
+    with_them = [best_of(probed(fine, []), settings, seed, 8) for seed in range(6)]
+    without = [best_of(fine, settings, seed, 8) for seed in range(6)]
+    assert np.mean(with_them) > np.mean(without)
+    assert min(with_them) > min(without)
+
+
+def test_so_many_are_probed_and_nobody_twice(fine: Space) -> None:
+    asked: list[Batch] = []
+    sampler = ModelBased(probed(fine, asked), 0, Settings(agent=False, probes=5))
+    first = sampler.propose(1)
+    # 8 times 5 before the first proposal
+    assert sum(map(len, asked)) <= 40 + 1
+    for _ in range(4):
+        sampler.tell(outcomes(fine, np.array(first)))
+        before = sum(map(len, asked))
+        first = sampler.propose(1)
+        assert sum(map(len, asked)) <= before + 5 + 1
+    for _ in range(4):
+        sampler.tell(outcomes(fine, np.array(first)))
+        first = sampler.propose(1)
+        # what is proposed was probed, and had most to expect of those that were
+        assert first[0] in {tuple(map(int, row)) for row in np.concatenate(asked)}
+    rows = [tuple(map(int, row)) for row in np.concatenate(asked)]
+    assert len(rows) == len(set(rows))
+
+
+def test_without_probes_nobody_is_asked(fine: Space) -> None:
+    asked: list[Batch] = []
+    sampler = ModelBased(probed(fine, asked), 0, Settings(agent=False, probes=0))
+    plain = ModelBased(fine, 0, Settings(agent=False))
+    for _ in range(4):
+        proposed = sampler.propose(4)
+        assert proposed == plain.propose(4)
+        for one in (sampler, plain):
+            one.tell(outcomes(fine, np.array(proposed)))
+    assert not asked
+
+
+def test_promises_are_seen_in_the_units_of_the_first(fine: Space) -> None:
+    promises = Promises(lambda actions: actions.mean(1) / 6, Features(fine))
+    some = [(0, 0, 0, 0, 6), (6, 6, 6, 6, 6)]
+    assert promises(np.array(some)).tolist() == [0, 0]  # nothing is known
+    promises.probe(some)
+    promises.learn(tune=True)
+    # 1/5 and 1: mean 3/5, standard deviation 2/5; so one of each lies SPREAD from the middle
+    assert promises(np.array(some)) == pytest.approx([-SPREAD, SPREAD])
+    promises.probe([(6, 6, 6, 3, 6)])
+    promises.learn(tune=False)
+    # 27/30 lies .75 deviations above the old middle
+    assert promises(np.array([[6, 6, 6, 3, 6]])) == pytest.approx([0.75 * SPREAD])
+    (between,) = promises(np.array([[6, 6, 6, 5, 6]]))
+    assert 0.75 * SPREAD < between < 1.1 * SPREAD

@@ -34,6 +34,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "risk": ([0.001, 0.999, None], [0, 1]),
     "confidence": ([0.001, 0.999, None], [0, 1]),
     "batch": ([1, 4096], [0, 4097]),
+    "probes": ([0, 256], [-1, 257]),
     "agent_rate": ([1e-9, 1], [0, 1.001]),
     "agent_units": ([1, 4096], [0, 4097]),
     "baseline_decay": ([0, 0.999], [-0.001, 1]),

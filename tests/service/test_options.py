@@ -40,6 +40,7 @@ CHOSEN: dict[str, Any] = {
     "resize": True,
     "memory_gb": 0.5,
     "sampler": "random",
+    "probes": 3,
     "warm": ("runs/a", "runs/b"),
     "preset": "paper",
     "pool": (0.0, 0.5, 1.0),

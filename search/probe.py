@@ -1,0 +1,137 @@
+"""What a candidate promises before it is trained: a linear probe of the features it inherits.
+
+A student that begins with its teacher's weights has features already. How much of what the teacher
+says of some images a linear readout of them explains, leave one out, is found in closed form: the
+probe costs one pass over these images, where a distillation takes hundreds, forward and backward.
+With features F (n × d, standardised, K = F Fᵀ / d), the teacher's logits Y (n × classes, centred by
+image and by class) and a ridge λ, the residual of row i without row i is
+
+    e_i = [(K + λ I)⁻¹ Y]_i / [(K + λ I)⁻¹]_ii,
+
+and the promise is the share that is explained, 1 − Σ e² / Σ Y². It knows what sizes do not: which
+layers of *this* teacher can be cut. docs/search_quality.md has how well it orders candidates.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from envs.moves import Moves
+from envs.resolve import compress
+from envs.surgery import Inheritance
+from search.classroom import Classroom
+from search.space import Probe
+
+Values = NDArray[np.float64]
+
+#: images of a probe; as many as 800 order candidates no better
+IMAGES = 128
+#: from 1 to 10 candidates are ordered alike
+RIDGE = 3.0
+#: of students whose features explain nothing, or are no numbers
+LEAST = 0.0
+
+
+class LinearProbe:
+    """Says what candidates promise; implements :data:`search.space.Probe`."""
+
+    def __init__(
+        self,
+        inheritance: Inheritance,
+        moves: Moves,
+        tap: str,
+        inputs: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        seed: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            inheritance: the teacher's weights.
+            moves: that make students.
+            tap: layer whose input counts as features.
+            inputs: (n, C, H, W), images that are learnt from.
+            logits: (n, classes), the teacher's about them.
+            seed: of the few weights that nobody inherits.
+        """
+        self.inheritance, self.moves, self.tap, self.seed = inheritance, moves, tap, seed
+        self.inputs = torch.from_numpy(np.ascontiguousarray(inputs))
+        said = torch.from_numpy(logits.astype(np.float64))
+        said = said - said.mean(1, keepdim=True)
+        self.targets = said - said.mean(0)
+
+    def __call__(self, actions: NDArray[np.int64]) -> Values:
+        """Promises of candidates, shape (batch, layers), shares in [0, 1]."""
+        return np.array([self._promise(tuple(map(int, row))) for row in actions])
+
+    def _promise(self, actions: tuple[int, ...]) -> float:
+        student = compress(self.inheritance.spec, self.moves, actions)
+        module = self.inheritance.student(student, self.seed)
+        try:
+            found = features(module, self.tap, self.inputs)
+        except RuntimeError:
+            # what cannot run fails when it is distilled, and does not end a search
+            return LEAST
+        return explained(found, self.targets)
+
+
+def probe_of(room: Classroom) -> Probe:
+    """Probes of a job's candidates, by images that all of them learn from; set up when asked."""
+
+    @cache
+    def made() -> LinearProbe:
+        lesson = room.lesson
+        # whoever sorts images by class has nothing but one class in the first rows
+        chosen = np.random.default_rng([room.seed, 3]).permutation(len(lesson))[:IMAGES]
+        inputs = lesson.preprocess.to_input(lesson.images[lesson.rows[chosen]])
+        logits = lesson.logits[0, chosen]
+        return LinearProbe(room.inheritance(), room.moves, room.tap, inputs, logits, room.seed)
+
+    return lambda actions: made()(actions)
+
+
+def features(module: fx.GraphModule, tap: str, inputs: Tensor) -> Tensor:
+    """What goes into a layer, (n, d), with batch norms by these very images.
+
+    What an inherited batch norm remembers of its maps is of the teacher's, not of the student's.
+    """
+    heard: list[Tensor] = []
+    module.eval()
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.train()
+    handle = module.get_submodule(tap).register_forward_pre_hook(
+        lambda _, given: heard.append(given[0].flatten(1).double())
+    )
+    try:
+        with torch.no_grad():
+            module.to(memory_format=torch.channels_last)(  # type: ignore[call-overload]
+                inputs.contiguous(memory_format=torch.channels_last)
+            )
+    finally:
+        handle.remove()
+    return heard[-1]
+
+
+def explained(found: Tensor, targets: Tensor, ridge: float = RIDGE) -> float:
+    """Share of the targets that a ridge readout explains, leave one out; at least :data:`LEAST`.
+
+    Args:
+        found: features (n, d).
+        targets: (n, classes), each column of mean 0.
+        ridge: λ.
+    """
+    spread = found.std(0)
+    scaled = (found - found.mean(0)) / torch.where(spread > 0, spread, 1.0)
+    kernel = scaled @ scaled.T / scaled.shape[1]
+    if not bool(kernel.isfinite().all()):
+        return LEAST
+    inverse = torch.linalg.inv(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype))
+    errors = (inverse @ targets) / inverse.diagonal()[:, None]
+    return max(LEAST, 1 - float((errors**2).sum() / (targets**2).sum().clamp_min(1e-30)))
