@@ -56,7 +56,7 @@ class Appraisal:
         seen = self.features(actions)
         if self.promises is None:
             return seen
-        return replace(seen, promise=self.promises(actions)[:, None])
+        return replace(seen, promise=self.promises(actions, seen)[:, None])
 
     def fit(self, outcomes: Sequence[Outcome], tune: bool = True) -> None:
         """Take in what was distilled; what failed has an accuracy of 0.
@@ -129,7 +129,7 @@ class Appraisal:
         teacher = 1.0 if expectation is None else expectation.teacher
         errors = max(1 - teacher, LEAST_ERROR) * 2.0 ** (GROWTH * halved)
         if self.promises is not None and self.promises.learnt:
-            errors = errors * 2.0 ** (-PROMISED / SPREAD * self.promises(actions))
+            errors = errors * 2.0 ** (-PROMISED / SPREAD * self.promises(actions, seen))
         return self._log_rewards(1 - np.minimum(errors, 1.0), seen)
 
     def excess(self, actions: Batch) -> Values:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -208,8 +209,9 @@ class ModelBased(NovelSampler):
         if promises is None:
             return scores
         order = np.argsort(-scores, kind="stable")[:MOST_KNOWN]
-        fresh = [row for row in order if as_actions(pool[row]) not in self.known]
-        asked = np.array(fresh[: self.settings.probes], int)
+        # whether one is known takes as long as to build it, so no more are looked up than needed
+        fresh = (row for row in order if as_actions(pool[row]) not in self.known)
+        asked = np.array(list(islice(fresh, self.settings.probes)), int)
         if not len(asked):
             return scores
         promises.probe([as_actions(row) for row in pool[asked]])

@@ -8,12 +8,13 @@ best by that prediction are probed next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.samplers.features import Batch, Features
+from search.samplers.features import Batch, Features, Seen
 from search.samplers.surrogate import MOST, Surrogate
 from search.space import Actions, Probe
 
@@ -71,10 +72,14 @@ class Promises:
         self.surrogate.fit(self._features(actions), values, tune)
         self.learnt = count
 
-    def __call__(self, actions: Batch) -> Values:
+    def __call__(self, actions: Batch, seen: Seen) -> Values:
         """Promises, shape (batch,), in units of :data:`SPREAD`; predicted where nobody probed.
 
         Before anything was learnt all of them are alike.
+
+        Args:
+            actions: candidates.
+            seen: the same, as their features have it.
         """
         if not self.learnt:
             return np.zeros(len(actions))
@@ -82,7 +87,8 @@ class Promises:
         found = np.array(known, np.float64)
         missing = np.isnan(found)
         if missing.any():
-            found[missing], _ = self.surrogate.predict(self._features(actions[missing]))
+            asked = replace(seen, layers=seen.layers[missing], whole=seen.whole[missing])
+            found[missing], _ = self.surrogate.predict(asked)
         scaled: Values = (found - self.middle) / self.scale * SPREAD
         return scaled
 

@@ -501,16 +501,21 @@ def test_without_probes_nobody_is_asked(fine: Space) -> None:
 
 
 def test_promises_are_seen_in_the_units_of_the_first(fine: Space) -> None:
-    promises = Promises(lambda actions: actions.mean(1) / 6, Features(fine))
+    features = Features(fine)
+    promises = Promises(lambda actions: actions.mean(1) / 6, features)
+
+    def of(*actions: tuple[int, ...]) -> list[float]:
+        return list(promises(np.array(actions), features(np.array(actions))))
+
     some = [(0, 0, 0, 0, 6), (6, 6, 6, 6, 6)]
-    assert promises(np.array(some)).tolist() == [0, 0]  # nothing is known
+    assert of(*some) == [0, 0]  # nothing is known
     promises.probe(some)
     promises.learn(tune=True)
     # 1/5 and 1: mean 3/5, standard deviation 2/5; so one of each lies SPREAD from the middle
-    assert promises(np.array(some)) == pytest.approx([-SPREAD, SPREAD])
+    assert of(*some) == pytest.approx([-SPREAD, SPREAD])
     promises.probe([(6, 6, 6, 3, 6)])
     promises.learn(tune=False)
     # 27/30 lies .75 deviations above the old middle
-    assert promises(np.array([[6, 6, 6, 3, 6]])) == pytest.approx([0.75 * SPREAD])
-    (between,) = promises(np.array([[6, 6, 6, 5, 6]]))
+    assert of((6, 6, 6, 3, 6)) == pytest.approx([0.75 * SPREAD])
+    (between,) = of((6, 6, 6, 5, 6))
     assert 0.75 * SPREAD < between < 1.1 * SPREAD

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import search.prepared
 from edge.errors import BadInput
 from envs.reward import N2NReward, PaperReward, ThresholdReward, TimedReward
-from search import preparation
 from search.classroom import Classroom
 from search.events import Event, Note, Progress
 from search.limits import Limits
@@ -84,7 +84,7 @@ def test_images_exist_once(job: Prepared) -> None:
 
 
 def test_a_part_is_read_a_batch_at_a_time(job: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "BATCH_ROWS", 100)
+    monkeypatch.setattr(search.prepared, "BATCH_ROWS", 100)
     batches = list(job.inputs("validation"))
     assert [len(batch) for batch in batches] == [100, 100, 70]
     pixels = job.data.images[job.parts.validation]
