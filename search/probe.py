@@ -14,6 +14,7 @@ layers of *this* teacher can be cut. docs/search_quality.md has how well it orde
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from envs.cost import cost
 from envs.moves import Moves
 from envs.resolve import compress
 from envs.surgery import Inheritance
@@ -32,6 +34,8 @@ Values = NDArray[np.float64]
 
 #: images of a probe; as many as 800 order candidates no better
 IMAGES = 128
+#: bytes of activations at once, as far as batches of so many images allow it
+MEMORY, LEAST_BATCH = 512 * 2**20, 16
 #: from 1 to 10 candidates are ordered alike
 RIDGE = 3.0
 #: of students whose features explain nothing, or are no numbers
@@ -61,6 +65,7 @@ class LinearProbe:
             seed: of the few weights that nobody inherits.
         """
         self.inheritance, self.moves, self.tap, self.seed = inheritance, moves, tap, seed
+        self.batch = max(LEAST_BATCH, MEMORY // cost(inheritance.spec).peak)
         self.inputs = torch.from_numpy(np.ascontiguousarray(inputs))
         said = torch.from_numpy(logits.astype(np.float64))
         said = said - said.mean(1, keepdim=True)
@@ -74,8 +79,8 @@ class LinearProbe:
         student = compress(self.inheritance.spec, self.moves, actions)
         module = self.inheritance.student(student, self.seed)
         try:
-            found = features(module, self.tap, self.inputs)
-        except RuntimeError:
+            found = features(module, self.tap, self.inputs, self.batch)
+        except (RuntimeError, ValueError):
             # what cannot run fails when it is distilled, and does not end a search
             return LEAST
         return explained(found, self.targets)
@@ -96,10 +101,16 @@ def probe_of(room: Classroom) -> Probe:
     return lambda actions: made()(actions)
 
 
-def features(module: fx.GraphModule, tap: str, inputs: Tensor) -> Tensor:
+def features(module: fx.GraphModule, tap: str, inputs: Tensor, batch: int = IMAGES) -> Tensor:
     """What goes into a layer, (n, d), with batch norms by these very images.
 
     What an inherited batch norm remembers of its maps is of the teacher's, not of the student's.
+
+    Args:
+        module: a student.
+        tap: the layer.
+        inputs: (n, C, H, W).
+        batch: about so many at a time; no batch is much smaller than the others.
     """
     heard: list[Tensor] = []
     module.eval()
@@ -110,13 +121,13 @@ def features(module: fx.GraphModule, tap: str, inputs: Tensor) -> Tensor:
         lambda _, given: heard.append(given[0].flatten(1).double())
     )
     try:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
-            module.to(memory_format=torch.channels_last)(  # type: ignore[call-overload]
-                inputs.contiguous(memory_format=torch.channels_last)
-            )
+            for some in inputs.tensor_split(math.ceil(len(inputs) / batch)):
+                module(some.contiguous(memory_format=torch.channels_last))
     finally:
         handle.remove()
-    return heard[-1]
+    return torch.cat(heard)
 
 
 def explained(found: Tensor, targets: Tensor, ridge: float = RIDGE) -> float:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from envs.layers import anatomy
+from envs.moves import Moves
 from envs.netspec import NetSpec
+from envs.resolve import compress
 from envs.surgery import Inheritance, build
 from envs.trace import describe
 from search.classroom import Classroom
@@ -22,6 +24,12 @@ from teachers.lesson import Exam, Lesson
 from teachers.training import predict
 from tests.search.conftest import HALVES
 from tests.search.jobs import digits_teacher
+
+
+def whole(room: Classroom) -> tuple[NetSpec, Moves, tuple[int, ...]]:
+    """What makes the student that is the teacher itself."""
+    network = NetSpec.from_json(room.teacher)
+    return network, room.moves, (2,) * len(anatomy(network).layers)
 
 
 def centred(values: torch.Tensor) -> torch.Tensor:
@@ -77,6 +85,17 @@ def test_batch_norms_go_by_the_images_at_hand() -> None:
     # normalised, and nothing dropped out
     assert heard.reshape(64, 3, 4).mean((0, 2)).abs().max() < 1e-5
     assert torch.equal(heard, features(student, tap, images))
+
+
+def test_large_maps_go_through_in_batches(digits: Classroom) -> None:
+    module = digits.inheritance().student(compress(*whole(digits)), seed=0)
+    images = torch.randn(50, *NetSpec.from_json(digits.teacher).input_shape)
+    at_once, parts = (features(module, digits.tap, images, batch) for batch in (50, 16))
+    assert at_once.shape == parts.shape
+    # 13, 13, 12 and 12: each batch normalises by itself, so that they differ a little and no more
+    assert 0 < (at_once - parts).abs().mean() < 0.5 * at_once.std()
+    first = features(module, digits.tap, images[:13])
+    torch.testing.assert_close(parts[:13], first)
 
 
 @pytest.fixture(scope="module")
