@@ -35,10 +35,10 @@ Values = NDArray[np.float64]
 #: images of a probe; as many as 800 order candidates no better
 IMAGES = 128
 #: bytes of activations at once, as far as batches of so many images allow it
-MEMORY, LEAST_BATCH = 512 * 2**20, 16
+MEMORY, LEAST_BATCH = 512 * 2**20, 8
 #: from 1 to 10 candidates are ordered alike
 RIDGE = 3.0
-#: of students whose features explain nothing, or are no numbers
+#: of students whose features explain nothing, are no numbers, or take more memory than there is
 LEAST = 0.0
 
 
@@ -65,7 +65,6 @@ class LinearProbe:
             seed: of the few weights that nobody inherits.
         """
         self.inheritance, self.moves, self.tap, self.seed = inheritance, moves, tap, seed
-        self.batch = max(LEAST_BATCH, MEMORY // cost(inheritance.spec).peak)
         self.inputs = torch.from_numpy(np.ascontiguousarray(inputs))
         said = torch.from_numpy(logits.astype(np.float64))
         said = said - said.mean(1, keepdim=True)
@@ -77,9 +76,13 @@ class LinearProbe:
 
     def _promise(self, actions: tuple[int, ...]) -> float:
         student = compress(self.inheritance.spec, self.moves, actions)
+        # without a stride maps are larger than the teacher's, and this process has a job to lose
+        batch = MEMORY // cost(student.spec).peak
+        if batch < LEAST_BATCH:
+            return LEAST
         module = self.inheritance.student(student, self.seed)
         try:
-            found = features(module, self.tap, self.inputs, self.batch)
+            found = features(module, self.tap, self.inputs, batch)
         except (RuntimeError, ValueError):
             # what cannot run fails when it is distilled, and does not end a search
             return LEAST
@@ -138,6 +141,9 @@ def explained(found: Tensor, targets: Tensor, ridge: float = RIDGE) -> float:
         targets: (n, classes), each column of mean 0.
         ridge: λ.
     """
+    total = float((targets**2).sum())
+    if len(found) < 2 or total <= 0:
+        return LEAST  # there is nothing to tell apart
     spread = found.std(0)
     scaled = (found - found.mean(0)) / torch.where(spread > 0, spread, 1.0)
     kernel = scaled @ scaled.T / scaled.shape[1]
@@ -145,4 +151,4 @@ def explained(found: Tensor, targets: Tensor, ridge: float = RIDGE) -> float:
         return LEAST
     inverse = torch.linalg.inv(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype))
     errors = (inverse @ targets) / inverse.diagonal()[:, None]
-    return max(LEAST, 1 - float((errors**2).sum() / (targets**2).sum().clamp_min(1e-30)))
+    return max(LEAST, 1 - float((errors**2).sum()) / total)

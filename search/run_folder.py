@@ -89,7 +89,8 @@ class RunFolder:
                 bound="a folder with job.yaml, left by an earlier `understudy search`",
                 remedy="Name the folder of a run. A new run begins without --resume.",
             )
-        return make_spec(read_yaml(self.job) | {"out": str(self.root)})
+        # runs that began before there were probes go on without, to the same proposals
+        return make_spec({"probes": 0} | read_yaml(self.job) | {"out": str(self.root)})
 
     def asked_by(self) -> str | None:
         """The command behind a run that began with another run's candidates."""
@@ -130,6 +131,8 @@ class RunFolder:
     def digest_of(self, spec: JobSpec) -> str:
         """Of all that a resumption cannot change."""
         fixed = spec.model_dump(mode="json", exclude={*MAY_CHANGE, "out"})
+        if not spec.probes:
+            del fixed["probes"]  # as runs have it that began before there were any
         return sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def remove(self) -> None:

@@ -108,12 +108,13 @@ class JobSpec(BaseModel):
     sampler: str = _field(
         "Search",
         "Who proposes candidates: model-based, reinforce, random, evolution, tpe, nsga2, gp; or "
-        "model-based-no-agent, model-based-no-mutation.",
+        "model-based-no-agent, -no-mutation, -no-probe.",
         "model-based",
     )
     probes: int = _field(
         "Search",
-        "Untrained students that model-based probes before it proposes one of them; 0 for none.",
+        "Untrained students that model-based probes before it proposes one (8 times as many before "
+        "the first); 0 for none.",
         8,
         ge=0,
         le=256,

@@ -118,7 +118,7 @@ class ModelBased(NovelSampler):
             if promises is not None and not promises.learnt:  # earlier jobs' outcomes were enough
                 self._look(promises, self._allowed(self.variation.drawn(self.settings.pool, rng)))
             if promises is not None and promises.known:
-                promises.learn(tune=learns)
+                promises.learn(tune=learns or not promises.learnt)
             self.appraisal.fit(self.outcomes, tune=learns)
             if learns:
                 self._dream()

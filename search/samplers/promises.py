@@ -108,5 +108,6 @@ class Promises:
         self.known = dict(zip(rows, map(float, arrays["promises"]), strict=True))
         self.surrogate.parameters = arrays["promising"]
         self.middle, self.scale, learnt = map(float, arrays["units"])
-        if learnt:
-            self._fit(int(learnt), tune=False)
+        self.learnt = int(learnt)
+        if self.learnt:
+            self._fit(self.learnt, tune=False)

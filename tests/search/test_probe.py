@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+import search.probe
+from envs.cost import cost
 from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
@@ -16,7 +18,7 @@ from envs.resolve import compress
 from envs.surgery import Inheritance, build
 from envs.trace import describe
 from search.classroom import Classroom
-from search.probe import IMAGES, LEAST, LinearProbe, explained, features, probe_of
+from search.probe import IMAGES, LEAST, LEAST_BATCH, LinearProbe, explained, features, probe_of
 from teachers.datasets import load_dataset
 from teachers.description import understand
 from teachers.formats import load_teacher
@@ -145,3 +147,32 @@ def test_a_student_that_cannot_run_promises_least(toy: NetSpec) -> None:
     logits = np.eye(8, toy.classes, dtype=np.float32)
     probe = LinearProbe(inheritance, HALVES, tap, wrong, logits, seed=0)
     assert probe(np.array([[2, 2, 2, 2, 2]])).tolist() == [LEAST]
+
+
+def test_what_takes_too_much_memory_is_not_run(
+    toy: NetSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inheritance = Inheritance.of(toy, build(toy).state_dict())
+    tap, rng = anatomy(toy).layers[-1].node, np.random.default_rng(0)
+    images = rng.normal(size=(20, *toy.input_shape)).astype(np.float32)
+    logits = rng.normal(size=(20, toy.classes)).astype(np.float32)
+    whole = np.array([[2, 2, 2, 2, 2]])
+    probe = LinearProbe(inheritance, HALVES, tap, images, logits, seed=0)
+    peak, ran = cost(toy).peak, list[int]()
+
+    def run(module: object, tap: str, inputs: torch.Tensor, batch: int) -> torch.Tensor:
+        ran.append(batch)
+        return torch.eye(len(inputs)).double()
+
+    monkeypatch.setattr(search.probe, "features", run)
+    monkeypatch.setattr(search.probe, "MEMORY", LEAST_BATCH * peak)
+    probe(whole)
+    monkeypatch.setattr(search.probe, "MEMORY", LEAST_BATCH * peak - 1)
+    assert probe(whole).tolist() == [LEAST]
+    assert ran == [LEAST_BATCH]
+
+
+def test_where_there_is_nothing_to_tell_apart_nothing_is_promised() -> None:
+    found = torch.randn(8, 3).double()
+    assert explained(found, torch.zeros(8, 2).double()) == LEAST
+    assert explained(found[:1], torch.ones(1, 2).double()) == LEAST

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 from edge.errors import BadInput
 from search.job_file import read_yaml, to_yaml
+from search.run_folder import MAY_CHANGE, RunFolder
 from search.spec import JobSpec, fields, make_spec
 from tests.search.jobs import ROOT
 
@@ -204,3 +207,20 @@ def test_a_job_is_checked_without_torch_and_ray() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_run_that_began_before_there_were_probes_goes_on_without(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    now = make_spec(LEAST | {"out": str(tmp_path)})
+    lines = to_yaml(now).splitlines(keepends=True)
+    folder.job.write_text("".join(line for line in lines if not line.startswith("probes")))
+    stored = folder.stored_job()
+    assert (now.probes, stored.probes) == (8, 0)
+    # and its state on the disk is still that of the same job: no such field was in its digest
+    fixed = stored.model_dump(mode="json", exclude={*MAY_CHANGE, "out", "probes"})
+    assert (
+        folder.digest_of(stored) == sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+    )
+    assert folder.digest_of(stored) != folder.digest_of(now)
+    folder.job.write_text(to_yaml(now))
+    assert folder.stored_job() == now
