@@ -52,9 +52,8 @@ AGENTS: dict[str, dict[str, tuple[float, float, bool]]] = {
 #: fields of the job on which a candidate's accuracy does not depend
 _BESIDE = (
     *("out", "budget", "minutes", "max_kb", "appeals", "sampler", "batch", "mode"),
-    *("max_macs", "max_ms", "profile", "gamma", "l0", "warm", "proxy_gain"),
+    *("max_macs", "max_ms", "profile", "gamma", "l0", "warm", "proxy_gain", "probes"),
     *("storage", "tensorboard", "agent_rate", "agent_units", "baseline_decay", "reward", "alpha"),
-    "probes",
     *("beta", "c0", "a0", "rho", "final_epochs", "finalists", "patience", "ema", "augment"),
     *("views", "sampling", "families", "ray", "workers", "worker_memory_mb", "memory_gb"),
     *("candidate_minutes", "teacher", "data", "halving", "protect"),

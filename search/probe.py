@@ -24,17 +24,19 @@ from torch import Tensor, fx
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from envs.cost import cost
+from envs.layers import anatomy
 from envs.moves import Moves
 from envs.resolve import compress
 from envs.surgery import Inheritance
 from search.classroom import Classroom
 from search.space import Probe
+from teachers.lesson import Lesson
 
 Values = NDArray[np.float64]
 
 #: images of a probe; as many as 800 order candidates no better
 IMAGES = 128
-#: bytes of activations at once, as far as batches of so many images allow it
+#: bytes of activations at once; a student of which not even so many images fit is not run
 MEMORY, LEAST_BATCH = 512 * 2**20, 8
 #: from 1 to 10 candidates are ordered alike
 RIDGE = 3.0
@@ -49,7 +51,6 @@ class LinearProbe:
         self,
         inheritance: Inheritance,
         moves: Moves,
-        tap: str,
         inputs: NDArray[np.float32],
         logits: NDArray[np.float32],
         seed: int,
@@ -59,16 +60,23 @@ class LinearProbe:
         Args:
             inheritance: the teacher's weights.
             moves: that make students.
-            tap: layer whose input counts as features.
             inputs: (n, C, H, W), images that are learnt from.
             logits: (n, classes), the teacher's about them.
             seed: of the few weights that nobody inherits.
         """
-        self.inheritance, self.moves, self.tap, self.seed = inheritance, moves, tap, seed
+        self.inheritance, self.moves, self.seed = inheritance, moves, seed
+        #: the classifier; what goes into it counts as features
+        self.tap = anatomy(inheritance.spec).layers[-1].node
         self.inputs = torch.from_numpy(np.ascontiguousarray(inputs))
         said = torch.from_numpy(logits.astype(np.float64))
         said = said - said.mean(1, keepdim=True)
         self.targets = said - said.mean(0)
+
+    @classmethod
+    def of(cls, inheritance: Inheritance, moves: Moves, lesson: Lesson, seed: int) -> LinearProbe:
+        """By all images of a lesson, unchanged."""
+        inputs = lesson.preprocess.to_input(lesson.images[lesson.rows])
+        return cls(inheritance, moves, inputs, lesson.logits[0], seed)
 
     def __call__(self, actions: NDArray[np.int64]) -> Values:
         """Promises of candidates, shape (batch, layers), shares in [0, 1]."""
@@ -94,12 +102,9 @@ def probe_of(room: Classroom) -> Probe:
 
     @cache
     def made() -> LinearProbe:
-        lesson = room.lesson
         # whoever sorts images by class has nothing but one class in the first rows
-        chosen = np.random.default_rng([room.seed, 3]).permutation(len(lesson))[:IMAGES]
-        inputs = lesson.preprocess.to_input(lesson.images[lesson.rows[chosen]])
-        logits = lesson.logits[0, chosen]
-        return LinearProbe(room.inheritance(), room.moves, room.tap, inputs, logits, room.seed)
+        chosen = np.random.default_rng([room.seed, 3]).permutation(len(room.lesson))[:IMAGES]
+        return LinearProbe.of(room.inheritance(), room.moves, room.lesson.part(chosen), room.seed)
 
     return lambda actions: made()(actions)
 

@@ -28,7 +28,6 @@ from benchmarks.quality.making import where
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
 from envs.cost import cost
-from envs.layers import anatomy
 from envs.moves import PRESETS
 from envs.netspec import NetSpec
 from envs.resolve import compress
@@ -162,10 +161,8 @@ class Live:
 
     @cached_property
     def _probe(self) -> LinearProbe:
-        rows = LEARNT[:IMAGES]
-        inputs, said = LOOK.to_input(self._data[0][rows]), self._said(LEARNT, "learnt")[: len(rows)]
-        tap = anatomy(self.network).layers[-1].node
-        return LinearProbe(self._inheritance, MOVES, tap, inputs, said, SEARCH_SEED)
+        first = self._lesson.part(np.arange(IMAGES))
+        return LinearProbe.of(self._inheritance, MOVES, first, SEARCH_SEED)
 
     @cached_property
     def _data(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from benchmarks.quality.task import Standard
 from edge.preprocess import Preprocess
-from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import compress
@@ -155,10 +154,8 @@ class Lab:
     @cached_property
     def promise(self) -> LinearProbe:
         """What students promise untrained, by the first rows that are learnt from."""
-        rows = LEARNT[:IMAGES]
-        tap = anatomy(self.network).layers[-1].node
-        inputs, said = LOOK.to_input(self.images[rows]), self.logits[: len(rows)]
-        return LinearProbe(self._inheritance, MOVES, tap, inputs, said, SEARCH_SEED)
+        first = self._lesson.part(np.arange(IMAGES))
+        return LinearProbe.of(self._inheritance, MOVES, first, SEARCH_SEED)
 
     def distil(self, actions: Actions, seed: int) -> float:
         """Accuracy of a candidate: on V1 for the seed that searches see, else on V2; nan failed."""

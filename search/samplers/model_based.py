@@ -115,10 +115,11 @@ class ModelBased(NovelSampler):
         if not self.appraisal.fitted:
             learns = not self.learnt or len(self.outcomes) - self.learnt >= FRESH
             promises = self.appraisal.promises
-            if promises is not None and not promises.learnt:  # earlier jobs' outcomes were enough
-                self._look(promises, self._allowed(self.variation.drawn(self.settings.pool, rng)))
-            if promises is not None and promises.known:
-                promises.learn(tune=learns or not promises.learnt)
+            if promises is not None:
+                if not promises.learnt:  # earlier jobs' outcomes were enough to begin with
+                    drawn = self.variation.drawn(self.settings.pool, rng)
+                    self._look(promises, self._allowed(drawn))
+                promises.learn(tune=learns)
             self.appraisal.fit(self.outcomes, tune=learns)
             if learns:
                 self._dream()
@@ -145,15 +146,17 @@ class ModelBased(NovelSampler):
 
     def _promising(self, good: Batch) -> Batch:
         """Of the first, those that promise most, where there is a probe."""
-        if self.appraisal.promises is None:
+        promises = self.appraisal.promises
+        if promises is None:
             return good
-        self._look(self.appraisal.promises, good)
+        if not promises.learnt:
+            self._look(promises, good)
         guess = self.appraisal.guess(good)
         return good[np.argsort(-guess, kind="stable")[: (len(good) + 1) // 2]]
 
     def _look(self, promises: Promises, some: Batch) -> None:
-        """Probe some of these candidates, unless others were before."""
-        if not promises.learnt and len(some):
+        """The first look: probe candidates all over these."""
+        if len(some):
             few = some[np.linspace(0, len(some) - 1, FIRST_LOOK * self.settings.probes).astype(int)]
             promises.probe([as_actions(row) for row in few])
             promises.learn(tune=True)

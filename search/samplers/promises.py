@@ -52,15 +52,15 @@ class Promises:
             self.known |= dict(zip(asked, map(float, found), strict=True))
 
     def learn(self, tune: bool) -> None:
-        """Fit what was probed so far, the parameters too if ``tune``."""
-        if tune or len(self.known) > self.learnt:
-            if not self.learnt:
-                values = np.array(list(self.known.values()))
-                self.middle, self.scale = (
-                    float(values.mean()),
-                    max(float(values.std()), LEAST_SCALE),
-                )
-            self._fit(len(self.known), tune)
+        """Fit what was probed so far, the parameters too if ``tune`` or for the first time."""
+        first = not self.learnt
+        if not self.known or not (first or tune or len(self.known) > self.learnt):
+            return
+        if first:
+            values = np.array(list(self.known.values()))
+            self.middle = float(values.mean())
+            self.scale = max(float(values.std()), LEAST_SCALE)
+        self._fit(len(self.known), tune or first)
 
     def _fit(self, count: int, tune: bool) -> None:
         actions = np.array(list(self.known)[:count][-MOST:])

@@ -11,7 +11,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from envs.layers import anatomy
 from envs.moves import PRESETS, Moves
 from envs.reward import ThresholdReward
 from envs.surgery import Inheritance
@@ -97,7 +96,6 @@ def test_proposing_takes_less_than_a_second_with_500_candidates_behind_it(name: 
     probe = LinearProbe(
         Inheritance.of(network, described.weights),
         moves,
-        anatomy(network).layers[-1].node,
         noise.normal(size=(IMAGES, 1, 28, 28)).astype(np.float32),
         noise.normal(size=(IMAGES, 10)).astype(np.float32),
         seed=0,

@@ -319,14 +319,20 @@ def test_its_checkpoint_is_exact(fine: Space) -> None:
 # --- all of it
 
 
-def searched(space: Space, settings: Settings, budget: int) -> float:
-    """Share of the optimum's log-reward, over that of the worst, that a search reaches."""
-    sampler = ModelBased(space, 0, settings)
+def best_of(space: Space, settings: Settings, seed: int, budget: int) -> float:
+    """The highest log-reward of ``budget`` candidates."""
+    sampler = ModelBased(space, seed, settings)
     best = -np.inf
     for _ in range(budget // 4):
         told = outcomes(space, np.array(sampler.propose(4)))
         sampler.tell(told)
         best = max(best, *(np.log(outcome.reward) for outcome in told))
+    return best
+
+
+def searched(space: Space, settings: Settings, budget: int) -> float:
+    """Share of the optimum's log-reward, over that of the worst, that a search reaches."""
+    best = best_of(space, settings, 0, budget)
     legal = [np.flatnonzero(mask) for mask in space.masks]
     every = np.stack(np.meshgrid(*legal, indexing="ij"), -1).reshape(-1, len(legal))
     ratio = Appraisal(space).features(every).costs.bytes / space.teacher_cost.bytes
@@ -450,16 +456,6 @@ def probed(space: Space, asked: list[Batch]) -> Space:
     return found
 
 
-def best_of(space: Space, settings: Settings, seed: int, budget: int) -> float:
-    sampler = ModelBased(space, seed, settings)
-    best = -np.inf
-    for _ in range(budget // 4):
-        told = outcomes(space, np.array(sampler.propose(4)))
-        sampler.tell(told)
-        best = max(best, *(np.log(outcome.reward) for outcome in told))
-    return best
-
-
 def test_promises_that_are_kept_lead_to_the_best_sooner(fine: Space) -> None:
     settings = Settings(agent=False)
     with_them = [best_of(probed(fine, []), settings, seed, 8) for seed in range(6)]
@@ -519,3 +515,44 @@ def test_promises_are_seen_in_the_units_of_the_first(fine: Space) -> None:
     assert of((6, 6, 6, 3, 6)) == pytest.approx([0.75 * SPREAD])
     (between,) = of((6, 6, 6, 5, 6))
     assert 0.75 * SPREAD < between < 1.1 * SPREAD
+
+
+def test_the_best_by_what_they_are_expected_to_promise_are_probed_and_ranked_anew(
+    fine: Space,
+) -> None:
+    asked: list[Batch] = []
+    sampler = ModelBased(probed(fine, asked), 0, Settings(agent=False, probes=5))
+    for _ in range(3):
+        sampler.tell(outcomes(fine, np.array(sampler.propose(4))))
+    sampler.propose(1)  # the last outcomes are fitted
+    pool = np.array([row for row in drawn(fine, 200) if tuple(map(int, row)) not in sampler.known])
+    expected = sampler.appraisal.improvement(pool)
+    found = sampler._probed(pool, expected)
+    chosen = np.argsort(-expected, kind="stable")[:5]
+    assert np.flatnonzero(np.isfinite(found)).tolist() == sorted(chosen)
+    assert found[chosen] == pytest.approx(sampler.appraisal.improvement(pool[chosen]))
+    assert not np.allclose(found[chosen], expected[chosen])
+    assert set(map(tuple, pool[chosen])) <= {tuple(row) for row in np.concatenate(asked)}
+
+
+def test_what_promises_know_is_restored_to_where_it_was_learnt(fine: Space) -> None:
+    features = Features(fine)
+
+    def probe(actions: Batch) -> NDArray[np.float64]:
+        return np.asarray(0.5 + 0.3 * np.sin(actions @ np.array([1.0, 2.0, 3.0, 4.0, 0.0])))
+
+    promises, again = Promises(probe, features), Promises(probe, features)
+    rows = [tuple(map(int, row)) for row in drawn(fine, 60)]
+    promises.probe(rows[:20])
+    promises.learn(tune=False)  # the first time tunes, asked or not
+    promises.probe(rows[20:25])  # which is not fitted yet
+    assert promises.learnt < len(promises.known)
+    others = np.array(rows[30:])
+    before = promises(others, features(others))
+    again.take(promises.arrays())
+    np.testing.assert_array_equal(again(others, features(others)), before)
+    for one in (promises, again):
+        one.learn(tune=False)
+    now = promises(others, features(others))
+    assert not np.allclose(now, before)
+    np.testing.assert_array_equal(again(others, features(others)), now)

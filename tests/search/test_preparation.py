@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from envs.reward import N2NReward, PaperReward, ThresholdReward, TimedReward
 from search.classroom import Classroom
 from search.events import Event, Note, Progress
 from search.limits import Limits
-from search.pipeline import run
+from search.pipeline import run, sampler_of
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
 from search.record import PARTS
@@ -268,3 +269,14 @@ def test_a_run_goes_on_under_its_own_terms(tmp_path: Path) -> None:
 def test_images_of_another_size_are_resized_on_request(tmp_path: Path) -> None:
     found, _ = prepared(jobs.small_job(tmp_path / "run", resize=True))
     assert found.teacher.manifest.preprocess == replace(jobs.GREY8, resize=True)
+
+
+def test_a_job_s_sampler_may_probe_its_students(job: Prepared) -> None:
+    space, room = copy(job.space), job.classroom(proxy=True)
+    for probes in (0, 3):
+        spec = job.spec.model_copy(update={"sampler": "model-based", "probes": probes})
+        sampler_of(spec, space, room)
+        assert (space.probe is not None) == bool(probes)
+    assert space.probe is not None
+    (promise,) = space.probe(np.array([space.smallest]))
+    assert 0 <= promise < 1

@@ -34,6 +34,12 @@ def whole(room: Classroom) -> tuple[NetSpec, Moves, tuple[int, ...]]:
     return network, room.moves, (2,) * len(anatomy(network).layers)
 
 
+def half(room: Classroom) -> tuple[int, ...]:
+    """Every layer halved, but for the classifier."""
+    *_, same = whole(room)
+    return (*(1 for _ in same[1:]), 2)
+
+
 def centred(values: torch.Tensor) -> torch.Tensor:
     return values - values.mean(0)
 
@@ -121,20 +127,18 @@ def digits() -> Classroom:
 
 
 def test_a_teacher_promises_more_than_what_is_left_of_it(digits: Classroom) -> None:
-    layers = len(HALVES.masks(anatomy(NetSpec.from_json(digits.teacher)).layers))
-    whole, half = [2] * layers, [1] * (layers - 1) + [2]
-    probe = probe_of(digits)
-    found = probe(np.array([whole, half]))
+    *_, same = whole(digits)
+    both = np.array([same, half(digits)])
+    found = probe_of(digits)(both)
     assert found[0] > found[1] + 0.05 > 0.5
-    np.testing.assert_array_equal(found, probe_of(digits)(np.array([whole, half])))
+    np.testing.assert_array_equal(found, probe_of(digits)(both))
 
 
 def test_images_of_all_classes_are_looked_at(digits: Classroom) -> None:
     # the first 128 of these rows show the digits 0 and 1 alone: two classes are easily told
     first = digits.lesson.part(np.arange(IMAGES))
-    layers = len(HALVES.masks(anatomy(NetSpec.from_json(digits.teacher)).layers))
-    half = np.array([[1] * (layers - 1) + [2]])
-    (all_of_them,), (two,) = probe_of(digits)(half), probe_of(replace(digits, lesson=first))(half)
+    asked = np.array([half(digits)])
+    (all_of_them,), (two,) = probe_of(digits)(asked), probe_of(replace(digits, lesson=first))(asked)
     assert two > all_of_them + 0.05
 
 
@@ -142,10 +146,9 @@ def test_a_student_that_cannot_run_promises_least(toy: NetSpec) -> None:
     torch.manual_seed(0)
     inheritance = Inheritance.of(toy, build(toy).state_dict())
     channels, height, width = toy.input_shape
-    tap = anatomy(toy).layers[-1].node
     wrong = np.zeros((8, channels + 1, height, width), np.float32)
     logits = np.eye(8, toy.classes, dtype=np.float32)
-    probe = LinearProbe(inheritance, HALVES, tap, wrong, logits, seed=0)
+    probe = LinearProbe(inheritance, HALVES, wrong, logits, seed=0)
     assert probe(np.array([[2, 2, 2, 2, 2]])).tolist() == [LEAST]
 
 
@@ -153,11 +156,11 @@ def test_what_takes_too_much_memory_is_not_run(
     toy: NetSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inheritance = Inheritance.of(toy, build(toy).state_dict())
-    tap, rng = anatomy(toy).layers[-1].node, np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     images = rng.normal(size=(20, *toy.input_shape)).astype(np.float32)
     logits = rng.normal(size=(20, toy.classes)).astype(np.float32)
-    whole = np.array([[2, 2, 2, 2, 2]])
-    probe = LinearProbe(inheritance, HALVES, tap, images, logits, seed=0)
+    teacher = np.array([[2, 2, 2, 2, 2]])
+    probe = LinearProbe(inheritance, HALVES, images, logits, seed=0)
     peak, ran = cost(toy).peak, list[int]()
 
     def run(module: object, tap: str, inputs: torch.Tensor, batch: int) -> torch.Tensor:
@@ -166,9 +169,9 @@ def test_what_takes_too_much_memory_is_not_run(
 
     monkeypatch.setattr(search.probe, "features", run)
     monkeypatch.setattr(search.probe, "MEMORY", LEAST_BATCH * peak)
-    probe(whole)
+    probe(teacher)
     monkeypatch.setattr(search.probe, "MEMORY", LEAST_BATCH * peak - 1)
-    assert probe(whole).tolist() == [LEAST]
+    assert probe(teacher).tolist() == [LEAST]
     assert ran == [LEAST_BATCH]
 
 
