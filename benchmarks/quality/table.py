@@ -28,6 +28,8 @@ from search.space import Actions
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "search_table.parquet"
 COMMAND = "python benchmarks/search_quality.py table && python benchmarks/search_quality.py pack"
+#: in a folder whose work began with the file: what the file said of itself then
+UNPACKED = "unpacked.json"
 JUDGED = [f"judged_{seed}" for seed in JUDGE_SEEDS]
 
 
@@ -90,9 +92,17 @@ def pack(folder: Path = OUT, file: Path = FILE) -> None:
     """Write what is finished as the table.
 
     Raises:
-        SystemExit: a network has not been trained at all.
+        SystemExit: a network has not been trained at all, or what the folder had from a file was
+            another teacher's.
     """
     lab = Lab.open(folder)
+    before = _unpacked(folder)
+    if before and before["teacher"] != _teacher(lab):
+        raise SystemExit(
+            f"{folder / TRAINED} goes on from a file of a teacher of {before['teacher']}, that of "
+            f"{folder} has {_teacher(lab)}: this is no single table. Put that teacher back, or "
+            f"move {folder} and {FILE} away for a table that is all new"
+        )
     networks, done = Networks.of(lab.network), finished(folder)
     columns: dict[str, Any] = {
         f"action_{layer}": column for layer, column in enumerate(networks.actions.T)
@@ -105,21 +115,29 @@ def pack(folder: Path = OUT, file: Path = FILE) -> None:
     }
     for name, seed in (("searched", SEARCH_SEED), *zip(JUDGED, JUDGE_SEEDS, strict=True)):
         columns[name] = _column(networks, accuracies(done, seed), seed)
-    meta = _meta(lab) | _effort(list(done.values()), file)
+    meta = _meta(lab) | _effort(list(done.values()), before)
     stored = {b"search_quality": json.dumps(meta).encode()}
     packing.write(file, columns, stored)
 
 
-def _effort(rows: Sequence[Mapping[str, Any]], file: Path) -> dict[str, Any]:
-    """How many trainings there are, their seconds, and the machines that made them."""
+def _effort(rows: Sequence[Mapping[str, Any]], before: Mapping[str, Any]) -> dict[str, Any]:
+    """How many trainings there are, their seconds, and the machines that made them.
+
+    Args:
+        rows: all of the folder's.
+        before: the same of those that it had from a file; empty where there was none.
+    """
     fresh = [row for row in rows if not row.get("packed")]
     where = Counter(row.get("where", "unknown") for row in fresh)
-    seconds = sum(row["seconds"] for row in fresh)
-    if len(fresh) < len(rows):
-        before = read(file).meta
-        seconds += before["seconds"]
-        where.update(before["machines"])
+    where.update(before.get("machines", {}))
+    seconds = sum(row["seconds"] for row in fresh) + before.get("seconds", 0)
     return {"trainings": len(rows), "seconds": round(seconds), "machines": dict(where)}
+
+
+def _unpacked(folder: Path) -> dict[str, Any]:
+    path = folder / UNPACKED
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def unpack(folder: Path = OUT, file: Path = FILE) -> None:
@@ -138,6 +156,8 @@ def unpack(folder: Path = OUT, file: Path = FILE) -> None:
                 told = None if diverged else round(accuracy, 6)
                 row = {"network": int(network), "seed": seed, "accuracy": told, "packed": True}
                 rows.append(json.dumps(row))
+    # the file may be written anew while work goes on, with this work in it
+    (folder / UNPACKED).write_text(json.dumps(table.meta))
     path.write_text("\n".join(rows) + "\n")
 
 
@@ -161,7 +181,7 @@ def _meta(lab: Lab) -> dict[str, Any]:
         "command": COMMAND,
         "commit": commit.stdout.strip(),
         "network": lab.network.to_json(),
-        "teacher": {"searched": lab.accuracies[0], "judged": lab.accuracies[1]},
+        "teacher": _teacher(lab),
         "moves": asdict(MOVES),
         "recipe": asdict(small.RECIPE),
         "rows": {
@@ -170,6 +190,10 @@ def _meta(lab: Lab) -> dict[str, Any]:
             "judged": len(small.JUDGED),
         },
     }
+
+
+def _teacher(lab: Lab) -> dict[str, float]:
+    return dict(zip(("searched", "judged"), lab.accuracies, strict=True))
 
 
 def read(file: Path = FILE) -> Table:

@@ -34,7 +34,8 @@ class Promises:
     Attributes:
         known: what was probed, in that order.
         surrogate: fitted to it.
-        middle, scale: of the promises that were fitted first; all are seen in these units.
+        middle, scale: of the promises that were fitted first; all are seen in these units. Where
+            these were alike, of the first ones that were not.
     """
 
     def __init__(self, probe: Probe, features: Features) -> None:
@@ -56,7 +57,7 @@ class Promises:
         first = not self.learnt
         if not self.known or not (first or tune or len(self.known) > self.learnt):
             return
-        if first:
+        if first or self.scale <= LEAST_SCALE:
             values = np.array(list(self.known.values()))
             self.middle = float(values.mean())
             self.scale = max(float(values.std()), LEAST_SCALE)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.quality import making, report, score, table
+from benchmarks.quality import lines, making, report, score, table
 from benchmarks.quality.play import Search
 from benchmarks.quality.play import play as play_benchmark
 from benchmarks.quality.small import JUDGE_SEEDS, SEARCH_SEED
@@ -309,9 +311,36 @@ def test_work_on_the_table_goes_on_from_the_file(tmp_path: Path) -> None:
         assert sorted(judged) == known.tolist()
     # what is there is not trained again, and new work is counted beside the old
     fresh = {"network": 0, "seed": 9, "accuracy": 0.5, "seconds": 2.0, "where": "here"}
-    effort = table._effort([*done.values(), fresh], table.FILE)
+    effort = table._effort([*done.values(), fresh], table._unpacked(tmp_path))
     assert effort["trainings"] == stored.meta["trainings"] + 1
+    assert effort["seconds"] == stored.meta["seconds"] + 2
     assert effort["machines"] == stored.meta["machines"] | {"here": 1}
     before = (tmp_path / making.TRAINED).read_text()
     table.unpack(tmp_path)
     assert (tmp_path / making.TRAINED).read_text() == before
+
+
+def test_a_folder_is_packed_as_often_as_one_likes_and_with_one_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, file = table.read(), tmp_path / "table.parquet"
+    shutil.copy(table.FILE, file)
+    table.unpack(tmp_path, file)
+    fresh = {"network": 0, "seed": 9, "accuracy": 0.5, "seconds": 2.0, "where": "here"}
+    lines.append(tmp_path / making.TRAINED, fresh)
+    accuracies = tuple(stored.meta["teacher"].values())
+    lab = SimpleNamespace(
+        network=NetSpec.from_json(stored.meta["network"]),
+        accuracies=accuracies,
+        promise=lambda actions: np.zeros(len(actions)),
+    )
+    monkeypatch.setattr(table, "Lab", SimpleNamespace(open=lambda folder: lab))
+    for _ in range(2):
+        table.pack(tmp_path, file)
+        meta = table.read(file).meta
+        assert meta["seconds"] == stored.meta["seconds"] + 2
+        assert meta["machines"] == stored.meta["machines"] | {"here": 1}
+    np.testing.assert_array_equal(table.read(file).accuracy, stored.accuracy)
+    lab.accuracies = (0.5, 0.5)
+    with pytest.raises(SystemExit, match="teacher"):
+        table.pack(tmp_path, file)

@@ -517,6 +517,17 @@ def test_promises_are_seen_in_the_units_of_the_first(fine: Space) -> None:
     assert 0.75 * SPREAD < between < 1.1 * SPREAD
 
 
+def test_units_wait_for_promises_that_differ(fine: Space) -> None:
+    features = Features(fine)
+    promises = Promises(lambda actions: actions.mean(1) / 6, features)
+    promises.probe([(6, 6, 6, 6, 6)])  # all that a warm start may leave to look at
+    promises.learn(tune=True)
+    promises.probe([(0, 0, 0, 0, 6)])
+    promises.learn(tune=False)
+    both = np.array([(0, 0, 0, 0, 6), (6, 6, 6, 6, 6)])
+    assert promises(both, features(both)) == pytest.approx([-SPREAD, SPREAD])
+
+
 def test_the_best_by_what_they_are_expected_to_promise_are_probed_and_ranked_anew(
     fine: Space,
 ) -> None:
