@@ -37,8 +37,9 @@ def record_of(
     speeds: Speeds,
     now: datetime,
     command: str | None = None,
+    earlier: Sequence[tuple[float, float]] = (),
 ) -> report.RunRecord:
-    """The run as the report shows it."""
+    """The run as the report shows it; ``earlier`` is what its search began with."""
     winner = last.winner
     trained = {finalist.key: accuracy for finalist, accuracy in last.ranked}
     spec, settings = prepared.spec, prepared.reward.settings
@@ -81,6 +82,7 @@ def record_of(
             _candidate(number, found, prepared, trained.get(found.key))
             for number, found in enumerate(records, 1)
         ),
+        earlier=tuple(earlier),
         winner=1 + records.index(winner),
         layers=_layers(prepared, winner, shipped),
         routers=tuple(_router(row, shipped.ranking.gap) for row in shipped.ranking.rows),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +21,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
+from edge.errors import BadInput
+from search.run_folder import write_bytes
 
 # name → the colour of the light theme, which is what matplotlib draws with. All differ, because
 # each is found again in the SVG by its value.
@@ -127,3 +131,39 @@ def to_svg(figure: Figure, name: str, said: str) -> str:
     label = escape(said, quote=True)
     opening = f'<svg class="plot" data-plot="{name}" role="img" aria-label="{label}"'
     return text.replace("<svg", opening, 1).rstrip()
+
+
+def write_plot(path: Path, name: str, said: str, draw: Callable[[], Figure]) -> None:
+    """A plot as a file of its own, at once or not at all.
+
+    Raises:
+        BadInput: neither .svg nor .png, or the file cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind not in (".svg", ".png"):
+        raise BadInput(
+            "the picture has no form that is known",
+            value=str(path),
+            bound=".svg or .png",
+            remedy="Give the file one of these endings.",
+        )
+    with style(name):
+        content = to_svg(draw(), name, said).encode() if kind == ".svg" else _png(draw())
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise BadInput(
+            "the picture cannot be written",
+            value=str(path),
+            bound="a path where files can be made",
+            remedy=f"Choose another place ({error.strerror}).",
+        ) from None
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    content = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()

@@ -81,6 +81,16 @@ def warm_up(
         )
 
 
+def begun_with(folder: RunFolder, space: Space) -> list[tuple[float, float]]:
+    """KB and expected accuracy of what a run began with, where it was trained to the end."""
+    if not folder.evidence.exists():
+        return []
+    whole = [one for one in _kept(folder.evidence) if not (one.failed or one.pruned)]
+    return [
+        (space.cost(outcome.actions).kb, outcome.accuracy) for outcome in outcomes_of(whole, space)
+    ]
+
+
 def read_candidates(folder: RunFolder, job: JobSpec) -> list[Found]:
     """All finished candidates of a run, in the order in which they finished."""
     if job.storage is None:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from edge.errors import BadInput
 from search.drawing import (
     BLUE,
     FAINT,
@@ -29,9 +28,9 @@ from search.drawing import (
     plain_log,
     style,
     to_svg,
+    write_plot,
 )
 from search.pareto import pareto_front
-from search.run_folder import write_bytes
 from search.tune import Tuning
 
 #: of regions that are not the target's, the largest first; what is left is grey
@@ -55,35 +54,7 @@ def write_picture(tuning: Tuning, path: Path) -> None:
     Raises:
         BadInput: neither .svg nor .png, or the file cannot be written.
     """
-    kind = path.suffix.lower()
-    if kind not in (".svg", ".png"):
-        raise BadInput(
-            "the picture has no form that is known",
-            value=str(path),
-            bound=".svg or .png",
-            remedy="Give the file one of these endings.",
-        )
-    try:
-        if kind == ".svg":
-            write_bytes(path, _svg(tuning, "plane").encode())
-            return
-        import io
-
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        content = io.BytesIO()
-        with style("plane"):
-            figure = _plane(tuning)
-            FigureCanvasAgg(figure)
-            figure.savefig(content, format="png", dpi=120)
-        write_bytes(path, content.getvalue())
-    except OSError as error:
-        raise BadInput(
-            "the picture cannot be written",
-            value=str(path),
-            bound="a path where files can be made",
-            remedy=f"Choose another place ({error.strerror}).",
-        ) from None
+    write_plot(path, "plane", _plane_said(tuning), lambda: _plane(tuning))
 
 
 def _colours(tuning: Tuning) -> dict[int, str]:

@@ -149,7 +149,8 @@ its full training is expected to reach.</figcaption></figure>
 <figure class="card">{{ plots.front }}
 <figcaption>Accuracy on the validation part ({{ run.parts.get("validation", 0) | count }} rows), as
 expected after the full training, against size. On the Pareto front (ringed), none is both smaller
-and more accurate.</figcaption></figure>
+and more accurate.{% if run.earlier %} Crosses: {{ run.earlier | length }} candidates of earlier
+runs that the search began with; only those of this run can win.{% endif %}</figcaption></figure>
 <figure class="card">{{ plots.volume }}
 <figcaption>Hypervolume: the share of the plane of size and expected accuracy, from a guess at the
 teacher's size to a student without size or error, that the front covers.</figcaption></figure>

@@ -21,7 +21,7 @@ from search.cluster import check_nodes, check_own_gpus, cluster, room_for, wides
 from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Stage
-from search.evidence import warm_up
+from search.evidence import begun_with, warm_up
 from search.facts import known_gain, write_facts
 from search.finalists import train_finalists
 from search.halving import Halving
@@ -151,7 +151,8 @@ def _work(prepared: Prepared, folder: RunFolder, start: float, again: bool) -> I
         shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads)
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
-        record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked)
+        earlier = begun_with(folder, prepared.space)
+        record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked, earlier)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
         result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds)

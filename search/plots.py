@@ -69,10 +69,12 @@ def front_plot(
     max_kb: float | None,
     least_accuracy: float | None,
     teacher_accuracy: float | None,
+    earlier: Sequence[tuple[float, float]] = (),
 ) -> str:
     """Validation accuracy against KB, with the Pareto front, the limits and the winner.
 
-    It is the accuracy that is expected after the full training, where that is known.
+    It is the accuracy that is expected after the full training, where that is known. ``earlier``:
+    KB and accuracy of what the search began with.
     """
     with style("front"):
         figure, axes = canvas()
@@ -81,6 +83,7 @@ def front_plot(
         points = [(row.kb, row.shown or 0.0) for row in done]
         kept = [p for p, row in zip(points, done, strict=True) if row.within_limits]
         broken = [p for p, row in zip(points, done, strict=True) if not row.within_limits]
+        dots(axes, earlier, marker="x", color=FAINT, lw=1, label="earlier runs")
         dots(axes, kept, color=SKY, label="within the limits")
         dots(axes, broken, facecolors="none", edgecolors=FAINT, label="outside the limits")
         front = [points[i] for i in pareto_front(points)]

@@ -175,7 +175,8 @@ class RunRecord:
     """A finished run.
 
     ``thresholds``: c0, a0, alpha, beta and the hard limits as printed when the job started, None
-    where a limit was not set. ``winner``: the number of the candidate that ships. ``curves``:
+    where a limit was not set. ``earlier``: KB and expected accuracy of candidates of other runs
+    that the search began with. ``winner``: the number of the candidate that ships. ``curves``:
     by router, with "oracle" and "random" beside them. ``operating_point``: (appealing rate,
     accuracy of the pair). ``confusion``: ((right trusted, right appealed), (wrong trusted, wrong
     appealed)) rows. Curves, operating point and confusion are measured on ``pair_part``.
@@ -204,6 +205,7 @@ class RunRecord:
     confusion: tuple[tuple[int, int], tuple[int, int]]
     figures: tuple[Figure, ...]
     chance: float = 0.0
+    earlier: tuple[tuple[float, float], ...] = ()
     warnings: tuple[str, ...] = ()
     note: str = ""
     pair_part: str = "test"

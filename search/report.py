@@ -78,6 +78,7 @@ def _plots(record: RunRecord) -> dict[str, str]:
             max_kb=record.thresholds.get("max_kb"),
             least_accuracy=record.thresholds.get("a0"),
             teacher_accuracy=_teacher_accuracy(record),
+            earlier=record.earlier,
         ),
         "volume": plots.volume_plot(record.candidates, record.teacher.kb, record.chance),
         "layers": plots.layers_plot(record.layers),

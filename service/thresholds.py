@@ -25,6 +25,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 def rerank(
     run: RunPath,
     top: Annotated[int, typer.Option(min=1, help="Candidates to show.")] = 10,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw candidates and winners as .svg or .png.")
+    ] = None,
     finalize: Annotated[
         bool, typer.Option("--finalize", help="Train and ship the winner, in a new run.")
     ] = False,
@@ -44,8 +47,14 @@ def rerank(
 
     given = {name: value for name, value in options.items() if value is not None}
     found = ranked(read_run(str(run)), given)
+    if picture is not None:
+        from search.rerank_plot import write_picture  # a third of a second that others save
+
+        write_picture(found, picture)
     if not as_json:
         _print_reranking(found, top)
+        if picture is not None:
+            typer.echo(f"picture   {picture}")
     elif not finalize:
         typer.echo(json.dumps(found.result(top)))
     if finalize:

@@ -302,6 +302,20 @@ def test_limits_and_teacher_are_drawn_only_where_they_are_known() -> None:
     assert labels(None, None) == set()
 
 
+def test_what_a_search_began_with_is_drawn_beside_its_own_candidates() -> None:
+    record = invented()
+    assert "earlier runs" not in render(record)
+    drawn = render(replace(record, earlier=((300.0, 0.97), (800.0, 0.9999))))
+    assert ">earlier runs</text>" in drawn
+    assert "2 candidates of earlier\nruns" in drawn
+
+    # they are no part of the front
+    def front(text: str) -> list[str]:
+        return re.findall(r"Accuracy against KB of [^.]*", text)
+
+    assert front(drawn) == front(render(record)) != []
+
+
 def test_the_confusion_shows_counts_and_shares() -> None:
     svg = plots.confusion_plot(((9_471, 450), (29, 50)), "test")
     for words in ("9,471", "appealed in vain · 4.5 %", "missed · 0.3 %", "caught · 0.5 %"):

@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import BadInput
+from search.drawing import canvas
 from search.rerank import rerank, why
+from search.rerank_plot import equal_reward, write_picture
 from search.standings import Run, read_run, standings
 from tests.search.runs import candidate, invented_run, run_of
 
@@ -187,3 +190,47 @@ def test_the_winner_has_the_highest_reward_of_a_search(
     found = standings(run, spec)
     rewards = [found.reward(a, 1 - kb / 1000) for kb, a in THREE]
     assert rewards[found.winner] == pytest.approx(max(rewards), rel=1e-9)
+
+
+def test_the_picture_names_both_winners_and_the_thresholds_in_sight(
+    run: Run, tmp_path: Path
+) -> None:
+    # C0 = .94 is 60 KB, A0 = .65 lies below all candidates
+    found = rerank(run, {"max_kb": 60, "max_drop": 0.25, "c0": 0.96})
+    for name, start in (("map.svg", b"<svg"), ("map.png", b"\x89PNG")):
+        write_picture(found, tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    drawn = (tmp_path / "map.svg").read_text()
+    assert found.before.winner != found.after.winner
+    assert "winner before: 2, 50.0 KB, 85.00 %" in drawn
+    assert "winner now: 3, 20.0 KB, 70.00 %" in drawn
+    assert "beyond the limits" in drawn  # candidate 1
+    assert "C₀ now: 40.0 KB" in drawn
+    assert "A₀ now" not in drawn
+    with pytest.raises(BadInput, match="got .*map.gif; expected .svg or .png"):
+        write_picture(found, tmp_path / "map.gif")
+    assert not (tmp_path / "map.gif").exists()
+
+
+def test_the_picture_of_what_stays_and_of_a_reward_without_thresholds(
+    run: Run, tmp_path: Path
+) -> None:
+    write_picture(rerank(run, {}), tmp_path / "same.svg")
+    drawn = (tmp_path / "same.svg").read_text()
+    assert "winner stays: 2, 50.0 KB, 85.00 %" in drawn
+    assert "winner before" not in drawn
+    write_picture(rerank(run, {"reward": "paper"}), tmp_path / "paper.svg")
+    assert "₀ now" not in (tmp_path / "paper.svg").read_text()
+
+
+def test_whoever_is_above_the_line_would_win(run: Run) -> None:
+    found = rerank(run, {"c0": 0.85}).after
+    assert found.winner == 0  # 100 KB at 88 %: −.05 in the exponent
+    # 50 KB at 87.33 % earn as much (see above), so the line passes there and not beside it
+    axes = canvas()[1]
+    axes.set(xscale="log", xlim=(10, 200), ylim=(0.6, 0.95))
+    (line,) = equal_reward(axes, found)
+    for kb, accuracy in ((50, 0.8733), (100, 0.88)):
+        nearest = line[np.abs(line[:, 0] - kb).argmin()]
+        assert nearest[1] == pytest.approx(accuracy, abs=2e-3)
+    assert found.expected[1] < 0.8733

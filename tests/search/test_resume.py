@@ -259,6 +259,8 @@ def test_a_search_that_begins_with_evidence(tmp_path: Path) -> None:
     )
     records = records_of(spec, tmp_path / "next")
     assert len(records) == 4
+    report = (tmp_path / "next" / "report.html").read_text()
+    assert f"{whole.spec.budget} candidates of earlier\nruns" in report
     # the recipe is the same, so the best of the earlier run comes out as it was
     best = max(records_of(whole.spec, whole.out), key=lambda record: record.reward)
     assert (best.key, best.accuracy) in {(record.key, record.accuracy) for record in records}

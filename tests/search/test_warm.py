@@ -14,7 +14,7 @@ from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.reward import PaperReward
 from search.events import Note
-from search.evidence import outcomes_of, read_candidates, warm_up
+from search.evidence import begun_with, outcomes_of, read_candidates, warm_up
 from search.expectation import Expectation
 from search.ledger import Ledger, Record
 from search.run_folder import RunFolder
@@ -163,6 +163,20 @@ def test_a_resumed_search_begins_with_the_same(space: Space, job: JobSpec, old: 
     check_warm(job)
     again, _ = warmed(space, job)
     assert again.save().to_bytes() == first.save().to_bytes()
+
+
+def test_what_it_began_with_can_be_drawn(space: Space, job: JobSpec, old: RunFolder) -> None:
+    assert begun_with(RunFolder(job.out), space) == []
+    warmed(space, job)
+    found = outcomes_of(read_candidates(old, old.stored_job()), space)
+    points = begun_with(RunFolder(job.out), space)
+    # neither the one that failed nor the one that was stopped
+    assert points == [
+        (space.cost(outcome.actions).kb, outcome.accuracy)
+        for outcome in found
+        if not (outcome.failed or outcome.pruned)
+    ]
+    assert len(points) == 11
 
 
 def test_the_agent_says_that_it_learns_nothing_from_it(

@@ -49,6 +49,15 @@ def test_rerank_for_people(job: FinishedJob) -> None:
     assert said.count("threshold") >= 1
 
 
+def test_rerank_as_a_picture(job: FinishedJob, tmp_path: Path) -> None:
+    picture = tmp_path / "rerank.svg"
+    said = inside("rerank", job.out, "--reward", "paper", "--picture", picture)
+    assert said.splitlines()[-1] == f"picture   {picture}"
+    found = json.loads(inside("rerank", job.out, "--reward", "paper", "--json"))
+    when = "now" if found["changed"] else "stays"
+    assert f"winner {when}: {found['after']['winner']['number']}, " in picture.read_text()
+
+
 def test_rerank_in_a_process_of_its_own(job: FinishedJob, understudy: Understudy) -> None:
     done = understudy("rerank", job.out, "--max-kb", "1", "--json")
     assert done.returncode == 2
