@@ -56,7 +56,8 @@ def _draw(found: Reranking) -> Figure:
     dots(axes, list(zip(kb[beyond], expected[beyond], strict=True)),
          facecolors="none", edgecolors=FAINT, label="beyond the limits")  # fmt: skip
     dots(axes, list(zip(kb[may], expected[may], strict=True)), color=SKY, label="candidate")
-    _frame(axes, kb[whole], expected[whole])
+    # where more or less is expected now, the old winner stands where it stood
+    _frame(axes, kb[whole], np.append(expected[whole], before.expected[before.winner]))
     handles = axes.get_legend_handles_labels()[0]
     if found.changed:
         handles += [_winner(axes, before, "before", INK, "o", "--")]
