@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -335,6 +336,7 @@ def test_a_folder_is_packed_as_often_as_one_likes_and_with_one_teacher(
         promise=lambda actions: np.zeros(len(actions)),
     )
     monkeypatch.setattr(table, "Lab", SimpleNamespace(open=lambda folder: lab))
+    monkeypatch.setattr(table, "Networks", SimpleNamespace(of=cache(making.Networks.of)))
     for _ in range(2):
         table.pack(tmp_path, file)
         meta = table.read(file).meta
