@@ -46,7 +46,7 @@ OURS, AS_FOUND = "searched", "as-found"
 #: options that a plan has words of its own for
 OWN = ("teacher", "data", "out", "seed", "max_kb", "alpha", "budget", "final_epochs")
 #: those that a search depends on, and a training does not
-OF_SEARCH = ("batch", "proxy_rows", "proxy_epochs", "proxy_gain", "halving", "pool")
+OF_SEARCH = ("batch", "probes", "proxy_rows", "proxy_epochs", "proxy_gain", "halving", "pool")
 #: said elsewhere: the sampler with its budget, and the machine in a column of its own
 ELSEWHERE = ("sampler", "gpus")
 

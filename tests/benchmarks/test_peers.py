@@ -253,6 +253,8 @@ class TestResuming:
         assert setting("uniform", ("gpus", 0.1)) == setting("uniform")
         assert setting("uniform", ("proxy_rows", 9)) == setting("uniform")
         assert setting("searched", ("proxy_rows", 9)) != setting("searched")
+        assert setting("uniform", ("probes", 0)) == setting("uniform")
+        assert setting("searched", ("probes", 0)) != setting("searched")
         one, other = ("augment", "none"), ("loss", "none")
         assert setting("uniform", one, other) == setting("uniform", other, one)
         assert setting("uniform", ("augment", "none")) != setting("uniform")
