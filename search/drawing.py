@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from edge.errors import BadInput
-from search.run_folder import write_bytes
+from search.run_folder import write_asked
 
 # name → the colour of the light theme, which is what matplotlib draws with. All differ, because
 # each is found again in the SVG by its value.
@@ -149,15 +149,7 @@ def write_plot(path: Path, name: str, said: str, draw: Callable[[], Figure]) -> 
         )
     with style(name):
         content = to_svg(draw(), name, said).encode() if kind == ".svg" else _png(draw())
-    try:
-        write_bytes(path, content)
-    except OSError as error:
-        raise BadInput(
-            "the picture cannot be written",
-            value=str(path),
-            bound="a path where files can be made",
-            remedy=f"Choose another place ({error.strerror}).",
-        ) from None
+    write_asked(path, content, "the picture", "place")
 
 
 def _png(figure: Figure) -> bytes:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from envs.reward.base import WeightedReward
+from envs.reward import ThresholdReward
 from search.drawing import FAINT, INK, ORANGE, SKY, canvas, dots, percent, plain_log, write_plot
 from search.rerank import Reranking
 from search.standings import Standings
@@ -110,9 +110,10 @@ def equal_reward(axes: Axes, found: Standings, **style: Any) -> list[Values]:
 
 
 def _thresholds(axes: Axes, found: Standings) -> list[Line2D]:
-    """C0, as the size that just meets it, and A0, where they bind and are in sight."""
+    """C0, as the size that just meets it, and A0, where the reward has some that bind and they are
+    in sight."""
     reward = found.reward
-    if not isinstance(reward, WeightedReward) or found.spec.reward == "paper":
+    if not isinstance(reward, ThresholdReward):
         return []
     most, least = (1 - reward.c0) * found.run.facts.kb, reward.a0
     lines = []

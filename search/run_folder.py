@@ -155,6 +155,29 @@ def write_bytes(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def write_asked(path: Path, content: bytes, what: str, other: str) -> None:
+    """Write a file whose place the user chose, whole or not at all.
+
+    Args:
+        path: where.
+        content: what.
+        what: it is, as in "the page".
+        other: what to choose another of, as in "place with --page".
+
+    Raises:
+        BadInput: it cannot be written there.
+    """
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise BadInput(
+            f"{what} cannot be written",
+            value=str(path),
+            bound="a path where files can be made",
+            remedy=f"Choose another {other} ({error.strerror}).",
+        ) from None
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an ``.npy`` file that is there whole or not at all."""
     content = BytesIO()

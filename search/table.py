@@ -7,8 +7,7 @@ import io
 from pathlib import Path
 from typing import TextIO
 
-from edge.errors import BadInput
-from search.run_folder import write_bytes
+from search.run_folder import write_asked
 from search.snapshot import STATUSES
 from search.standings import Run, standings
 
@@ -29,15 +28,7 @@ def write_csv(run: Run, target: Path | TextIO) -> None:
         return
     text = io.StringIO(newline="")
     _write(run, text)
-    try:
-        write_bytes(target, text.getvalue().encode())
-    except OSError as error:
-        raise BadInput(
-            "the CSV file cannot be written",
-            value=str(target),
-            bound="a path where files can be made",
-            remedy=f"Choose another --csv ({error.strerror}).",
-        ) from None
+    write_asked(target, text.getvalue().encode(), "the CSV file", "--csv")
 
 
 def _write(run: Run, file: TextIO) -> None:

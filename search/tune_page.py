@@ -7,10 +7,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from edge.errors import BadInput
 from search.maps import pictures
 from search.page import STYLE
-from search.run_folder import write_bytes
+from search.run_folder import write_asked
 from search.tune import Tuning
 
 TEMPLATE = """<!doctype html>
@@ -82,12 +81,4 @@ def write_page(tuning: Tuning, path: Path) -> None:
         plots={name: Markup(svg) for name, svg in pictures(tuning).items()},
         candidates=len(tuning.standings.run.columns),
     )
-    try:
-        write_bytes(path, page.encode())
-    except OSError as error:
-        raise BadInput(
-            "the page cannot be written",
-            value=str(path),
-            bound="a path where files can be made",
-            remedy=f"Choose another place with --page ({error.strerror}).",
-        ) from None
+    write_asked(path, page.encode(), "the page", "place with --page")

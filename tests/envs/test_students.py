@@ -38,7 +38,7 @@ def holds(teacher: Classifier, moves: Moves, data: st.DataObject, seed: int) -> 
 
 
 @given(classifiers(), all_moves, st.data(), st.integers(0, 99))
-@settings(max_examples=100)
+@settings(max_examples=140)
 def test_any_network_with_any_legal_actions(
     teacher: Classifier, moves: Moves, data: st.DataObject, seed: int
 ) -> None:
