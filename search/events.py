@@ -17,10 +17,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know, such as the thresholds in force."""
+    """Something the user should know, such as the thresholds in force.
+
+    Attributes:
+        text: in one sentence or two.
+        warning: whether it is shown as one.
+        name: of a warning about sense (a figure, a part or a network that cannot be right), such
+            as "teacher-near-chance"; it then stands by that name in the result. Empty for what is
+            merely told.
+    """
 
     text: str
     warning: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import ray
 
 from edge.errors import BadInput
+from search.answers import Telling
 from search.build_record import record_of
 from search.candidates import ranked
 from search.checks import check_inputs
@@ -20,7 +22,7 @@ from search.classroom import Classroom, Distilling
 from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
 from search.crew import Resources
 from search.evaluator import RayEvaluator
-from search.events import Event, Finished, Stage
+from search.events import Event, Finished, Note, Stage
 from search.evidence import begun_with, warm_up
 from search.facts import known_gain, write_facts
 from search.finalists import train_finalists
@@ -45,6 +47,8 @@ from search.space import Space
 from search.spec import JobSpec
 from search.tensorboard import logged
 from teachers.datasets import Dataset
+
+T = TypeVar("T")
 
 
 def run(
@@ -80,13 +84,31 @@ def run(
     new = not folder.root.exists()
     try:
         with _joined(spec):
-            prepared = yield from prepare(spec, folder, trusted, lambda data: _reach(spec, data))
-            yield from _work(prepared, folder, start, again)
+            warned: dict[str, Note] = {}
+            preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
+            prepared = yield from kept(preparing, warned)
+            yield from kept(_work(prepared, folder, start, again, warned), warned)
     except BadInput:
         # candidates that were paid for stay, whatever is refused after them, such as a full disk
         if new and not holds_candidates(folder.ledger):
             folder.remove()
         raise
+
+
+def kept(telling: Telling[T], warned: dict[str, Note]) -> Telling[T]:
+    """The same events; warnings that have a name are kept in ``warned``, the last of a name."""
+    try:
+        while True:
+            try:
+                event = next(telling)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if isinstance(event, Note) and event.name:
+                warned[event.name] = event
+            yield event
+    finally:
+        telling.close()
 
 
 def _refuse_finished(spec: JobSpec, folder: RunFolder) -> None:
@@ -122,7 +144,9 @@ def _reach(spec: JobSpec, data: Dataset) -> None:
         check_nodes(data.file.missing)
 
 
-def _work(prepared: Prepared, folder: RunFolder, start: float, again: bool) -> Iterator[Event]:
+def _work(
+    prepared: Prepared, folder: RunFolder, start: float, again: bool, warned: Mapping[str, Note]
+) -> Generator[Event, None, None]:
     spec = prepared.spec
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
@@ -155,7 +179,8 @@ def _work(prepared: Prepared, folder: RunFolder, start: float, again: bool) -> I
         record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked, earlier)
         write_report(folder.report, record)
         seconds = time.monotonic() - start
-        result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds)
+        notes = list(warned.values())
+        result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds, notes)
         folder.write_result(result)
     yield Finished(result)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from envs.cost import cost
 from routers.metrics import defined
+from search.events import Note
 from search.finalists import LastRound
 from search.latency import measured_ms
 from search.ledger import Record
@@ -54,8 +55,13 @@ def result_of(
     speeds: Speeds,
     folder: RunFolder,
     seconds: float,
+    warned: Sequence[Note] = (),
 ) -> dict[str, Any]:
-    """The job's result as JSON values; accuracies and appeals are of the test part."""
+    """The job's result as JSON values; accuracies and appeals are of the test part.
+
+    ``warned`` are the named warnings of the job so far; what only a caveat says of the figures
+    stands apart from them, under ``caveats``.
+    """
     figures, manifest = shipped.manifest.figures, shipped.manifest
     teacher = cost(prepared.network)
     parts = prepared.parts.counts()
@@ -120,7 +126,11 @@ def result_of(
             for record, accuracy in last.ranked
         ],
         "seconds": round(seconds, 1),
-        "warnings": [*manifest.warnings, *_broken(limits)],
+        "warnings": [
+            *({"name": note.name, "text": note.text} for note in warned),
+            *_broken(limits),
+        ],
+        "caveats": list(manifest.warnings),
     }
 
 
@@ -181,10 +191,13 @@ def _limits(
     }
 
 
-def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[str]:
+def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[dict[str, str]]:
     return [
-        f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that ships has "
-        f"{found['value']:.4g}"
+        {
+            "name": f"{name.replace('_', '-')}-not-kept",
+            "text": f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that "
+            f"ships has {found['value']:.4g}",
+        }
         for name, found in limits.items()
         if not found["kept"]
     ]

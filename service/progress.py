@@ -222,6 +222,8 @@ def _summary(console: Console, result: Mapping[str, Any]) -> None:
     )
     console.print(table)
     for warning in result.get("warnings", []):
-        console.print(f"[yellow]Note:[/] {escape(warning)}")
+        console.print(f"[yellow]Warning:[/] {escape(warning['text'])}")
+    for caveat in result.get("caveats", []):
+        console.print(f"[yellow]Note:[/] {escape(caveat)}")
     console.print(f"bundle  {escape(str(result['bundle']))}")
     console.print(f"report  {escape(str(result['report']))}")

@@ -173,5 +173,5 @@ def test_a_search_ends_with_a_student_that_is_fast_enough_when_it_is_measured(
     assert result["student"]["ms"] <= 1.2 * limit
     kept = result["limits"]["max_ms"]
     assert kept == {"limit": limit, "value": result["student"]["ms"], "kept": kept["kept"]}
-    assert kept["kept"] != any("--max-ms" in warning for warning in result["warnings"])
+    assert kept["kept"] != any("--max-ms" in warning["text"] for warning in result["warnings"])
     assert result["student"]["predicted_ms"] <= limit
