@@ -148,10 +148,17 @@ class Moves:
         return self.pool[action] == 0
 
 
-#: ``paper``: Φ of Zhang's Eq. 3 and all of Eq. 4. ``default``: a pool with a fine end, outputs
-#: alone, because a scaled stride enlarges the maps and a scaled 3×3 kernel mixes no pixels.
+#: ``paper``: Φ of Zhang's Eq. 3 and all of Eq. 4. ``default``: outputs alone, because a scaled
+#: stride enlarges the maps and a scaled 3×3 kernel mixes no pixels; and steps that are fine where
+#: students are small, so that a student of one width can come close to any limit.
 PRESETS: dict[str, Moves] = {
-    "default": Moves((0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o"),
+    "default": Moves(
+        (
+            *(0.0, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
+            *(0.6, 0.7, 0.8, 1.0),
+        ),
+        "o",
+    ),
     "paper": Moves((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "kdpo"),
 }
 

@@ -36,7 +36,9 @@ def best(records: Sequence[Record]) -> Record | None:
 
 def outcome_of(space: Space, actions: Actions, record: Record) -> Outcome:
     """What a sampler is told of a proposal: the record of the network that it rounds to."""
-    expected = 0.0 if record.failed else space.expected(record.accuracy, record.epochs)
+    expected = (
+        0.0 if record.failed else space.expected(record.accuracy, record.epochs, record.key)
+    )
     return Outcome(actions, expected, record.reward, record.failed, record.pruned, record.key)
 
 
@@ -73,11 +75,11 @@ class Candidates:
     def merit(self, key: str, actions: Actions, epoch: int) -> float | None:
         """Reward of a candidate for its accuracy after an epoch, if that was measured."""
         accuracy = self.at(key, epoch)
-        return None if accuracy is None else self.worth(actions, accuracy, epoch)
+        return None if accuracy is None else self.worth(actions, accuracy, epoch, key)
 
-    def worth(self, actions: Actions, accuracy: float, epochs: int) -> float:
+    def worth(self, actions: Actions, accuracy: float, epochs: int, key: str = "") -> float:
         """Reward of what a candidate is expected to reach, after so many epochs of its proxy."""
-        return self.space.reward_of(actions, self.space.expected(accuracy, epochs))
+        return self.space.reward_of(actions, self.space.expected(accuracy, epochs, key))
 
     def hear(self, evaluation: Evaluation) -> str:
         """Keep the accuracies that a job brought; gives the candidate's key."""
@@ -109,14 +111,20 @@ class Candidates:
 
     def write(self, evaluation: Evaluation, proposed: int, pruned: bool = False) -> CandidateDone:
         """Write a candidate that nothing more is done for to the ledger."""
+        record = self.record_of(evaluation, proposed, pruned)
+        self.ledger.add(record)
+        return self.meet(record, replayed=False)
+
+    def record_of(self, evaluation: Evaluation, proposed: int, pruned: bool = False) -> Record:
+        """What is written of a candidate that nothing more is done for."""
         key = self.hear(evaluation)
         heard = self._heard.pop(key)
         self._numbers.pop(key, None)
         spent = self.space.cost(evaluation.actions)
         failed = bool(evaluation.reason)
         epochs = max((evaluation.epochs, *heard))
-        reward = self.worth(evaluation.actions, evaluation.accuracy, epochs)
-        record = Record(
+        reward = self.worth(evaluation.actions, evaluation.accuracy, epochs, key)
+        return Record(
             key=key,
             actions=evaluation.actions,
             accuracy=0.0 if failed else evaluation.accuracy,
@@ -132,8 +140,6 @@ class Candidates:
             mode=evaluation.mode,
             proposed=proposed,
         )
-        self.ledger.add(record)
-        return self.meet(record, replayed=False)
 
     def meet(self, record: Record, replayed: bool = True) -> CandidateDone:
         """A record of the ledger counts from now on."""

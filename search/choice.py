@@ -1,8 +1,9 @@
-"""Who takes part in the last round: the best by reward that keep every limit on cost."""
+"""Who takes part in the last round: the best by reward that keep every limit on cost, and the
+plain students, so that what ships is never worse than what anybody would have tried first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from edge.errors import BadInput
@@ -13,6 +14,8 @@ from search.latency import Measuring
 from search.ledger import Record
 from search.space import Space
 
+#: plain students that are trained in full whatever the search finds
+BASELINES = ("uniform", "largest")
 #: candidates that may be measured and found too slow before the search is given up
 MOST_MEASURED = 8
 #: share of the limit that the winner may take where another can: two measurements differ
@@ -20,7 +23,11 @@ MARGIN = 0.97
 
 
 def choose(
-    space: Space, records: Sequence[Record], count: int = 1, measure: Measuring | None = None
+    space: Space,
+    records: Sequence[Record],
+    count: int = 1,
+    measure: Measuring | None = None,
+    plain: Mapping[str, str] | None = None,
 ) -> Telling[list[Record]]:
     """The finalists of a search, best first.
 
@@ -33,6 +40,8 @@ def choose(
         count: finalists, if there are so many.
         measure: times a candidate as it would ship. Where there is a limit on latency, a finalist
             keeps it when it is measured, not only by prediction; None trusts the prediction.
+        plain: key of a plain student → its origin, as of :mod:`search.baselines`. The uniform and
+            the largest one, and the best of the others, take part beside the finalists.
 
     Raises:
         BadInput: every candidate failed, or none keeps the limits on cost.
@@ -54,20 +63,36 @@ def choose(
             bound="at least one that does",
             remedy="Raise the limits, or search anew with them.",
         )
+    plain = plain or {}
+    rivals = _rivals(left, plain)
+    searched = [record for record in left if record.key not in plain] or left
     surest = sorted(left, key=lambda record: -record.accuracy)
     if space.limits.max_ms is None or measure is None:
-        found = left[:count]
+        found = searched[:count]
         if space.limits.min_accuracy is not None:
             found += [] if surest[0] in found else surest[:1]
-        return found
+        return found + [record for record in rivals if record not in found]
     limit = space.limits.max_ms
     yield Stage("latency", f"the best are timed as they would ship, against {limit:g} ms")
     found = yield from _fast_enough(space, left, count, limit, measure)
+    found += [
+        record
+        for record in rivals
+        if record not in found and measure(record.actions) <= MARGIN * limit
+    ]
     if space.limits.min_accuracy is not None:
         with suppress(BadInput):  # they are fast enough whom the reward chose
             fast = yield from _fast_enough(space, surest, 1, limit, measure)
             found += [] if fast[0] in found else fast
     return found
+
+
+def _rivals(records: Sequence[Record], plain: Mapping[str, str]) -> list[Record]:
+    """The plain students of the last round, of records by reward, best first."""
+    there = [record for record in records if record.key in plain]
+    named = [record for record in there if plain[record.key] in BASELINES]
+    others = [record for record in there if record not in named]
+    return named + others[:1]
 
 
 def _fast_enough(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,16 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import compress
 from envs.surgery import Inheritance
+from envs.training_norms import normalised, without_norms
 from search.workers import Step
 from teachers.checkpoint import Checkpoint
 from teachers.distill import Distillation, Recipe
 from teachers.image_file import ImageFile
 from teachers.lesson import Exam, Lesson
+from teachers.training import normalise
+
+#: images by whose statistics norms begin
+SETTLING = 256
+#: and the numbers that they hold: maps of large images fill memory
+SETTLING_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Classroom:
         seed: of every candidate's training.
         threads: of torch in one worker.
         criterion: which channels of the teacher a student keeps.
+        normalise: whether students get batch norms for the time of their training
+            (:mod:`envs.training_norms`).
         image_file: where the images are, if they are no array in memory but a map of a file; every
             process then maps it for itself.
     """
@@ -53,6 +64,7 @@ class Classroom:
     threads: int
     criterion: str = "l1"
     image_file: ImageFile | None = None
+    normalise: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: images in a file go as its name."""
@@ -118,8 +130,11 @@ class Distiller:
     def begin(self, actions: tuple[int, ...], state: bytes | None) -> Pupil:
         """A student with the teacher's weights, or as far as it had come."""
         room = self.room
-        student = compress(self.inheritance.spec, room.moves, actions)
-        module = self.inheritance.student(student, room.seed).to(self.device)
+        spec = compress(self.inheritance.spec, room.moves, actions)
+        module: nn.Module = self.inheritance.student(spec, room.seed)
+        if room.normalise:
+            module = normalised(module, spec.spec, self._batch())
+        module = module.to(self.device)
         distillation = Distillation(
             module,
             room.tap,
@@ -131,14 +146,31 @@ class Distiller:
         )
         if state is not None:
             distillation.restore(Checkpoint.from_bytes(state))
-        return Pupil(module, distillation)
+        return Pupil(module, distillation, spec.spec if room.normalise else None)
+
+    def _batch(self) -> Tensor:
+        """Inputs by whose statistics norms begin."""
+        lesson = self.room.lesson
+        count = SETTLING_NUMBERS // math.prod(lesson.preprocess.input_shape)
+        count = min(SETTLING, max(SETTLING // 16, count))
+        chosen = np.random.default_rng([self.room.seed, 4]).permutation(len(lesson))[:count]
+        return normalise(lesson.images[lesson.rows[chosen]], lesson.preprocess, "cpu")
 
 
 class Pupil:
-    """One candidate under way; a :class:`search.workers.Training`."""
+    """One candidate under way; a :class:`search.workers.Training`.
 
-    def __init__(self, module: torch.nn.Module, distillation: Distillation) -> None:
-        self.module, self.distillation = module, distillation
+    Attributes:
+        module: in training.
+        distillation: of it.
+        plain: description of the student without the norms that ``module`` has for the time of its
+            training; None where it has none.
+    """
+
+    def __init__(
+        self, module: nn.Module, distillation: Distillation, plain: NetSpec | None = None
+    ) -> None:
+        self.module, self.distillation, self.plain = module, distillation, plain
 
     def epoch(self, examine: bool) -> Step:
         """Train an epoch more."""
@@ -161,6 +193,8 @@ class Pupil:
     def weights(self) -> dict[str, NDArray[Any]]:
         """Of the student, by the names of its description."""
         state = self.module.state_dict()
+        if self.plain is not None:
+            state = without_norms(self.plain, state)
         return {name: np.array(value.detach().cpu().numpy()) for name, value in state.items()}
 
     def close(self) -> None:

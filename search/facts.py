@@ -24,8 +24,13 @@ class Facts:
         pool: coefficients.
         images: that a candidate sees in an epoch of its proxy.
         full: images of the whole full training.
-        gain: g of :mod:`search.expectation`, as the job's pilots showed it; None where the job
-            names it, or pilots have not flown.
+        gain: g of :mod:`search.expectation`, as the job's plain students showed it; None where the
+            job names it, or they were not trained yet.
+        spread: of expected accuracies, see there.
+        guess: accuracy of one who always names the most frequent class of the validation part; None
+            from an earlier version.
+        proxy_epochs: of a candidate; None from an earlier version, or before the pilots.
+        normalise: whether students get batch norms for the time of their training.
     """
 
     bytes: int
@@ -39,6 +44,10 @@ class Facts:
     images: int
     full: int
     gain: float | None = None
+    spread: float = 0.0
+    guess: float | None = None
+    proxy_epochs: int | None = None
+    normalise: bool = False
 
     @property
     def kb(self) -> float:
@@ -58,7 +67,9 @@ class Facts:
         """
         if gain is None:
             gain = self.gain or 0.0
-        return Expectation(self.accuracy, self.images, self.full, gain, self.rows)
+        return Expectation(
+            self.accuracy, self.images, self.full, gain, self.rows, self.guess or 0.0, self.spread
+        )
 
 
 def write_facts(folder: RunFolder, facts: Facts) -> None:

@@ -1,103 +1,199 @@
-"""How fast accuracies rise in this job: a few pilot students tell before the search.
+"""The plain students of a job, trained before the search: its first candidates and its yardstick.
 
-What a short training says of a full one depends on the data: handwritten digits are learnt to the
-teacher's accuracy within a few epochs by nearly every student, photographs are not. So the exponent
-of :mod:`search.expectation` is measured where it is needed. Pilots are students of one width, from
-narrow to wide within the limits. Each is trained as a candidate is and examined after the first
-and the last epoch; with gaps d = ln(e / e_T) it shows
+They settle three things that depend on the data, and that nobody should have to guess:
 
-    g = −ln(d_last / d_first) / ln(epochs),
+- whether students that have no normalisation learn better with a batch norm for the time of their
+  training (:mod:`envs.training_norms`): one of them is trained both ways;
+- how long a proxy has to be before it is more than chance;
+- how fast accuracies rise from a proxy to a full training (:mod:`search.expectation`): two of them
+  are trained in full, and with gaps d = ln(e / e_T) each shows
+  g = −ln(d_full / d_proxy) / ln(images of the full training / images of the proxy).
 
-and the median of the pilots is the job's. They are no candidates: no sampler proposed them.
+They stand in the ledger and in the budget as all other candidates, and may win.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-
+from edge.errors import BadInput
+from envs.training_norms import bare_convolutions
 from search.answers import Telling
+from search.baselines import plain_students
 from search.evaluation import Evaluation, Evaluator, Job, next_of
-from search.events import Note, Stage
+from search.events import CandidateRunning, Note, Stage
 from search.expectation import Expectation
+from search.prepared import Prepared
 from search.space import Actions, Space
 
-PILOTS = 4
-#: where pilots cannot tell: between what photographs and what digits showed
+#: where the plain students cannot tell: between what photographs and what digits showed
 USUAL_GAIN = 0.25
 #: a gap below this (an error of 1.05 times the teacher's) is chance on the rows that there are
 LEAST_GAP = math.log(1.05)
 MOST_GAIN = 2.0
+#: share of the budget that plain students may take
+MOST_OF_BUDGET = 1 / 3
+#: proxies at chance are made so many times as long, so often
+LENGTHENED, LENGTHENINGS = 3, 2
+
+#: an evaluator that trains proxies as a job is prepared; whoever asks closes it
+Evaluators = Callable[[Prepared], Evaluator]
 
 
-def choose_pilots(space: Space, count: int = PILOTS) -> list[Actions]:
-    """Students of one width within the limits, at most ``count``, spread over the sizes."""
-    found: dict[str, Actions] = {}
-    for level in range(1, len(space.moves.pool)):
-        choices = [np.flatnonzero(mask) for mask in space.masks]
-        even = tuple(int(legal[np.abs(legal - level).argmin()]) for legal in choices)
-        actions = space.shrunk(even)
-        found.setdefault(space.key(actions), actions)
-    ordered = sorted(found.values(), key=lambda actions: space.cost(actions).bytes)
-    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered)))
-    return [ordered[round(place)] for place in places]
+@dataclass(frozen=True)
+class Flown:
+    """What the proxies of the plain students settled.
 
-
-def fly(space: Space, evaluator: Evaluator, epochs: int, count: int = PILOTS) -> Telling[float]:
-    """Train the pilots and measure g.
-
-    Args:
-        space: with an expectation, whose own g does not matter.
-        evaluator: trains candidates of the job.
-        epochs: of a candidate's proxy.
-        count: of pilots.
+    Attributes:
+        prepared: the job, with its plan and its normalisation decided.
+        evaluations: of the plain students, by origin.
     """
-    assert space.expectation is not None
-    if epochs < 2:
+
+    prepared: Prepared
+    evaluations: Mapping[str, Evaluation]
+
+
+def pilots_of(space: Space, budget: int) -> dict[str, Actions]:
+    """The plain students that a budget has room for; the uniform one always."""
+    count = max(1, int(budget * MOST_OF_BUDGET))
+    return dict(list(plain_students(space).items())[:count])
+
+
+def fly(prepared: Prepared, evaluators: Evaluators) -> Telling[Flown]:
+    """Train the proxies of the plain students, as long as it takes.
+
+    Raises:
+        BadInput: not even a student as large as the teacher learns anything.
+    """
+    pilots = pilots_of(prepared.space, prepared.spec.budget)
+    yield Stage("pilots", f"{len(pilots)} plain students, to vary and to beat")
+    prepared, found = yield from _settle_norms(prepared, pilots, evaluators)
+    for _ in range(LENGTHENINGS):
+        if not _at_chance(prepared, found):
+            break
+        longer = prepared.plan.lengthened(LENGTHENED)
+        if prepared.spec.proxy_epochs is not None or longer == prepared.plan:
+            break
         yield Note(
-            f"after a single epoch it cannot be told how accuracies rise: --proxy-gain {USUAL_GAIN}"
+            f"proxies of {prepared.plan.proxy_steps:,} steps stand at chance: they are made "
+            f"{LENGTHENED} times as long"
         )
-        return USUAL_GAIN
-    chosen = choose_pilots(space, count)
-    yield Stage("pilots", f"{len(chosen)} students show how fast accuracies rise")
-    first: dict[Actions, Evaluation] = {}
-    last: dict[Actions, Evaluation] = {}
-    for actions in chosen:
-        evaluator.submit(Job(actions, 1))
-    while len(last) < len(chosen):
-        news = next_of(evaluator)
-        if not isinstance(news, Evaluation):
-            continue
-        if news.reason or news.actions in first:
-            last[news.actions] = news
-        else:
-            first[news.actions] = news
-            evaluator.submit(Job(news.actions, epochs, news.state))
-    pairs = [
-        (first[actions].accuracy, last[actions].accuracy)
-        for actions in chosen
-        if not last[actions].reason
-    ]
-    gain = gain_of(pairs, epochs, space.expectation)
-    shown = ", ".join(f"{one:.1%} to {other:.1%}" for one, other in pairs)
-    yield Note(f"accuracies after epoch 1 and {epochs}: {shown}; --proxy-gain {gain:.2f}")
-    return gain
+        prepared = replace(prepared, plan=longer)
+        found = yield from _evaluated(prepared, pilots, evaluators)
+    if _at_chance(prepared, found):
+        yield from _explain_chance(prepared, evaluators)
+    return Flown(prepared, found)
 
 
-def gain_of(pairs: Sequence[tuple[float, float]], epochs: int, expectation: Expectation) -> float:
-    """g by the accuracies of pilots after the first and the last epoch, in [0, 2].
+def _settle_norms(
+    prepared: Prepared, pilots: Mapping[str, Actions], evaluators: Evaluators
+) -> Telling[tuple[Prepared, dict[str, Evaluation]]]:
+    """The pilots' proxies, with batch norms where these help."""
+    way, bare = prepared.spec.normalise, bare_convolutions(prepared.network)
+    with_norms = replace(prepared, normalise=bool(bare) and way != "none")
+    found = yield from _evaluated(with_norms, pilots, evaluators)
+    if not bare or way != "auto":
+        return with_norms, found
+    name = next(iter(pilots))
+    other = yield from _evaluated(prepared, {name: pilots[name]}, evaluators)
+    first, second = found[name].accuracy, other[name].accuracy
+    shown = f"{first:.1%} with, {second:.1%} without"
+    if first >= second:
+        yield Note(
+            f"{len(bare)} convolutions without normalisation get a batch norm for the time of "
+            f"their training ({shown})"
+        )
+        return with_norms, found
+    yield Note(f"students train without batch norms, as their teacher has none ({shown})")
+    rest = {key: actions for key, actions in pilots.items() if key != name}
+    found = other | (yield from _evaluated(prepared, rest, evaluators))
+    return prepared, found
 
-    A pilot that begins within a hair of its teacher shows nothing; without any other g is
-    :data:`USUAL_GAIN`.
+
+def _evaluated(
+    prepared: Prepared, pilots: Mapping[str, Actions], evaluators: Evaluators
+) -> Telling[dict[str, Evaluation]]:
+    """Proxies of the pilots, trained to their end."""
+    if not pilots:
+        return {}
+    names = {actions: name for name, actions in pilots.items()}
+    evaluator = evaluators(prepared)
+    found: dict[str, Evaluation] = {}
+    try:
+        for actions in names:
+            evaluator.submit(Job(actions, prepared.plan.proxy_epochs))
+        while len(found) < len(names):
+            news = next_of(evaluator)
+            if isinstance(news, Evaluation):
+                found[names[news.actions]] = news
+            elif news is not None:
+                yield CandidateRunning(
+                    key=names[news.actions],
+                    number=1 + list(pilots).index(names[news.actions]),
+                    kb=prepared.space.cost(news.actions).kb,
+                    epoch=news.epoch,
+                    epochs=news.epochs,
+                    loss=news.loss,
+                    accuracy=news.accuracy,
+                    samples_per_second=news.samples_per_second,
+                    where=news.where,
+                )
+    finally:
+        evaluator.close()
+    return {name: found[name] for name in pilots}
+
+
+def _at_chance(prepared: Prepared, found: Mapping[str, Evaluation]) -> bool:
+    """Whether all that were trained learnt nothing; one that failed shows nothing."""
+    expectation = prepared.space.expectation
+    assert expectation is not None
+    trained = [one.accuracy for one in found.values() if not one.reason]
+    return bool(trained) and max(trained) <= expectation.above_chance
+
+
+def _explain_chance(prepared: Prepared, evaluators: Evaluators) -> Telling[None]:
+    """Tell whether students are too small to learn, or cannot learn at all."""
+    space, plan = prepared.space, prepared.plan
+    whole = tuple(space.moves.keep for _ in space.layers)
+    found = yield from _evaluated(prepared, {"teacher-sized": whole}, evaluators)
+    if _at_chance(prepared, found):
+        raise BadInput(
+            "students learn nothing from this teacher on these rows",
+            value=f"{found['teacher-sized'].accuracy:.1%} after {plan.proxy_steps:,} steps, even "
+            "from one as large as the teacher",
+            bound=f"more than chance, {space.expectation.above_chance:.1%}"  # type: ignore[union-attr]
+            f" on {len(prepared.parts.validation):,} validation rows",
+            remedy="Look at the labels, at mean and std in the teacher's JSON, and at the teacher's "
+            "own accuracy; or set --learning-rate lower, --proxy-epochs higher, --loss none.",
+        )
+    yield Note(
+        f"plain students within the limits stay at chance after {plan.proxy_steps:,} steps, one as "
+        f"large as the teacher comes to {found['teacher-sized'].accuracy:.1%}: the limits are most "
+        "likely too tight for this task",
+        warning=True,
+        name="pilots-at-chance",
+    )
+
+
+def gains_of(
+    pairs: Sequence[tuple[float, float]], epochs: int, expectation: Expectation
+) -> tuple[float, float]:
+    """g and its standard deviation, by accuracies after the proxy and after the full training.
+
+    A student that begins within a hair of its teacher shows nothing; without any other g is
+    :data:`USUAL_GAIN`, give or take as much.
     """
+    more = math.log(max(math.e, expectation.full / (expectation.images * epochs)))
     found = []
-    for first, last in pairs:
-        before, after = expectation.gap(first), expectation.gap(last)
+    for proxy, full in pairs:
+        before, after = expectation.gap(proxy), expectation.gap(full)
         if before > 2 * LEAST_GAP:
-            found.append(-math.log(max(after, LEAST_GAP) / before) / math.log(epochs))
+            gain = -math.log(max(after, LEAST_GAP) / before) / more
+            found.append(min(MOST_GAIN, max(0.0, gain)))
     if not found:
-        return USUAL_GAIN
-    return min(MOST_GAIN, max(0.0, statistics.median(found)))
+        return USUAL_GAIN, USUAL_GAIN
+    spread = statistics.stdev(found) if len(found) > 1 else statistics.mean(found) / 2
+    return statistics.mean(found), spread

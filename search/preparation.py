@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge.errors import BadInput, check_member
 from envs.cost import cost
 from envs.criteria import CRITERIA
@@ -28,7 +31,8 @@ from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
-from search.thresholds import drop_of, limits_of, reward_of
+from search.thresholds import TARGETS, drop_of, limits_of, reward_of
+from search.training_plan import training_plan
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
 from teachers.description import understand
@@ -62,6 +66,8 @@ def check_names(spec: JobSpec) -> None:
         ("features", spec.features, FEATURES),
         ("two-head", spec.two_head, ("none", *WAYS)),
         ("criterion", spec.criterion, CRITERIA),
+        ("target", spec.target, TARGETS),
+        ("normalise", spec.normalise, ("auto", "batch", "none")),
         *(("families", family, FAMILIES) for family in spec.families),
     ]
     for field, name, known in chosen:
@@ -87,8 +93,9 @@ def check_names(spec: JobSpec) -> None:
             bound="a latency at which the factor is 1",
             remedy="Give --max-ms or --l0, or leave --gamma at 0.",
         )
-    recipe_of(spec, proxy=False)
-    Halving(spec.proxy_epochs, spec.halving)
+    nominal = training_plan(spec, rows=1000, classes=10)
+    recipe_of(spec, nominal, proxy=False)
+    Halving(nominal.proxy_epochs, spec.halving)
 
 
 def prepare(
@@ -139,18 +146,22 @@ def prepare(
     teacher_kb = cost(network).kb
     reward = reward_of(spec, teacher_kb, accuracy)
     predictor = None if latency is None else latency.predictor
+    plan = training_plan(spec, len(lesson), network.classes)
+    examined = data.labels[parts.validation]
     expectation = Expectation(
         teacher=accuracy,
-        images=min(spec.proxy_rows, len(lesson)),
-        full=spec.final_epochs * len(lesson),
+        images=plan.proxy_rows,
+        full=plan.final_epochs * len(lesson),
         gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
         rows=len(parts.validation),
+        chance=_chance(spec, examined),
     )
     space = Space(network, moves, reward, limits_of(spec, accuracy), predictor, expectation)
     yield Note(
         f"teacher {teacher_kb:,.0f} KB, {accuracy:.2%} {spec.metric} on {len(parts.validation):,} "
-        f"validation rows; {_thresholds(reward, teacher_kb)}"
+        f"validation rows; target {spec.target}, {_thresholds(reward, teacher_kb)}"
     )
+    yield Note(str(plan))
     return Prepared(
         spec,
         teacher,
@@ -164,8 +175,17 @@ def prepare(
         lesson,
         drawn,
         accuracy,
-        latency,
+        plan,
+        latency=latency,
     )
+
+
+def _chance(spec: JobSpec, labels: NDArray[np.int64]) -> float:
+    """The metric of one who always names the most frequent class."""
+    counts = np.bincount(labels)
+    if spec.metric == "balanced_accuracy":
+        return 1 / int((counts > 0).sum())
+    return float(counts.max() / counts.sum())
 
 
 def _thresholds(reward: Reward, teacher_kb: float) -> str:

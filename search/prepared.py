@@ -18,6 +18,7 @@ from search.facts import Facts
 from search.latency import Latency
 from search.space import Space
 from search.spec import JobSpec
+from search.training_plan import TrainingPlan
 from teachers.datasets import Dataset
 from teachers.distill import Recipe
 from teachers.image_file import block_rows
@@ -43,6 +44,8 @@ class Prepared:
         drawn: the same with its answers about the views that were drawn beforehand, from which
             finalists learn; None where there are none.
         teacher_accuracy: by the job's metric, on the validation part.
+        plan: how long students train, on how much.
+        normalise: whether students get batch norms for the time of their training.
         latency: of candidates, where the job asks for it.
     """
 
@@ -58,6 +61,8 @@ class Prepared:
     lesson: Lesson
     drawn: Lesson | None
     teacher_accuracy: float
+    plan: TrainingPlan
+    normalise: bool = False
     latency: Latency | None = None
 
     @property
@@ -81,9 +86,9 @@ class Prepared:
     def classroom(self, proxy: bool) -> Classroom:
         """What workers share; a proxy holds the first rows of a fixed shuffle."""
         lesson = self.lesson if proxy or self.drawn is None else self.drawn
-        if proxy and len(lesson) > self.spec.proxy_rows:
+        if proxy and len(lesson) > self.plan.proxy_rows:
             rng = np.random.default_rng([self.spec.seed, 2])
-            lesson = lesson.part(np.sort(rng.permutation(len(lesson))[: self.spec.proxy_rows]))
+            lesson = lesson.part(np.sort(rng.permutation(len(lesson))[: self.plan.proxy_rows]))
         state = self.teacher.module.state_dict()
         validation = self.parts.validation
         return Classroom(
@@ -97,11 +102,12 @@ class Prepared:
             threads=self.spec.threads,
             criterion=self.spec.criterion,
             image_file=self.data.file,
+            normalise=self.normalise,
         )
 
     def recipe(self, proxy: bool) -> Recipe:
         """How candidates (proxy) and finalists are trained."""
-        return recipe_of(self.spec, proxy)
+        return recipe_of(self.spec, self.plan, proxy)
 
     def facts(self) -> Facts:
         """What readers of the run will want to know of its teacher."""
@@ -119,15 +125,19 @@ class Prepared:
             images=expectation.images,
             full=expectation.full,
             gain=expectation.gain if self.spec.proxy_gain is None else None,
+            spread=expectation.spread,
+            guess=expectation.chance,
+            proxy_epochs=self.plan.proxy_epochs,
+            normalise=self.normalise,
         )
 
 
-def recipe_of(spec: JobSpec, proxy: bool) -> Recipe:
+def recipe_of(spec: JobSpec, plan: TrainingPlan, proxy: bool) -> Recipe:
     """How a job trains its candidates (proxy) and its finalists."""
     return Recipe(
-        epochs=spec.proxy_epochs if proxy else spec.final_epochs,
-        batch_size=spec.batch_size,
-        learning_rate=spec.learning_rate,
+        epochs=plan.proxy_epochs if proxy else plan.final_epochs,
+        batch_size=plan.proxy_batch_size if proxy else plan.batch_size,
+        learning_rate=plan.proxy_rate if proxy else plan.learning_rate,
         loss=spec.loss,
         kd_weight=spec.kd_weight,
         ce_weight=spec.ce_weight,
@@ -137,5 +147,5 @@ def recipe_of(spec: JobSpec, proxy: bool) -> Recipe:
         augment="none" if proxy else spec.augment,
         keep_best=not proxy,
         ema=0.0 if proxy else spec.ema,
-        patience=0 if proxy else spec.patience,
+        patience=0 if proxy else plan.patience,
     )

@@ -75,6 +75,8 @@ class Space:
         self.env = CompressionEnv(teacher, moves, reward)
         self.student = lru_cache(maxsize=4096)(self._student)
         self._known: dict[Actions, tuple[Cost, float]] = {}
+        #: digest of a network → its accuracy after a full training, where there was one
+        self.reached: dict[str, float] = {}
         widths = [layer.sets_width for layer in self.layers]
         self.reach = Reach(self.masks, moves, widths, self.figures)
         keeping = self.reach.extremes[:-1]
@@ -127,13 +129,18 @@ class Space:
         """Equal for two candidates that round to the same network."""
         return self.student(actions).spec.to_json()
 
-    def expect(self, gain: float) -> None:
-        """Expect accuracies to rise so fast: g of :mod:`search.expectation`."""
+    def expect(self, gain: float, spread: float = 0.0) -> None:
+        """Expect accuracies to rise so fast: g of :mod:`search.expectation` and its deviation."""
         assert self.expectation is not None
-        self.expectation = replace(self.expectation, gain=gain)
+        self.expectation = replace(self.expectation, gain=gain, spread=spread)
 
-    def expected(self, accuracy: float, epochs: float) -> float:
-        """Accuracy after the full training, of a candidate with this one after so many epochs."""
+    def expected(self, accuracy: float, epochs: float, key: str = "") -> float:
+        """Accuracy after the full training, of a candidate with this one after so many epochs.
+
+        One that was trained in full counts with what it reached; ``key`` is its digest.
+        """
+        if key in self.reached:
+            return self.reached[key]
         return accuracy if self.expectation is None else self.expectation(accuracy, epochs)
 
     def reward_of(self, actions: Actions, accuracy: float) -> float:

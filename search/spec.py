@@ -52,6 +52,12 @@ class JobSpec(BaseModel):
         "Latency profile of the device, from `understudy profile`; else of this machine.",
         None,
     )
+    target: str = _field(
+        "Limits",
+        "What is sought within the limits: accurate (as accurate as possible), smallest or fastest "
+        "(that lose at most max_drop), or balanced (both thresholds bend the reward).",
+        "accurate",
+    )
     max_drop: float | None = _field(
         "Limits",
         "Accuracy that the student may lose, as a share (.01 is one point).",
@@ -169,13 +175,28 @@ class JobSpec(BaseModel):
     alpha: float = _field("Reward", "Weight of compression, Zhang's α.", 20.0, ge=0, le=300)
     beta: float = _field("Reward", "Weight of accuracy, Zhang's β.", 15.0, ge=0, le=300)
     c0: float | None = _field(
-        "Reward", "Compression threshold; else from max_kb, else .95.", None, ge=0, le=1
+        "Reward",
+        "Compression threshold; else by target: 1 for smallest; from max_kb, or .95, for the "
+        "others.",
+        None,
+        ge=0,
+        le=1,
     )
     a0: float | None = _field(
-        "Reward", "Accuracy threshold; else the teacher's less max_drop or .01.", None, ge=0, le=1
+        "Reward",
+        "Accuracy threshold; else by target: 1 for accurate, the teacher's less max_drop or .01 "
+        "for the others.",
+        None,
+        ge=0,
+        le=1,
     )
-    rho: float = _field(
-        "Reward", "Slope above a threshold over the slope below it.", 0.1, ge=0, le=1
+    rho: float | None = _field(
+        "Reward",
+        "Slope above a threshold over the slope below it; else .1 for balanced, .01 for the other "
+        "targets.",
+        None,
+        ge=0,
+        le=1,
     )
     gamma: float = _field("Reward", "Weight of latency; 0 leaves it out.", 0.0, ge=0, le=100)
     l0: float | None = _field("Reward", "Latency threshold, ms; else max_ms.", None, gt=0)
@@ -194,13 +215,27 @@ class JobSpec(BaseModel):
         None,
         ge=0,
     )
-    proxy_rows: int = _field("Distillation", "Rows a candidate trains on.", 3000, ge=2)
-    proxy_epochs: int = _field("Distillation", "Epochs a candidate trains for.", 3, ge=1, le=10_000)
+    normalise: str = _field(
+        "Distillation",
+        "Batch norm for the time of the training where a network has none (folded away before it "
+        "ships): auto (a short look tells), batch or none.",
+        "auto",
+    )
+    proxy_rows: int | None = _field(
+        "Distillation", "Rows a candidate trains on; else by the classes, 3,000 or more.", None, ge=2
+    )
+    proxy_epochs: int | None = _field(
+        "Distillation",
+        "Epochs a candidate trains for; else those that give 300 steps or more.",
+        None,
+        ge=1,
+        le=10_000,
+    )
     proxy_gain: float | None = _field(
         "Distillation",
         "How fast a candidate's log error nears the teacher's with the images seen, as a power: "
         "rewards are of what the full training is expected to reach. 0 takes proxies at their "
-        "word; else four pilot students tell before the search.",
+        "word; else the plain students, trained in full before the search, tell.",
         None,
         ge=0,
         le=2,
@@ -212,18 +247,26 @@ class JobSpec(BaseModel):
         ge=1,
         le=100,
     )
-    final_epochs: int = _field("Distillation", "Epochs a finalist trains for.", 12, ge=1, le=10_000)
+    final_epochs: int | None = _field(
+        "Distillation",
+        "Epochs a finalist trains for; else 12, or as many as give 2,500 steps.",
+        None,
+        ge=1,
+        le=10_000,
+    )
     finalists: int = _field(
         "Distillation",
-        "Best candidates that are trained in full, at once; the best of them ships.",
+        "Best candidates of the search that are trained in full, beside the plain students; the "
+        "best of all ships.",
         2,
         ge=1,
         le=100,
     )
-    patience: int = _field(
+    patience: int | None = _field(
         "Distillation",
-        "Epochs without a better one on validation after which a full training ends; 0: all.",
-        0,
+        "Epochs without a better one on validation after which a full training ends; 0: all; else "
+        "a third of its epochs.",
+        None,
         ge=0,
         le=10_000,
     )
@@ -234,8 +277,20 @@ class JobSpec(BaseModel):
         ge=0,
         lt=1,
     )
-    batch_size: int = _field("Distillation", "Rows per training step.", 128, ge=2, le=65_536)
-    learning_rate: float = _field("Distillation", "Peak learning rate.", 5e-3, gt=0, le=1)
+    batch_size: int | None = _field(
+        "Distillation",
+        "Rows per training step; else 32 for proxies, 32 to 128 by the rows for full trainings.",
+        None,
+        ge=2,
+        le=65_536,
+    )
+    learning_rate: float | None = _field(
+        "Distillation",
+        "Peak learning rate; else .005 at a batch of 128, by the square root of the batch.",
+        None,
+        gt=0,
+        le=1,
+    )
     temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
     augment: str = _field(
         "Distillation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +19,7 @@ from search.limits import MEASURES
 from search.run_folder import RunFolder
 from search.snapshot import Columns, columns_of
 from search.spec import JobSpec
-from search.thresholds import limits_of, reward_of
+from search.thresholds import limits_of, reward_of, rho_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Standings:
     @property
     def reward_rises(self) -> bool:
         """Whether more accuracy, or less size, always earns more."""
-        return self.spec.reward != "threshold" or self.spec.rho > 0
+        return self.spec.reward != "threshold" or rho_of(self.spec) > 0
 
     @cached_property
     def compression(self) -> NDArray[np.float64]:
@@ -89,11 +90,14 @@ class Standings:
 
     @cached_property
     def expected(self) -> NDArray[np.float64]:
-        """Accuracy of every candidate after the full training; 0 where it failed."""
-        columns = self.run.columns
+        """Accuracy of every candidate after the full training, reached where there was one; 0
+        where it failed."""
+        columns, measured = self.run.columns, self.run.measured
         found = self.run.facts.expectation(self.spec.proxy_gain).many(
             columns.accuracy, columns.epochs
         )
+        reached = [measured.get(key, math.nan) for key in columns.key] if measured else [math.nan]
+        found = np.where(np.isnan(reached), found, reached)
         return np.where(columns.failed, 0.0, found)
 
     @cached_property

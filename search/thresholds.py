@@ -7,20 +7,36 @@ from search.limits import USUAL_DROP, Limits
 from search.spec import JobSpec
 
 
+#: targets of a search
+TARGETS = ("accurate", "smallest", "fastest", "balanced")
+#: slope above a threshold: where both bend the reward, and where one of them is all that is sought
+BALANCED_RHO, OTHER_RHO = 0.1, 0.01
+
+
 def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
     """The reward with its thresholds taken from the limits where the job names none."""
     limit = 0.95 if spec.max_kb is None else 1 - spec.max_kb / teacher_kb
     l0 = spec.max_ms if spec.l0 is None else spec.l0
+    # what is sought never gets beyond its threshold, so that more of it always counts in full
+    c0 = 1.0 if spec.target == "smallest" else max(0.0, limit)
+    a0 = 1.0 if spec.target == "accurate" else max(0.0, teacher_accuracy - drop_of(spec))
     settings = {
         "alpha": spec.alpha,
         "beta": spec.beta,
-        "c0": max(0.0, limit) if spec.c0 is None else spec.c0,
-        "a0": max(0.0, teacher_accuracy - drop_of(spec)) if spec.a0 is None else spec.a0,
-        "rho": spec.rho,
+        "c0": c0 if spec.c0 is None else spec.c0,
+        "a0": a0 if spec.a0 is None else spec.a0,
+        "rho": rho_of(spec),
         "teacher": teacher_accuracy,
         "gamma": spec.gamma,
     }
     return make_reward(spec.reward, settings if l0 is None else settings | {"l0": l0})
+
+
+def rho_of(spec: JobSpec) -> float:
+    """The slope above a threshold that a job asks for, or the one of its target."""
+    if spec.rho is not None:
+        return spec.rho
+    return BALANCED_RHO if spec.target == "balanced" else OTHER_RHO
 
 
 def limits_of(spec: JobSpec, teacher_accuracy: float) -> Limits:

@@ -52,6 +52,9 @@ class Sampler(Protocol):
         as it arrived, while other proposals are still out.
         """
 
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        """Propose these first, before any proposal of its own; asked before the first one."""
+
     def warm(self, evidence: Sequence[Outcome]) -> int:
         """What earlier jobs found out about candidates of this space; before the first proposal.
 

@@ -42,6 +42,9 @@ class OneThreaded:
         with one_thread():
             self.sampler.tell(outcomes)
 
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        self.sampler.begin_with(candidates)
+
     def warm(self, evidence: Sequence[Outcome]) -> int:
         with one_thread():
             return self.sampler.warm(evidence)

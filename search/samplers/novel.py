@@ -106,6 +106,10 @@ class NovelSampler(ABC):
         """New networks within the limits, as long as there are any."""
         return [self._one() for _ in range(count)]
 
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        """These come first, and are learnt from as all others."""
+        self.queue += candidates
+
     @abstractmethod
     def _draw(self, rng: np.random.Generator) -> Actions:
         """The member's own way to a legal candidate; it need not keep the limits, nor be new."""

@@ -18,9 +18,15 @@ class RandomSampler:
         self.space = space
         self.rng = np.random.default_rng(seed)
         self.legal = [np.flatnonzero(mask) for mask in space.masks]
+        self.queue: list[Actions] = []
+
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        self.queue += candidates
 
     def propose(self, count: int) -> list[Actions]:
-        return [self.space.within_limit(self._draw) for _ in range(count)]
+        first, self.queue = self.queue[:count], self.queue[count:]
+        own = count - len(first)
+        return first + [self.space.within_limit(self._draw) for _ in range(own)]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing is learnt."""
@@ -30,10 +36,11 @@ class RandomSampler:
         return 0
 
     def save(self) -> Checkpoint:
-        return Checkpoint({}, {"generator": self.rng.bit_generator.state})
+        return Checkpoint({}, {"generator": self.rng.bit_generator.state, "queue": self.queue})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         self.rng.bit_generator.state = checkpoint.meta["generator"]
+        self.queue = [tuple(actions) for actions in checkpoint.meta.get("queue", [])]
 
     def _draw(self) -> Actions:
         return tuple(int(self.rng.choice(choices)) for choices in self.legal)

@@ -43,16 +43,31 @@ class Reinforce:
         self.generator = torch.Generator().manual_seed(seed)
         self.learning_rate, self.baseline_decay = learning_rate, baseline_decay
         self.baseline: float | None = None
+        # candidates to propose first, and those of them that are out
+        self.queue: list[Actions] = []
+        self.given: list[Actions] = []
+
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        """They are no episodes of the policy: nothing is learnt from them."""
+        self.queue += candidates
 
     def propose(self, count: int) -> list[Actions]:
         """Episodes from the present policy."""
-        return [self.space.within_limit(self._episode) for _ in range(count)]
+        first, self.queue = self.queue[:count], self.queue[count:]
+        self.given += first
+        own = count - len(first)
+        return first + [self.space.within_limit(self._episode) for _ in range(own)]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """One update with the N episodes of a batch."""
-        self.update(
-            [outcome.actions for outcome in outcomes], [outcome.reward for outcome in outcomes]
-        )
+        own = []
+        for outcome in outcomes:
+            if outcome.actions in self.given:
+                self.given.remove(outcome.actions)
+            else:
+                own.append(outcome)
+        if own:
+            self.update([outcome.actions for outcome in own], [outcome.reward for outcome in own])
 
     def update(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
         """One step along Eq. 9's gradient (Eq. 10)."""
@@ -87,7 +102,8 @@ class Reinforce:
             for name, value in self.policy.state_dict().items()
         }
         arrays["generator"] = self.generator.get_state().numpy()
-        return Checkpoint(arrays, {"baseline": self.baseline})
+        queued = {"queue": self.queue, "given": self.given}
+        return Checkpoint(arrays, {"baseline": self.baseline} | queued)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         arrays = {name: torch.from_numpy(value) for name, value in checkpoint.arrays.items()}
@@ -99,6 +115,10 @@ class Reinforce:
         except RuntimeError as error:
             raise ValueError(f"no checkpoint of this agent: {error}") from None
         self.baseline = checkpoint.meta["baseline"]
+        self.queue, self.given = (
+            [tuple(actions) for actions in checkpoint.meta.get(name, [])]
+            for name in ("queue", "given")
+        )
 
     def log_probability(self, proposals: Sequence[Actions]) -> Tensor:
         """Σ_t log π(a_t | s_t, a_{t−1}, …) of every episode, shape (N,)."""

@@ -1,0 +1,106 @@
+"""How long students train, and on how much: a plan in steps, whatever the rows.
+
+An epoch of 1,000 rows at a batch of 128 is eight steps, and nothing is learnt in eight steps. So
+what a plan fixes is the number of *steps* of a proxy and of a full training; batch, epochs and rate
+follow from the rows and classes that there are. Numbers that the job names stand as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from search.spec import JobSpec
+
+#: steps of a proxy and of a full training, with up to :data:`USUAL_CLASSES` classes; more classes
+#: take more of them, by the square root
+PROXY_STEPS, FULL_STEPS, USUAL_CLASSES = 300, 2500, 10
+#: a full training sees every row so often, however many rows there are
+LEAST_EPOCHS, LEAST_PROXY_EPOCHS = 12, 3
+#: rows a proxy learns from, and per class
+PROXY_ROWS, ROWS_PER_CLASS, MOST_PROXY_ROWS = 3000, 100, 20_000
+#: below so many rows a batch of so many; small batches give few rows more steps
+BATCHES = ((2_500, 32), (15_000, 64))
+USUAL_BATCH, PROXY_BATCH = 128, 32
+#: peak learning rate at a batch of :data:`USUAL_BATCH`; others by the square root of the batch
+RATE = 5e-3
+#: a full training ends after this share of its epochs without a better one, and at least so many
+PATIENCE, LEAST_PATIENCE = 1 / 3, 8
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Rows, epochs, batches and rates of a job's trainings.
+
+    Attributes:
+        rows: of the distillation part.
+        proxy_rows, proxy_epochs, proxy_batch_size, proxy_rate: of a candidate's proxy.
+        final_epochs, batch_size, learning_rate: of a finalist's full training.
+        patience: epochs without a better one after which a full training ends; 0 for never.
+    """
+
+    rows: int
+    proxy_rows: int
+    proxy_epochs: int
+    proxy_batch_size: int
+    proxy_rate: float
+    final_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int
+
+    @property
+    def proxy_steps(self) -> int:
+        """Updates of the weights in a proxy."""
+        return self.proxy_epochs * math.ceil(self.proxy_rows / self.proxy_batch_size)
+
+    @property
+    def full_steps(self) -> int:
+        """Updates of the weights in a full training that does not end early."""
+        return self.final_epochs * math.ceil(self.rows / self.batch_size)
+
+    def lengthened(self, factor: int) -> TrainingPlan:
+        """The same with proxies so many times as long, but no longer than a full training."""
+        epochs = self.proxy_epochs * factor
+        full = self.final_epochs * self.rows // self.proxy_rows
+        return replace(self, proxy_epochs=min(epochs, max(full, self.proxy_epochs)))
+
+    def __str__(self) -> str:
+        """What was chosen, in words."""
+        return (
+            f"proxies: {self.proxy_steps:,} steps ({self.proxy_epochs} epochs of "
+            f"{self.proxy_rows:,} rows, batch {self.proxy_batch_size}, rate "
+            f"{self.proxy_rate:.2g}); full trainings: up to {self.full_steps:,} steps "
+            f"({self.final_epochs} epochs of {self.rows:,} rows, batch {self.batch_size}, rate "
+            f"{self.learning_rate:.2g})"
+        )
+
+
+def training_plan(spec: JobSpec, rows: int, classes: int) -> TrainingPlan:
+    """The plan of a job on so many rows of the distillation part and so many classes."""
+    more = math.sqrt(max(1.0, classes / USUAL_CLASSES))
+    batch = spec.batch_size or next((size for most, size in BATCHES if rows < most), USUAL_BATCH)
+    proxy_batch = spec.batch_size or min(batch, PROXY_BATCH)
+    wanted = min(MOST_PROXY_ROWS, max(PROXY_ROWS, ROWS_PER_CLASS * classes))
+    proxy_rows = min(rows, spec.proxy_rows or wanted)
+    epochs = math.ceil(FULL_STEPS * more * batch / rows)
+    proxy_epochs = math.ceil(PROXY_STEPS * more * proxy_batch / proxy_rows)
+    final_epochs = spec.final_epochs or max(LEAST_EPOCHS, epochs)
+    patience = spec.patience
+    if patience is None:
+        patience = max(LEAST_PATIENCE, math.ceil(PATIENCE * final_epochs))
+    return TrainingPlan(
+        rows=rows,
+        proxy_rows=proxy_rows,
+        proxy_epochs=spec.proxy_epochs or max(LEAST_PROXY_EPOCHS, proxy_epochs),
+        proxy_batch_size=proxy_batch,
+        proxy_rate=spec.learning_rate or _rate(proxy_batch),
+        final_epochs=final_epochs,
+        batch_size=batch,
+        learning_rate=spec.learning_rate or _rate(batch),
+        patience=patience,
+    )
+
+
+def _rate(batch: int) -> float:
+    return RATE * math.sqrt(min(1.0, batch / USUAL_BATCH))
