@@ -7,7 +7,7 @@ and the remedy, before any training. How calls are read: :mod:`envs.reading`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import torch
@@ -38,7 +38,7 @@ class Traced:
     spec: NetSpec
     weights: dict[str, Tensor]
     notes: tuple[str, ...]
-    ending: Ending
+    ending: Ending = field(default_factory=Ending)
 
 
 def trace(module: nn.Module, input_shape: Shape) -> NetSpec:
