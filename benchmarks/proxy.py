@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -41,7 +43,7 @@ from envs.resolve import compress
 from envs.reward import ThresholdReward
 from envs.surgery import Inheritance
 from search.expectation import Expectation
-from search.pilots import PILOTS, gain_of
+from search.pilots import LEAST_GAP, USUAL_GAIN
 from search.space import Space
 from teachers.datasets import load_dataset
 from teachers.description import understand
@@ -57,6 +59,8 @@ OUT = Path("runs/proxy")
 STUDENTS = 26
 #: of the teacher's KB: the largest and the smallest student
 LARGEST, SMALLEST = 1 / 12, 1 / 400
+#: students whose curves say how fast accuracies rise
+PILOTS = 4
 #: rows and epochs of each proxy; accuracies after every epoch are kept
 PROXIES = {"3000x3": (3000, 3), "6000x3": (6000, 3), "6000x6": (6000, 6), "12000x2": (12_000, 2)}
 FULL_EPOCHS = 8
@@ -197,6 +201,16 @@ def train(names: list[str], workers: int, full: str) -> None:
             file.flush()
 
 
+def _gain_of(pairs: list[tuple[float, float]], epochs: int, plain: Expectation) -> float:
+    """g by accuracies after the first and the last epoch of a proxy; the median."""
+    found = []
+    for first, last in pairs:
+        before, after = plain.gap(first), plain.gap(last)
+        if before > 2 * LEAST_GAP:
+            found.append(-math.log(max(after, LEAST_GAP) / before) / math.log(epochs))
+    return min(2.0, max(0.0, statistics.median(found))) if found else USUAL_GAIN
+
+
 def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
     """Spearman's ρ with its 95 % interval (bootstrap over students)."""
     rng = np.random.default_rng(0)
@@ -253,7 +267,7 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
         seconds = float(np.mean([found[s]["seconds"] for s in students]))
         curves = [found[s]["curve"] for s in pilots[1:-1]]
         plain = Expectation(case.accuracy, seen_rows, images, 0.0, len(case.exam.rows))
-        gain = gain_of([(curve[0], curve[-1]) for curve in curves], epochs, plain)
+        gain = _gain_of([(curve[0], curve[-1]) for curve in curves], epochs, plain)
         expect = replace(plain, gain=gain)
         for epoch in range(1, epochs + 1):
             seen = np.array([(found[s]["curve"] + [0.0] * epochs)[epoch - 1] for s in students])

@@ -140,7 +140,8 @@ def _measure(norm: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
     (values,) = inputs
     axes = [0, *range(2, values.ndim)]
     mean, var = values.mean(axes), values.var(axes, unbiased=False)
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)

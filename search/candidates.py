@@ -36,9 +36,7 @@ def best(records: Sequence[Record]) -> Record | None:
 
 def outcome_of(space: Space, actions: Actions, record: Record) -> Outcome:
     """What a sampler is told of a proposal: the record of the network that it rounds to."""
-    expected = (
-        0.0 if record.failed else space.expected(record.accuracy, record.epochs, record.key)
-    )
+    expected = 0.0 if record.failed else space.expected(record.accuracy, record.epochs, record.key)
     return Outcome(actions, expected, record.reward, record.failed, record.pruned, record.key)
 
 

@@ -21,6 +21,7 @@ from search.run_folder import RunFolder, write_bytes
 from search.samplers import Outcome, Sampler
 from search.space import Actions, Space
 from search.spec import JobSpec
+from search.training_plan import PROXY_ROWS
 from search.warm import check_teacher_of, differences, earlier_run
 from teachers.checkpoint import Checkpoint
 
@@ -111,12 +112,16 @@ def read_candidates(folder: RunFolder, job: JobSpec) -> list[Found]:
 
 
 def _own_images(space: Space, spec: JobSpec) -> int:
-    return spec.proxy_rows if space.expectation is None else space.expectation.images
+    if space.expectation is not None:
+        return space.expectation.images
+    return spec.proxy_rows or PROXY_ROWS
 
 
 def _images(folder: RunFolder, job: JobSpec) -> int:
     """That a candidate of a run saw in an epoch: fewer than it asked for, where rows are few."""
-    return read_facts(folder).images if folder.facts.exists() else job.proxy_rows
+    if folder.facts.exists():
+        return read_facts(folder).images
+    return job.proxy_rows or PROXY_ROWS
 
 
 def outcomes_of(found: list[Found], space: Space) -> list[Outcome]:

@@ -30,6 +30,7 @@ class Trained:
 
     accuracy: float
     weights: dict[str, NDArray[Any]]
+    epochs: int = 0
 
 
 #: what a training tells, or what it waits for
@@ -101,7 +102,8 @@ def _attempt(
             yield step
             assert step.accuracy is not None
             weights = ray.get(worker.weights.remote())
-            yield Trained(step.accuracy, {name: np.array(w) for name, w in weights.items()})
+            arrays = {name: np.array(w) for name, w in weights.items()}
+            yield Trained(step.accuracy, arrays, step.epoch)
             return
         saved = worker.save.remote()
         # it goes on while we write

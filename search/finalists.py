@@ -6,8 +6,8 @@ learn on one thread each in little more time than one of them takes on all threa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from ray import ObjectRef
 from ray.exceptions import WorkerCrashedError
 
 from edge.errors import BadInput
+from envs.reward import ThresholdReward
 from search.answers import Telling
+from search.choice import BASELINES
 from search.classroom import Distilling
 from search.crew import Resources
 from search.events import Note, Progress, Stage
@@ -38,40 +40,64 @@ class LastRound:
         weights: its trained state dict.
         ranked: finalists that were trained, each with its accuracy on the validation part after
             its full training, by the reward of that accuracy, best first.
+        origins: key of a plain student → its origin (:mod:`search.baselines`).
     """
 
     winner: Record
     weights: Mapping[str, NDArray[Any]]
     ranked: tuple[tuple[Record, float], ...]
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, record: Record) -> str:
+        """Where a finalist comes from: "uniform", "largest", another "pilot", or the "search"."""
+        name = self.origins.get(record.key, "search")
+        return name if name in (*BASELINES, "search") else "pilot"
+
+
+def train_baselines(
+    prepared: Prepared, chosen: Sequence[Record], folder: RunFolder, threads: int
+) -> Telling[dict[str, float]]:
+    """Train plain students in full before the search; gives key → accuracy of those that could be.
+
+    Arguments as of :func:`train_finalists`, which finds them trained.
+    """
+    finalists = yield from _trained_in_full(prepared, chosen, folder, threads)
+    return {one.record.key: one.accuracy for one in finalists if one.trained}
+
+
+def accuracies_of(folder: RunFolder, keys: Iterable[str]) -> dict[str, float]:
+    """Key → accuracy of those candidates that a run has trained in full."""
+    stored = {key: _read(_place(folder, key)) for key in keys}
+    return {key: trained.accuracy for key, trained in stored.items() if trained}
 
 
 def train_finalists(
-    prepared: Prepared, chosen: Sequence[Record], folder: RunFolder, threads: int
+    prepared: Prepared,
+    chosen: Sequence[Record],
+    folder: RunFolder,
+    threads: int,
+    origins: Mapping[str, str] | None = None,
 ) -> Telling[LastRound]:
-    """Train them all; after that the one of highest reward wins, of those that keep the limit on
-    accuracy if any does.
+    """Train them all; after that the best by validation wins, of those that keep the limit on
+    accuracy if any does: the most accurate one where accuracy is the target, else the one of
+    highest reward.
 
     Args:
         prepared: the job.
         chosen: finalists, at least one.
         folder: where each of them is put away, and its checkpoints until then.
         threads: for all of them together.
+        origins: key of a plain student → its origin.
 
     Raises:
         BadInput: not one of them could be trained.
     """
-    finalists = [_Finalist(prepared, record, folder) for record in chosen]
-    left = [finalist for finalist in finalists if finalist.trained is None]
-    each = max(1, threads // max(1, len(left)))
-    yield _stage(finalists, left, prepared.spec.final_epochs)
-    if left:
-        room = ray.put(prepared.classroom(proxy=False))
-        yield from _train(left, room, each)
+    finalists = yield from _trained_in_full(prepared, chosen, folder, threads)
     # less a rounding: what is exactly at the limit keeps it
     least = (prepared.space.limits.min_accuracy or 0.0) - 1e-9
     ranked = sorted(
         (one for one in finalists if one.trained),
-        key=lambda one: (one.accuracy < least, -one.reward),
+        key=lambda one: (one.accuracy < least, -one.objective),
     )
     if not ranked:
         raise finalists[0].failure
@@ -85,7 +111,22 @@ def train_finalists(
         )
     assert winner.trained is not None
     order = tuple((finalist.record, finalist.accuracy) for finalist in ranked)
-    return LastRound(winner.record, winner.trained.weights, order)
+    return LastRound(winner.record, winner.trained.weights, order, origins or {})
+
+
+def _trained_in_full(
+    prepared: Prepared, chosen: Sequence[Record], folder: RunFolder, threads: int
+) -> Telling[list[_Finalist]]:
+    """All of them, trained as far as they can be."""
+    finalists = [_Finalist(prepared, record, folder) for record in chosen]
+    left = [finalist for finalist in finalists if finalist.trained is None]
+    # not more at a time than there are threads for: one after the other learns as much
+    each = max(1, threads // max(1, len(left)))
+    yield _stage(finalists, left, prepared.plan.final_epochs)
+    if left:
+        room = ray.put(prepared.classroom(proxy=False))
+        yield from _train(left, room, each)
+    return finalists
 
 
 def _stage(finalists: Sequence[_Finalist], left: Sequence[_Finalist], epochs: int) -> Stage:
@@ -131,7 +172,7 @@ class _Finalist:
 
     def __init__(self, prepared: Prepared, record: Record, folder: RunFolder) -> None:
         self.prepared, self.record = prepared, record
-        self.path = folder.trained / f"{record.key}.safetensors"
+        self.path = _place(folder, record.key)
         self.checkpoint = folder.trained / f"{record.key}.checkpoint"
         self.trained = _read(self.path)
         self.failure: BadInput
@@ -142,7 +183,7 @@ class _Finalist:
 
     @property
     def epochs(self) -> int:
-        return self.prepared.spec.final_epochs
+        return self.prepared.plan.final_epochs
 
     @property
     def accuracy(self) -> float:
@@ -154,6 +195,15 @@ class _Finalist:
     def reward(self) -> float:
         """Of that accuracy."""
         return self.prepared.space.reward_of(self.record.actions, self.accuracy)
+
+    @property
+    def objective(self) -> float:
+        """What the last round is decided by; more is better."""
+        target, reward = self.prepared.spec.target, self.prepared.space.reward
+        if target == "accurate" and isinstance(reward, ThresholdReward):
+            # of equally accurate ones the smaller
+            return self.accuracy + 1e-9 * self.reward
+        return self.reward
 
     def put_away(self, trained: Trained) -> None:
         """Keep the student; what was kept to go on from is no longer needed."""
@@ -187,6 +237,10 @@ class _Finalist:
         opener = Distilling(self.prepared.recipe(proxy=False), spec.device, threads)
         resources = Resources(threads, 1.0 if spec.gpus > 0 else 0.0)
         return train_fully(room, opener, self.record.actions, self.checkpoint, resources)
+
+
+def _place(folder: RunFolder, key: str) -> Path:
+    return folder.trained / f"{key}.safetensors"
 
 
 def _read(path: Path) -> Trained | None:

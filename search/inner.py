@@ -109,7 +109,7 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
             ledger,
             budget=spec.budget,
             batch=spec.batch,
-            halving=Halving(spec.proxy_epochs),
+            halving=Halving(plan.recipe.epochs),
         )
         for event in told:
             if isinstance(event, CandidateDone):

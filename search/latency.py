@@ -61,7 +61,8 @@ class Latency:
 
 def wanted(spec: JobSpec) -> bool:
     """Whether a job needs to know of latency."""
-    return spec.max_ms is not None or spec.gamma > 0 or spec.profile is not None
+    asked = spec.max_ms is not None or spec.gamma > 0 or spec.target == "fastest"
+    return asked or spec.profile is not None
 
 
 def latency_of(

@@ -41,6 +41,7 @@ def search(
     batch: int,
     halving: Halving,
     mode: str = "synchronous",
+    first: int = 0,
     deadline: Callable[[], bool] = lambda: False,
     memory: Memory | None = None,
 ) -> Iterator[Event]:
@@ -55,13 +56,17 @@ def search(
         batch: proposals per update of the sampler.
         halving: epochs of a candidate, and the rungs at which the weak are stopped.
         mode: one of :data:`MODES`.
+        first: proposals in the first batch of synchronous mode, where it is not ``batch``: what the
+            sampler was given to begin with is learnt from before it proposes any of its own.
         deadline: asked before every batch, in streaming mode before every proposal; True ends
             the search with what is under way.
         memory: where the search's state is kept, so that resuming is quick.
     """
     candidates = Candidates(space, ledger, budget)
-    loop = Streaming if mode == "streaming" else _Synchronous
-    return loop(candidates, sampler, evaluator, halving, memory).run(batch, deadline)
+    if mode == "streaming":
+        return Streaming(candidates, sampler, evaluator, halving, memory).run(batch, deadline)
+    loop = _Synchronous(candidates, sampler, evaluator, halving, memory)
+    return loop.run(batch, deadline, first)
 
 
 class _Synchronous:
@@ -77,7 +82,7 @@ class _Synchronous:
         self.evaluator, self.halving = evaluator, halving
         self.proposed = self.repeats = 0
 
-    def run(self, batch: int, deadline: Callable[[], bool]) -> Iterator[Event]:
+    def run(self, batch: int, deadline: Callable[[], bool], first: int = 0) -> Iterator[Event]:
         seen, budget = self.candidates.seen, self.candidates.budget
         yield from self._recall()
         while len(seen) < budget:
@@ -87,7 +92,8 @@ class _Synchronous:
             if deadline():
                 yield self.candidates.time_is_up()
                 return
-            proposals = self.sampler.propose(min(batch, budget - len(seen)))
+            wanted = batch if self.proposed or not first else first
+            proposals = self.sampler.propose(min(wanted, budget - len(seen)))
             self.proposed += len(proposals)
             keys = [self.candidates.key(actions) for actions in proposals]
             fresh: dict[str, Actions] = {}
@@ -103,7 +109,7 @@ class _Synchronous:
             )
             self.repeats = 0 if fresh else self.repeats + len(proposals)
             # a batch that the budget cut short would be a whole one under a larger budget
-            if self.memory and len(proposals) == batch:
+            if self.memory and len(proposals) == wanted:
                 self.memory.keep(self.sampler, self._state)
 
     def _state(self) -> State:

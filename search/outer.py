@@ -26,15 +26,16 @@ from ray.tune.search.optuna import OptunaSearch
 from edge.errors import BadInput
 from search.checks import check_inputs
 from search.classroom import Classroom
-from search.cluster import check_own_gpus, cluster, room_for
+from search.cluster import check_own_gpus, cluster, room_for, widest
 from search.evaluation import Evaluation
 from search.evaluations import Evaluations
 from search.events import Event, Note, Stage
-from search.facts import known_gain, write_facts
+from search.facts import write_facts
 from search.inner import Plan, finished, run_trial, unfinished
+from search.ledger import Ledger
 from search.lock import held
 from search.machine import cores
-from search.pilots import fly
+from search.opening import full_training, open_search, origins_of, reopened
 from search.pipeline import evaluator_of
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
@@ -129,7 +130,7 @@ def _tune(
     """:func:`train_thresholds`, once its folder is ours."""
     workers = spec.workers or max(1, cores() // spec.threads)
     prepared = _heard(prepare(spec, folder, trusted), tell)
-    _settle_gain(prepared, folder, known, tell)
+    prepared = _settled(prepared, folder, known, tell)
     room = prepared.classroom(proxy=True)
     plan = _plan(prepared, folder, target)
     store = Evaluations(plan.folder / "evaluations" / plan.known)
@@ -146,23 +147,32 @@ def _tune(
     return _result(plan, done, len(list(store.keys())) - given)
 
 
-def _settle_gain(
+def _settled(
     prepared: Prepared, folder: RunFolder, known: Run | None, tell: Callable[[Event], None]
-) -> None:
-    """Take over how fast accuracies rise from an earlier call or the run, or have pilots tell."""
-    spec = prepared.spec
-    gain = known_gain(spec, folder)
-    if gain is None and known is not None and _same_recipe(known, spec, folder):
-        gain = known.facts.gain
-    if gain is None:
-        processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
-        with cluster(spec.ray, processors, prepared.classroom(proxy=True).nbytes):
-            evaluator = evaluator_of(prepared, spec.workers or room_for(spec.threads, spec.gpus))
-            try:
-                gain = _heard(fly(prepared.space, evaluator, spec.proxy_epochs), tell)
-            finally:
-                evaluator.close()
-    prepared.space.expect(gain)
+) -> Prepared:
+    """Take over what plain students settle from an earlier call or the run, or train them."""
+    spec, origins = prepared.spec, origins_of(prepared.space)
+    if not folder.facts.exists() and known is not None and _same_recipe(known, spec, folder):
+        write_facts(folder, known.facts)
+    before = reopened(prepared, folder, origins)
+    if before is not None:
+        return before
+    processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
+    layers = [layer.node for layer in prepared.space.layers]
+    shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
+    with (
+        Ledger(folder.ledger, layers, prepared.moves.pool) as ledger,
+        cluster(spec.ray, processors, shared),
+    ):
+        workers = spec.workers or room_for(spec.threads, spec.gpus)
+        opening = open_search(
+            prepared,
+            ledger,
+            folder,
+            lambda job: evaluator_of(job, workers),
+            full_training(folder, widest(workers * spec.threads)),
+        )
+        return _heard(opening, tell)
 
 
 def _same_recipe(run: Run, spec: JobSpec, folder: RunFolder) -> bool:

@@ -34,6 +34,9 @@ USUAL_GAIN = 0.25
 #: a gap below this (an error of 1.05 times the teacher's) is chance on the rows that there are
 LEAST_GAP = math.log(1.05)
 MOST_GAIN = 2.0
+#: share of its gap that a student is expected to keep at least, so that two different proxies are
+#: never expected to end alike
+LEAST_LEFT = 0.3
 #: share of the budget that plain students may take
 MOST_OF_BUDGET = 1 / 3
 #: proxies at chance are made so many times as long, so often
@@ -160,14 +163,16 @@ def _explain_chance(prepared: Prepared, evaluators: Evaluators) -> Telling[None]
     whole = tuple(space.moves.keep for _ in space.layers)
     found = yield from _evaluated(prepared, {"teacher-sized": whole}, evaluators)
     if _at_chance(prepared, found):
+        assert space.expectation is not None
         raise BadInput(
             "students learn nothing from this teacher on these rows",
             value=f"{found['teacher-sized'].accuracy:.1%} after {plan.proxy_steps:,} steps, even "
             "from one as large as the teacher",
-            bound=f"more than chance, {space.expectation.above_chance:.1%}"  # type: ignore[union-attr]
-            f" on {len(prepared.parts.validation):,} validation rows",
-            remedy="Look at the labels, at mean and std in the teacher's JSON, and at the teacher's "
-            "own accuracy; or set --learning-rate lower, --proxy-epochs higher, --loss none.",
+            bound=f"more than chance, {space.expectation.above_chance:.1%} on "
+            f"{len(prepared.parts.validation):,} validation rows",
+            remedy="Look at the labels, at mean and std in the teacher's JSON, and at the "
+            "teacher's own accuracy; or set --learning-rate lower, --proxy-epochs higher, or "
+            "--loss none.",
         )
     yield Note(
         f"plain students within the limits stay at chance after {plan.proxy_steps:,} steps, one as "
@@ -184,7 +189,8 @@ def gains_of(
     """g and its standard deviation, by accuracies after the proxy and after the full training.
 
     A student that begins within a hair of its teacher shows nothing; without any other g is
-    :data:`USUAL_GAIN`, give or take as much.
+    :data:`USUAL_GAIN`, give or take as much. One that ends there shows only that g is large: no
+    more is believed than that a gap shrinks to :data:`LEAST_LEFT` of itself.
     """
     more = math.log(max(math.e, expectation.full / (expectation.images * epochs)))
     found = []
@@ -192,7 +198,7 @@ def gains_of(
         before, after = expectation.gap(proxy), expectation.gap(full)
         if before > 2 * LEAST_GAP:
             gain = -math.log(max(after, LEAST_GAP) / before) / more
-            found.append(min(MOST_GAIN, max(0.0, gain)))
+            found.append(min(MOST_GAIN, -math.log(LEAST_LEFT) / more, max(0.0, gain)))
     if not found:
         return USUAL_GAIN, USUAL_GAIN
     spread = statistics.stdev(found) if len(found) > 1 else statistics.mean(found) / 2

@@ -24,7 +24,6 @@ from search.crew import Resources
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Note, Stage
 from search.evidence import begun_with, warm_up
-from search.facts import known_gain, write_facts
 from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
@@ -32,9 +31,9 @@ from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
+from search.opening import full_training, open_search, openers, origins_of, reopened
 from search.package import ship
 from search.patience import Patience
-from search.pilots import fly
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
 from search.probe import probe_of
@@ -151,9 +150,8 @@ def _work(
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
-    gain = known_gain(spec, folder)
-    if gain is not None:
-        _expect(prepared, folder, gain)
+    origins = origins_of(prepared.space)
+    settled = reopened(prepared, folder, origins)
     with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
         # nothing is left to be trained where a run is packed again
         with nullcontext() if again else cluster(spec.ray, processors, shared):
@@ -162,15 +160,27 @@ def _work(
                 workers = spec.workers or room_for(spec.threads, spec.gpus)
             # candidates of another run, ranked anew, are all there is to choose from
             enough = folder.origin.exists() and len(ledger.records) >= spec.budget
+            threads = processors if again else widest(workers * spec.threads)
+            if settled is None and not (again or enough):
+                settled = yield from open_search(
+                    prepared,
+                    ledger,
+                    folder,
+                    lambda job: evaluator_of(job, workers),
+                    full_training(folder, threads),
+                )
+            prepared = settled or prepared
             if not (again or enough):
-                told = _search(prepared, ledger, folder, workers, start)
+                told = _search(prepared, ledger, folder, workers, start, origins)
                 yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             finalists = yield from choose(
-                prepared.space, ledger.records, spec.finalists, _measure(prepared, folder)
+                prepared.space,
+                ledger.records,
+                spec.finalists,
+                _measure(prepared, folder),
+                origins,
             )
-            last = yield from train_finalists(
-                prepared, finalists, folder, processors if again else widest(workers * spec.threads)
-            )
+            last = yield from train_finalists(prepared, finalists, folder, threads, origins)
         threads = min(cores(), workers * spec.threads)
         shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads)
         speeds = speeds_of(prepared, shipped, folder)
@@ -194,18 +204,22 @@ def _measure(prepared: Prepared, folder: RunFolder) -> Measuring | None:
 
 
 def _search(
-    prepared: Prepared, ledger: Ledger, folder: RunFolder, workers: int, start: float
+    prepared: Prepared,
+    ledger: Ledger,
+    folder: RunFolder,
+    workers: int,
+    start: float,
+    origins: Mapping[str, str],
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
     evaluator = evaluator_of(prepared, workers)
     out_of_time = stopwatch(spec.minutes, lambda: _seconds_to_finish(prepared, ledger), start)
     try:
-        if known_gain(spec, folder) is None:
-            gain = yield from fly(prepared.space, evaluator, spec.proxy_epochs)
-            _expect(prepared, folder, gain)
         yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
         sampler = sampler_of(spec, prepared.space, prepared.classroom(proxy=True))
         yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
+        given = openers(ledger.records, origins)
+        sampler.begin_with(given)
         yield from search(
             prepared.space,
             sampler,
@@ -213,19 +227,14 @@ def _search(
             ledger,
             budget=spec.budget,
             batch=spec.batch,
-            halving=Halving(spec.proxy_epochs, spec.halving),
+            halving=Halving(prepared.plan.proxy_epochs, spec.halving),
             mode=spec.mode,
+            first=len(given),
             deadline=lambda: bool(best(ledger.records)) and out_of_time(),
             memory=Memory(folder.memory, folder.digest_of(spec)),
         )
     finally:
         evaluator.close()
-
-
-def _expect(prepared: Prepared, folder: RunFolder, gain: float) -> None:
-    """From now on candidates are expected to rise so fast; readers of the run know it too."""
-    prepared.space.expect(gain)
-    write_facts(folder, prepared.facts())
 
 
 def evaluator_of(prepared: Prepared, workers: int) -> RayEvaluator:
@@ -258,8 +267,9 @@ def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
     """What the full trainings will take, judged by the proxy trainings."""
     spec = prepared.spec
     finalists = ranked(ledger.records)[: spec.finalists]
-    proxy = spec.proxy_epochs * min(spec.proxy_rows, len(prepared.lesson))
-    whole = spec.final_epochs * len(prepared.lesson)
+    plan = prepared.plan
+    proxy = plan.proxy_epochs * plan.proxy_rows
+    whole = plan.final_epochs * plan.rows
     # with a limit on accuracy the most accurate candidate takes part as well
     count = len(finalists) + (spec.max_drop is not None)
     rounds = math.ceil(count / max(1, cores() // spec.threads))

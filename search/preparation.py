@@ -144,8 +144,10 @@ def prepare(
     if not parts.teacher_unseen:
         yield Note(NEVER_SAID, warning=True)
     teacher_kb = cost(network).kb
-    reward = reward_of(spec, teacher_kb, accuracy)
     predictor = None if latency is None else latency.predictor
+    whole = np.array([[moves.keep] * len(anatomy(network).layers)])
+    teacher_ms = None if predictor is None else float(predictor(whole)[0])
+    reward = reward_of(spec, teacher_kb, accuracy, teacher_ms)
     plan = training_plan(spec, len(lesson), network.classes)
     examined = data.labels[parts.validation]
     expectation = Expectation(

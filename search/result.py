@@ -65,6 +65,8 @@ def result_of(
     figures, manifest = shipped.manifest.figures, shipped.manifest
     teacher = cost(prepared.network)
     parts = prepared.parts.counts()
+    expectation = prepared.space.expectation
+    assert expectation is not None
 
     limits = _limits(prepared, last.winner, shipped, speeds)
 
@@ -120,7 +122,10 @@ def result_of(
             {
                 "key": record.key,
                 "kb": record.kb,
+                "origin": last.origin(record),
                 "proxy_accuracy": record.accuracy,
+                "expected": expectation(record.accuracy, record.epochs),
+                "expected_interval": expectation.interval(record.accuracy, record.epochs),
                 "accuracy": accuracy,
             }
             for record, accuracy in last.ranked
@@ -206,7 +211,9 @@ def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[dict[str, 
 def _front(prepared: Prepared, records: Sequence[Record]) -> dict[str, Any]:
     """The candidates that no other beats in size and expected accuracy, and what they cover."""
     whole = [(number, record) for number, record in enumerate(records, 1) if record.whole]
-    expected = [prepared.space.expected(record.accuracy, record.epochs) for _, record in whole]
+    expected = [
+        prepared.space.expected(record.accuracy, record.epochs, record.key) for _, record in whole
+    ]
     sizes, facts = [record.kb for _, record in whole], prepared.facts()
     covered = hypervolume(sizes, expected, facts.kb, facts.chance)
     front = [

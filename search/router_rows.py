@@ -69,7 +69,7 @@ def folds(
     each without its fold; they answer in fp32, whatever ships. A fold that diverges is left out.
     What they say is kept in the run's folder, so that no fold is trained twice.
     """
-    epochs = FOLDS * prepared.spec.final_epochs
+    epochs = FOLDS * prepared.plan.final_epochs
     yield Stage("folds", f"{FOLDS} students, each trained without a part of the rows")
     found = [measure.logits("router")]
     labels = prepared.labels("distillation")
@@ -78,7 +78,7 @@ def folds(
         if not path.exists():
             try:
                 for step in _trained(prepared, actions, kept, held, path):
-                    done = number * prepared.spec.final_epochs + step.epoch
+                    done = number * prepared.plan.final_epochs + step.epoch
                     yield Progress(done, epochs, f"fold {number + 1}: loss {step.loss:.3f}")
             except Diverged as error:
                 yield Note(f"fold {number + 1} is left out: {error}", warning=True)

@@ -20,7 +20,7 @@ from envs.layers import anatomy
 from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import Student, compress
-from envs.reward import Reward, compression
+from envs.reward import Reward, ThresholdReward, compression
 from search.expectation import Expectation
 from search.limits import Limits
 from search.reach import Reach
@@ -34,6 +34,8 @@ Probe = Callable[[NDArray[np.int64]], Values]
 
 #: draws before a proposal is shrunk into the limits instead
 MAX_DRAWS = 100
+#: slope of the reward above a threshold that is as good as level
+LEVEL = 0.05
 #: costs that are kept in mind
 MAX_KNOWN = 65_536
 
@@ -174,6 +176,28 @@ class Space:
         ratio = 1 - costs(self.teacher, self.moves, rows).bytes / self.teacher_cost.bytes
         ms = None if self.latency is None else self.latency(rows)
         return np.asarray(accuracies, np.float64), ratio, ms
+
+    @property
+    def accuracy_alone(self) -> bool:
+        """Whether, within the limits or C0, nothing but accuracy is sought, so that a student had
+        better be as large as it may be."""
+        reward = self.reward
+        if not isinstance(reward, ThresholdReward):
+            return False
+        return reward.a0 >= 1 and reward.rho <= LEVEL and (reward.c0 < 1 or self._limited)
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self.limits.on_cost)
+
+    def overspent(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which candidates, shape (batch, layers), break the limits on cost; without any, those
+        that are larger than C0 asks."""
+        figures = self.figures(candidates)
+        if self._limited:
+            return np.asarray((self.limits.ratios(figures) > 1).any(axis=0))
+        c0 = self.reward.settings.get("c0", 0.0)
+        return np.asarray(figures["max_kb"] > (1 - c0) * self.teacher_cost.kb)
 
     def fits(self, actions: Actions) -> bool:
         """Whether a candidate keeps the limits on cost."""

@@ -222,7 +222,10 @@ class JobSpec(BaseModel):
         "auto",
     )
     proxy_rows: int | None = _field(
-        "Distillation", "Rows a candidate trains on; else by the classes, 3,000 or more.", None, ge=2
+        "Distillation",
+        "Rows of a proxy; else by the classes, 3,000 or more.",
+        None,
+        ge=2,
     )
     proxy_epochs: int | None = _field(
         "Distillation",

@@ -206,4 +206,7 @@ def standings(run: Run, spec: JobSpec) -> Standings:
         BadInput: there is no such reward.
     """
     check_member("reward", spec.reward, REWARDS, "Choose one of these for --reward.")
-    return Standings(run, spec.model_copy(update={"gamma": 0.0, "l0": None}))
+    untimed: dict[str, Any] = {"gamma": 0.0, "l0": None}
+    if spec.target == "fastest":
+        untimed |= {"target": "balanced", "rho": rho_of(spec)}
+    return Standings(run, spec.model_copy(update=untimed))

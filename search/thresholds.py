@@ -6,17 +6,27 @@ from envs.reward import Reward, make_reward
 from search.limits import USUAL_DROP, Limits
 from search.spec import JobSpec
 
-
 #: targets of a search
 TARGETS = ("accurate", "smallest", "fastest", "balanced")
 #: slope above a threshold: where both bend the reward, and where one of them is all that is sought
 BALANCED_RHO, OTHER_RHO = 0.1, 0.01
+#: weight of latency where speed is sought, and the share of the teacher's time that is asked for
+#: where nobody names any
+FASTEST_GAMMA, USUAL_SPEED = 5.0, 0.05
 
 
-def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Reward:
-    """The reward with its thresholds taken from the limits where the job names none."""
+def reward_of(
+    spec: JobSpec, teacher_kb: float, teacher_accuracy: float, teacher_ms: float | None = None
+) -> Reward:
+    """The reward with its thresholds taken from target and limits where the job names none.
+
+    ``teacher_ms`` are the teacher's milliseconds for one input, where they are known.
+    """
     limit = 0.95 if spec.max_kb is None else 1 - spec.max_kb / teacher_kb
     l0 = spec.max_ms if spec.l0 is None else spec.l0
+    if l0 is None and teacher_ms is not None:
+        l0 = USUAL_SPEED * teacher_ms
+    fastest = spec.target == "fastest" and not spec.gamma and l0 is not None
     # what is sought never gets beyond its threshold, so that more of it always counts in full
     c0 = 1.0 if spec.target == "smallest" else max(0.0, limit)
     a0 = 1.0 if spec.target == "accurate" else max(0.0, teacher_accuracy - drop_of(spec))
@@ -27,7 +37,7 @@ def reward_of(spec: JobSpec, teacher_kb: float, teacher_accuracy: float) -> Rewa
         "a0": a0 if spec.a0 is None else spec.a0,
         "rho": rho_of(spec),
         "teacher": teacher_accuracy,
-        "gamma": spec.gamma,
+        "gamma": FASTEST_GAMMA if fastest else spec.gamma,
     }
     return make_reward(spec.reward, settings if l0 is None else settings | {"l0": l0})
 

@@ -28,6 +28,8 @@ RANDOM_WITH_TEST = (0.1, 0.1, 0.0)
 RANDOM_WITHOUT_TEST = (0.1, 0.1, 0.2)
 
 LEAST_ROUTER_ROWS = 50
+#: below so many training rows the router withholds at most such a share
+ROUTER_SHARES, MOST_ROUTER_SHARE = ((10_000, 0.1), (30_000, 0.2)), 1 / 3
 LEAST_ROUTER_SHARE = 0.1
 
 UNSEEN_FORMS = "'last N', 'first N' or 'START:STOP' rows of the training table, 'all' or 'none'"
@@ -140,6 +142,14 @@ def hold_out(labels: Rows, train_rows: int, *, unseen: Rows | None, seed: int) -
     return HeldOut(validation, calibration, test, rest, teacher_unseen=unseen is not None)
 
 
+def router_share(rows: int) -> float:
+    """Most of so many training rows that the router may withhold from the student.
+
+    Every row that it withholds costs a student that learns from few more than a router wins by it.
+    """
+    return next((share for most, share in ROUTER_SHARES if rows < most), MOST_ROUTER_SHARE)
+
+
 def withhold_router(
     held: HeldOut,
     labels: Rows,
@@ -147,15 +157,17 @@ def withhold_router(
     error_rate: float,
     seed: int,
     errors_wanted: int = 100,
-    max_share: float = 1 / 3,
+    max_share: float | None = None,
 ) -> Parts:
     """Withhold the router part from the training rows; the others are for distillation.
 
     Its size is ``errors_wanted / error_rate``, so that about that many errors of the student are
     expected in it, but at least 50 rows or a tenth of the rows (whichever is more) and at most
-    ``max_share`` of them. Stratified by label.
+    ``max_share`` of them; by default :func:`router_share`. Stratified by label.
     """
     rows = len(held.rest)
+    if max_share is None:
+        max_share = router_share(rows)
     # Compared before dividing, because a tiny rate would overflow.
     enough = error_rate * rows > errors_wanted
     wanted = math.ceil(errors_wanted / error_rate) if enough else rows

@@ -11,12 +11,12 @@ from typing import TypeVar
 from search.answers import Telling
 from search.choice import choose
 from search.classroom import Distiller
-from search.evaluation import Evaluation, Evaluator, Job
+from search.evaluation import Evaluation, Job
 from search.facts import known_gain, write_facts
 from search.halving import Halving
 from search.ledger import Ledger
 from search.loop import search
-from search.pilots import fly
+from search.pilots import USUAL_GAIN
 from search.pipeline import sampler_of
 from search.prepared import Prepared
 from search.run_folder import RunFolder, write_bytes
@@ -41,7 +41,9 @@ def found(job: Prepared, folder: RunFolder) -> Actions:
 def _search(job: Prepared, folder: RunFolder) -> Actions:
     spec, space = job.spec, job.space
     evaluator = Alone(Distiller(job.classroom(proxy=True), job.recipe(proxy=True), spec.device))
-    _expect(job, folder, evaluator)
+    gain = known_gain(spec, folder)
+    space.expect(USUAL_GAIN if gain is None else gain)
+    write_facts(folder, job.facts())
     layers = [layer.node for layer in space.layers]
     with Ledger(folder.ledger, layers, job.moves.pool) as ledger:
         for _ in search(
@@ -51,19 +53,10 @@ def _search(job: Prepared, folder: RunFolder) -> Actions:
             ledger,
             budget=spec.budget,
             batch=spec.batch,
-            halving=Halving(spec.proxy_epochs, spec.halving),
+            halving=Halving(job.plan.proxy_epochs, spec.halving),
         ):
             pass
         return settled(choose(space, ledger.records))[0].actions
-
-
-def _expect(job: Prepared, folder: RunFolder, evaluator: Evaluator) -> None:
-    """Pilots tell how fast accuracies rise, once for every search, as in a job."""
-    gain = known_gain(job.spec, folder)
-    if gain is None:
-        gain = settled(fly(job.space, evaluator, job.spec.proxy_epochs))
-    job.space.expect(gain)
-    write_facts(folder, job.facts())
 
 
 @dataclass(frozen=True)

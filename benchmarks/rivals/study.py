@@ -30,6 +30,7 @@ from search.run_folder import RunFolder
 from search.space import Space
 from search.spec import JobSpec, make_spec
 from search.thresholds import drop_of, limits_of, reward_of
+from search.training_plan import training_plan
 from search.workers import reason_of
 from teachers.datasets import load_dataset
 from teachers.description import understand
@@ -51,6 +52,19 @@ OF_SEARCH = ("batch", "probes", "proxy_rows", "proxy_epochs", "proxy_gain", "hal
 ELSEWHERE = ("sampler", "gpus")
 
 Row = dict[str, Any]
+
+
+#: a job's recipe, pool and reward when the recorded students were searched and trained
+AS_RECORDED = {
+    "target": "balanced",
+    "pool": (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "normalise": "none",
+    "proxy_rows": 3000,
+    "proxy_epochs": 3,
+    "batch_size": 128,
+    "learning_rate": 5e-3,
+    "patience": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,8 @@ class Plan:
                 "alpha": 0.0,
                 "budget": self.budget,
                 "final_epochs": self.epochs,
+                # as they were when the first of these students was trained
+                **AS_RECORDED,
                 **dict(self.further),
             }
         )
@@ -133,10 +149,11 @@ class Study:
         """A job of this study, as :func:`search.preparation.prepare` would give it."""
         spec = self.plan.job(self.name, limit, seed)
         moves, reward = moves_of(spec), reward_of(spec, self.kb, self.accuracy)
+        plan = training_plan(spec, len(self.lesson), self.network.classes)
         expectation = Expectation(
             teacher=self.accuracy,
-            images=min(spec.proxy_rows, len(self.lesson)),
-            full=spec.final_epochs * len(self.lesson),
+            images=plan.proxy_rows,
+            full=plan.final_epochs * len(self.lesson),
             gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
             rows=len(self.parts.validation),
         )
@@ -145,7 +162,7 @@ class Study:
         tap = space.layers[-1].node
         return Prepared(
             spec, self.teacher, self.network, self.data, self.parts, moves, reward, space, tap,
-            self.lesson, None, self.accuracy,
+            self.lesson, None, self.accuracy, plan,
         )  # fmt: skip
 
     def found(self, ratio: float, seed: int) -> tuple[float, ...]:

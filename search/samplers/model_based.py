@@ -34,6 +34,8 @@ FIRST_SPREAD, FIRST_LAYERS = 0.35, 5
 #: times as many candidates as otherwise are probed before the first proposal; and so few are spread
 #: over the space where they are chosen by what they promise
 FIRST_LOOK, FIRST_PROBED = 8, 6
+#: candidates given to begin with after which none need be spread over the space
+LEAST_GIVEN = 2
 #: new outcomes after which the surrogate's parameters and the policy learn again; until then what
 #: is new is only taken in
 FRESH = 4
@@ -90,6 +92,12 @@ class ModelBased(NovelSampler):
         #: outcomes when parameters and policy learnt last
         self.learnt = 0
 
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        """They show enough to begin the model with: what follows varies them."""
+        super().begin_with(candidates)
+        if len(candidates) >= LEAST_GIVEN:
+            self.start = min(self.start, len(candidates))
+
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Keep what was found; it is fitted before the next proposal."""
         for outcome in outcomes:
@@ -132,7 +140,7 @@ class ModelBased(NovelSampler):
         count = FIRST_DRAWS * self.settings.start
         # a student is as weak as its weakest layer: where there are many, none may fall far behind
         widest = FIRST_SPREAD * min(1.0, (FIRST_LAYERS / max(1, len(self.variation.free))) ** 0.5)
-        drawn = self._allowed(self.variation.drawn(count, rng, widest))
+        drawn = self._allowed(self._filled(self.variation.drawn(count, rng, widest)))
         if not len(drawn):
             return as_actions(self.variation.drawn(1, rng, widest)[0])
         guess = self.appraisal.guess(drawn)
@@ -176,13 +184,22 @@ class ModelBased(NovelSampler):
 
     def _pool(self, rng: Generator) -> Batch:
         size = self.settings.pool
-        sources = [self.variation.drawn(size, rng)]
+        sources = [self._filled(self.variation.drawn(size, rng))]
         if self.settings.mutation:
             elites, _ = self.appraisal.best(self.settings.elites)
             sources.append(self.variation.varied(elites, 2 * size, rng))
+            if self.space.accuracy_alone:
+                sources.append(self._filled(self.variation.varied(elites, size, rng)))
         if self.imagination is not None:
             sources.append(self.imagination.sample(size))
         return self._allowed(np.unique(np.concatenate(sources), axis=0))
+
+    def _filled(self, candidates: Batch) -> Batch:
+        """As wide as the limits allow, where nothing but accuracy is sought: what is left to search
+        for is how to spread the width."""
+        if not self.space.accuracy_alone:
+            return candidates
+        return self.variation.filled(candidates)
 
     def _best(self, pool: Batch, rng: Generator) -> Actions:
         """The new candidate of highest expected improvement, climbed to from the pool."""

@@ -108,7 +108,7 @@ class NovelSampler(ABC):
 
     def begin_with(self, candidates: Sequence[Actions]) -> None:
         """These come first, and are learnt from as all others."""
-        self.queue += candidates
+        self.queue = [*candidates, *self.queue]
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator) -> Actions:

@@ -14,9 +14,13 @@ class Variation:
     """Draws and varies legal action vectors. ``legal[step]`` are a layer's choices in order."""
 
     def __init__(self, space: Space) -> None:
+        self.space = space
         self.legal = [np.flatnonzero(mask) for mask in space.masks]
         self.counts = np.array([len(choices) for choices in self.legal])
         self.free = np.flatnonzero(self.counts > 1)
+        removable = np.array([space.moves.removes(int(choices[0])) for choices in self.legal])
+        #: the lowest place of a layer that stays
+        self._narrowest = np.where(removable & (self.counts > 1), 1, 0)
         self._table = np.zeros((len(self.legal), self.counts.max()), int)
         self._place = np.zeros(space.masks.shape, int)
         for step, choices in enumerate(self.legal):
@@ -54,6 +58,29 @@ class Variation:
         anew = np.floor(rng.random(places.shape) * self.counts).astype(int)
         moved = np.where(rng.random(places.shape) < 0.7, places + step, anew)
         return self._actions(np.where(chosen, moved, places))
+
+    def filled(self, actions: Batch) -> Batch:
+        """Candidates of the same shapes that are as wide as the limits allow.
+
+        All layers that stay go up or down by equally many coefficients; a candidate that breaks the
+        limits even at its narrowest stays as it is.
+        """
+        if not len(actions):
+            return actions
+        start = self._places(actions)
+        stays = start >= self._narrowest
+        found, open_ = actions.copy(), np.ones(len(actions), bool)
+        most = int(self.counts.max()) - 1
+        for shift in range(most, -most - 1, -1):
+            rows = np.flatnonzero(open_)
+            if not len(rows):
+                break
+            places = np.clip(start[rows] + shift, self._narrowest, self.counts - 1)
+            shifted = self._actions(np.where(stays[rows], places, start[rows]))
+            fits = ~self.space.overspent(shifted)
+            found[rows[fits]] = shifted[fits]
+            open_[rows[fits]] = False
+        return found
 
     def neighbours(self, actions: NDArray[np.int64]) -> Batch:
         """All candidates that differ in one layer by one coefficient, or by its removal."""

@@ -1,0 +1,132 @@
+"""The opening of a search: plain students are trained, and what they settle is kept.
+
+Their proxies are the first lines of the ledger, and two of them are trained in full at once: what a
+search finds has to beat them, and how they rose is what is expected of all others. A run that was
+stopped finds it all in its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from edge.errors import BadInput
+from search.answers import Telling
+from search.baselines import plain_students
+from search.candidates import Candidates
+from search.choice import BASELINES
+from search.events import Note
+from search.facts import Facts, known_gain, read_facts, write_facts
+from search.finalists import accuracies_of, train_baselines
+from search.ledger import Ledger, Record
+from search.pilots import Evaluators, fly, gains_of
+from search.prepared import Prepared
+from search.run_folder import RunFolder
+from search.samplers.novel import network_digest
+from search.space import Actions, Space
+
+#: trains plain students in full; gives key → accuracy
+InFull = Callable[[Prepared, Sequence[Record]], Telling[dict[str, float]]]
+
+
+def origins_of(space: Space) -> dict[str, str]:
+    """Key of each plain student → its origin."""
+    return {
+        network_digest(space, actions).hex(): name
+        for name, actions in plain_students(space).items()
+    }
+
+
+def openers(records: Sequence[Record], origins: Mapping[str, str]) -> list[Actions]:
+    """The plain students that a ledger begins with: what its search proposed first."""
+    found = []
+    for record in records:
+        if record.key not in origins:
+            break
+        found.append(record.actions)
+    return found
+
+
+def reopened(prepared: Prepared, folder: RunFolder, origins: Mapping[str, str]) -> Prepared | None:
+    """The job as an earlier process settled it; None where nothing is settled yet."""
+    gain = known_gain(prepared.spec, folder)
+    if gain is None or not folder.facts.exists():
+        return None
+    try:
+        facts = read_facts(folder)
+    except BadInput:
+        return None
+    found = _settled(prepared, facts)
+    found.space.expect(gain, facts.spread)
+    found.space.reached |= accuracies_of(folder, origins)
+    write_facts(folder, found.facts())
+    return found
+
+
+def _settled(prepared: Prepared, facts: Facts) -> Prepared:
+    plan = prepared.plan
+    if facts.proxy_epochs is not None:
+        plan = replace(plan, proxy_epochs=facts.proxy_epochs)
+    return replace(prepared, plan=plan, normalise=facts.normalise)
+
+
+def open_search(
+    prepared: Prepared,
+    ledger: Ledger,
+    folder: RunFolder,
+    evaluators: Evaluators,
+    in_full: InFull,
+) -> Telling[Prepared]:
+    """Train the plain students; gives the job as it is settled then.
+
+    Raises:
+        BadInput: no student learns anything.
+    """
+    flown = yield from fly(prepared, evaluators)
+    prepared = flown.prepared
+    candidates = Candidates(prepared.space, ledger, prepared.spec.budget)
+    records = {
+        name: candidates.record_of(evaluation, 0) for name, evaluation in flown.evaluations.items()
+    }
+    if prepared.spec.proxy_gain is None:
+        chosen = [record for name, record in records.items() if name in BASELINES and record.whole]
+        prepared.space.reached |= yield from in_full(prepared, chosen)
+        yield from _expect(prepared, chosen)
+    else:
+        prepared.space.expect(prepared.spec.proxy_gain)
+    for number, evaluation in enumerate(flown.evaluations.values(), 1):
+        # as the first proposals, which the search finds answered
+        record = candidates.record_of(evaluation, number)
+        if ledger.get(record.key) is None:
+            ledger.add(record)
+    write_facts(folder, prepared.facts())
+    return prepared
+
+
+def _expect(prepared: Prepared, trained: Sequence[Record]) -> Telling[None]:
+    """How fast accuracies rise, by those that were trained in full."""
+    space = prepared.space
+    assert space.expectation is not None
+    pairs = [
+        (record.accuracy, space.reached[record.key])
+        for record in trained
+        if record.key in space.reached
+    ]
+    gain, spread = gains_of(pairs, prepared.plan.proxy_epochs, space.expectation)
+    space.expect(gain, spread)
+    shown = ", ".join(f"{proxy:.1%} to {full:.1%}" for proxy, full in pairs)
+    yield Note(
+        f"accuracies after the proxy and after the full training: {shown or 'none'}; "
+        f"--proxy-gain {gain:.2f}"
+    )
+
+
+def full_training(folder: RunFolder, threads: int) -> InFull:
+    """Trains plain students in full in a run's folder, on so many threads together."""
+
+    def train(prepared: Prepared, chosen: Sequence[Record]) -> Telling[dict[str, float]]:
+        if not chosen:
+            return {}
+        return (yield from train_baselines(prepared, chosen, folder, threads))
+
+    return train
