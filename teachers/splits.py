@@ -172,7 +172,7 @@ def withhold_router(
     enough = error_rate * rows > errors_wanted
     wanted = math.ceil(errors_wanted / error_rate) if enough else rows
     least = max(LEAST_ROUTER_ROWS, math.ceil(LEAST_ROUTER_SHARE * rows))
-    size = min(max(wanted, least), int(max_share * rows))
+    size = min(max(wanted, least), max(1, int(max_share * rows)))
     rng = np.random.default_rng([seed, 1])
     router, distillation = _cut(held.rest, labels, [size], rng)
     if len(router) == 0 or len(distillation) == 0:
