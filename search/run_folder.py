@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import made
 from edge.errors import BadInput
+from search.claim import Claim, claimed, taken, unmakeable
 from search.job_file import read_yaml, to_yaml
 from search.spec import ROUTING, JobSpec, make_spec
 
@@ -57,12 +59,52 @@ class RunFolder:
         if resume:
             self._check_same_job(spec)
         elif self.root.exists() or self.root.is_symlink():
-            raise BadInput(
-                "the output folder exists",
-                value=str(self.root),
-                bound="a folder that does not exist yet",
-                remedy="Choose another --out, or go on with that run: --resume.",
-            )
+            raise taken(self.root)
+
+    @contextmanager
+    def claimed(
+        self,
+        spec: JobSpec | None = None,
+        *,
+        new: bool | None = True,
+        keep: Callable[[BaseException], bool] | None = None,
+    ) -> Iterator[Claim]:
+        """The folder is this process's own for a while; see :func:`search.claim.claimed`.
+
+        Args:
+            spec: the job, which is written into a new folder at once, so that a process that is
+                killed while it prepares leaves a run to go on with.
+            new: as there.
+            keep: as there; else :meth:`worth_keeping`.
+
+        Raises:
+            BadInput: it cannot be had.
+        """
+        with claimed(self.root, keep or self.worth_keeping, new=new) as claim:
+            if claim.new and spec is not None:
+                try:
+                    write_bytes(self.job, to_yaml(spec).encode())
+                except OSError as error:
+                    raise unmakeable(self.root, error.strerror) from None
+            yield claim
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on with: teacher and data have been accepted."""
+        return self.inputs.exists()
+
+    def worth_keeping(self, error: BaseException) -> bool:
+        """Whether what is in a new folder stays after an error.
+
+        Candidates that were paid for do, whatever is refused after them, such as a full disk. Of a
+        job that turned out to be impossible nothing else does.
+        """
+        if any(self.root.glob(f"{self.ledger.stem}.*")):
+            from search.ledger import holds_candidates  # Optuna takes half a second
+
+            if holds_candidates(self.ledger):
+                return True
+        return self.begun and not isinstance(error, BadInput)
 
     def _check_same_job(self, spec: JobSpec) -> None:
         stored = self.stored_job()
@@ -97,7 +139,7 @@ class RunFolder:
         return json.loads(self.origin.read_text())["command"] if self.origin.exists() else None
 
     def create(self, spec: JobSpec, inputs: Mapping[str, str]) -> None:
-        """Make the folder and write the job; on resumption the new budget replaces the old.
+        """Write the job, and what it rests on; on resumption the new budget replaces the old.
 
         Args:
             spec: the job.
@@ -117,16 +159,10 @@ class RunFolder:
                     remedy="Bring the old one back, or start a new run.",
                 )
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
             write_bytes(self.job, to_yaml(spec).encode())
             write_bytes(self.inputs, json.dumps(before | dict(inputs), indent=1).encode())
         except OSError as error:
-            raise BadInput(
-                "the output folder cannot be made",
-                value=str(self.root),
-                bound="a path where folders can be made",
-                remedy=f"Choose another --out ({error.strerror}).",
-            ) from None
+            raise unmakeable(self.root, error.strerror) from None
 
     def digest_of(self, spec: JobSpec) -> str:
         """Of all that a resumption cannot change."""
@@ -135,10 +171,6 @@ class RunFolder:
             del fixed["probes"]  # as runs have it that began before there were any
         return sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
-    def remove(self) -> None:
-        """Take back what :meth:`create` made, for a job that turned out to be impossible."""
-        shutil.rmtree(self.root, ignore_errors=True)
-
     def write_result(self, result: Mapping[str, Any]) -> None:
         """The figures of a finished job."""
         write_bytes(self.result, (json.dumps(result, indent=1) + "\n").encode())
@@ -146,13 +178,14 @@ class RunFolder:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made.make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         draft.write_bytes(content)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+    made.note(path)
 
 
 def write_asked(path: Path, content: bytes, what: str, other: str) -> None:
