@@ -89,6 +89,9 @@ def _fill(draft: RunFolder, found: Reranking, spec: JobSpec) -> None:
     for name in (old.profile, old.measured):
         if name.is_file():
             _copied(name, draft.root / name.name)
+    if old.seen:
+        # what the new winner is measured on is no newer than it was
+        write_bytes(draft.test_seen, (json.dumps({"times": old.seen}) + "\n").encode())
     rewards = dict(zip(after.run.columns.key, after.rewards.tolist(), strict=True))
     if after.run.spec.storage is None:
         write_bytes(draft.ledger, _priced(old.ledger.read_bytes(), rewards))

@@ -51,7 +51,7 @@ def take(path: Path) -> int:
     os.truncate(lock, 0)
     os.pwrite(lock, _me().encode(), 0)
     if not there:
-        made.note(path)
+        made.note(path, grows=True)
     return lock
 
 

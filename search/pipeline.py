@@ -57,6 +57,7 @@ def run(
     *,
     resume: bool = False,
     again: bool = False,
+    beside: bool = False,
     claim: Claim | None = None,
     trusted: bool = False,
 ) -> Iterator[Event]:
@@ -69,6 +70,8 @@ def run(
         spec: the job.
         resume: go on with the run in ``spec.out``.
         again: of that run, which is finished, do once more what comes after the last training.
+        beside: and leave the bundle, the report and the job as they are: see
+            :meth:`search.run_folder.RunFolder.beside`.
         claim: of ``spec.out``, where the caller holds it and answers for it.
         trusted: whether ``spec.teacher`` may name a Python function, which is then run. Never
             for a job that comes from somebody else.
@@ -84,6 +87,8 @@ def run(
     if not again:
         _refuse_finished(spec, folder)
     with folder.claimed(spec, new=not resume) if claim is None else nullcontext(), _joined(spec):
+        if beside:
+            folder = folder.beside()
         warned: dict[str, Note] = {}
         preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
         prepared = yield from kept(preparing, warned)

@@ -28,11 +28,18 @@ MAY_CHANGE = (
 
 
 class RunFolder:
-    """Paths of a run. Everything is written beside its place and renamed into it."""
+    """Paths of a run. Everything is written beside its place and renamed into it.
 
-    def __init__(self, root: str | Path) -> None:
+    Args:
+        root: the folder.
+        number: of what ships, from 2: what another router has been chosen for lies beside the
+            first, as in ``bundle-2``.
+    """
+
+    def __init__(self, root: str | Path, number: int = 1) -> None:
         self.root = Path(root)
-        self.job = self.root / "job.yaml"
+        last = "" if number == 1 else f"-{number}"
+        self.job = self.root / f"job{last}.yaml"
         self.inputs = self.root / "inputs.json"
         self.facts = self.root / "facts.json"
         self.ledger = self.root / "ledger.journal"
@@ -42,10 +49,11 @@ class RunFolder:
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"
-        self.bundle = self.root / "bundle"
+        self.bundle = self.root / f"bundle{last}"
         self.cloud_teacher = self.root / "cloud" / "teacher.onnx"
-        self.report = self.root / "report.html"
-        self.result = self.root / "result.json"
+        self.report = self.root / f"report{last}.html"
+        self.result = self.root / f"result{last}.json"
+        self.test_seen = self.root / "test_seen.json"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"
 
@@ -134,6 +142,26 @@ class RunFolder:
         # runs that began before there were probes go on without, to the same proposals
         return make_spec({"probes": 0} | read_yaml(self.job) | {"out": str(self.root)})
 
+    def beside(self) -> RunFolder:
+        """The same run with free places for what ships."""
+        number = 2
+        while (found := RunFolder(self.root, number)).bundle.exists():
+            number += 1
+        return found
+
+    def see_test(self) -> int:
+        """Count once more that the test part is opened; how often that is now."""
+        seen = self.seen + 1
+        write_bytes(self.test_seen, (json.dumps({"times": seen}) + "\n").encode())
+        return seen
+
+    @property
+    def seen(self) -> int:
+        """How often the test part has been opened."""
+        if self.test_seen.exists():
+            return int(json.loads(self.test_seen.read_text())["times"])
+        return int((self.root / "result.json").exists())  # of a run that did not count
+
     def asked_by(self) -> str | None:
         """The command behind a run that began with another run's candidates."""
         return json.loads(self.origin.read_text())["command"] if self.origin.exists() else None
@@ -174,6 +202,11 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """The figures of a finished job."""
         write_bytes(self.result, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def times(count: int) -> str:
+    """``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

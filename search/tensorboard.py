@@ -20,7 +20,6 @@ from typing import Any
 from edge import made
 from search.events import CandidateDone, CandidateRunning, Event
 
-
 #: how the names of event files begin
 EVENTS = "events.out.tfevents."
 
