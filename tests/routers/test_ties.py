@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -35,11 +37,12 @@ def blind_to_a_class(seed: int, rows: int = 600) -> tuple[NDArray[np.float32], N
     return logits.astype(np.float32), made.labels
 
 
-def family(name: str, features: str = "logits", **more: int) -> bytes:
+def family(name: str, **more: int) -> bytes:
     logits, labels = blind_to_a_class(1)
-    look = FEATURES[features]
-    fitted = FAMILIES[name](look.compute(logits), student_right(logits, labels), 0, **more)
-    return fitted.to_onnx(8, look).SerializeToString(deterministic=True)
+    make: Any = FAMILIES[name]
+    look = FEATURES["logits"]
+    fitted = make(look.compute(logits), student_right(logits, labels), 0, **more)
+    return bytes(fitted.to_onnx(8, look).SerializeToString(deterministic=True))
 
 
 def in_order(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
