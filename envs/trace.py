@@ -7,7 +7,8 @@ and the remedy, before any training. How calls are read: :mod:`envs.reading`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,10 @@ from envs.netspec import NetSpec, Node, Shape
 from envs.ops import OPS
 from envs.reading.calls import Reading
 from envs.reading.capture import capture
+from envs.reading.endings import Ending, without_ending
 from envs.reading.network import Call, Network, Value
 from envs.reading.tables import reader_of
+from envs.reading.two_logits import with_two_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +32,13 @@ class Traced:
         weights: their tensors, under the keys of the spec. Those of the module's own layers are
             the tensors of its state dict; constants of its arithmetic stand in ``affine`` nodes.
         notes: what the description leaves out, in sentences.
-        ending: what the module does to its logits at the end: "softmax", "log-softmax" or "".
+        ending: what the module does to its logits at the end.
     """
 
     spec: NetSpec
     weights: dict[str, Tensor]
     notes: tuple[str, ...]
-    ending: str = ""
+    ending: Ending = field(default_factory=Ending)
 
 
 def trace(module: nn.Module, input_shape: Shape) -> NetSpec:
@@ -58,8 +61,10 @@ def describe(module: nn.Module, input_shape: Shape) -> Traced:
     owners = {path for path, part in module.named_modules() if any(True for _ in part.parameters())}
     owners |= {path for path, part in module.named_modules() if any(True for _ in part.buffers())}
     net = Network(input_shape, owners)
-    logits, ending = _without_softmax(net, Reading(module, graph, net).logits())
+    logits, ending = without_ending(net, Reading(module, graph, net).logits())
     net.call = Call("logits", "its end")
+    if logits.rank == 1 and logits.name in net.nodes and prod(net.shapes[logits.name]) == 1:
+        logits = Value(logits.name, (*logits.axes, ()), logits.label)  # one number, squeezed
     if logits.rank != 2:
         raise net.refuse(f"a result of axes {net.spelled(logits)}", "logits N×K")
     nodes = _needed(net, net.canonical(logits))
@@ -67,19 +72,15 @@ def describe(module: nn.Module, input_shape: Shape) -> Traced:
         raise net.refuse("no layer with weights", "convolutions or linear layers")
     kept = {node.name for node in nodes}
     weights = {key: tensor for key, tensor in net.weights.items() if key.rpartition(".")[0] in kept}
-    return Traced(NetSpec(net.input_shape, nodes), weights, tuple(net.notes), ending)
-
-
-def _without_softmax(net: Network, result: Value) -> tuple[Value, str]:
-    """Students learn from logits, so a softmax at the end goes."""
-    kind = ""
-    if result.name in net.nodes and net.nodes[result.name].op == "softmax":
-        kind = "log-softmax" if result.name in net.logarithms else "softmax"
+    spec = NetSpec(net.input_shape, nodes)
+    if spec.classes == 1:
+        spec, weights = with_two_logits(spec, weights)
+        ending = replace(ending, single=True)
         net.notes.append(
-            f"the {kind} at the end (node {result.name!r}) is left out: students learn from logits"
+            "one logit z for two classes is taken as the two logits 0 and z: above 0 it is the "
+            "second class"
         )
-        result = Value(net.nodes[result.name].inputs[0], result.axes, result.label)
-    return result, kind
+    return Traced(spec, weights, tuple(net.notes), ending)
 
 
 def _needed(net: Network, last: str) -> tuple[Node, ...]:
@@ -89,9 +90,12 @@ def _needed(net: Network, last: str) -> tuple[Node, ...]:
     for node in reversed(net.nodes.values()):
         if node.name not in wanted:
             continue
-        if node.name in net.logarithms:
+        if node.name in net.finals:
+            kind = net.finals[node.name]
+            what = "log-softmax" if (node.op, kind) == ("softmax", "log") else kind
             raise net.refuse(
-                f"a log-softmax inside ({node.name})", "a log-softmax at the end alone"
+                f"a {what} inside ({node.name})",
+                f"a {what} at the end alone, of probabilities",
             )
         wanted.update(node.inputs)
         kept.append(node)
@@ -104,5 +108,8 @@ def agrees(
     """Whether two networks give the same logits on a batch, within 1e-4 of the largest."""
     with torch.no_grad():
         expected, found = module(x), other(x)
-    bound = 1e-4 * max(1.0, float(expected.abs().max()))
-    return bool((expected - found).abs().max() <= bound)
+    found = found.reshape(expected.shape)
+    # the logarithm of a probability that is 0 is infinite on both sides
+    differ = torch.where(expected == found, torch.zeros_like(expected), (expected - found).abs())
+    finite = torch.where(expected.isfinite(), expected, torch.zeros_like(expected))
+    return bool(differ.max() <= 1e-4 * max(1.0, float(finite.abs().max())))

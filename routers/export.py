@@ -16,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from envs.tidy import BATCH, PRODUCER, tidy
 from routers.features import Feature
 
 INPUT, OUTPUT = "logits", "score"
@@ -116,19 +117,19 @@ def _model(
     graph = helper.make_graph(
         needed,
         "router",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", classes])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N"])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [BATCH, classes])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [BATCH])],
         [tensor for tensor in tensors if tensor.name in read],
     )
     versions = {"": OPSET, "ai.onnx.ml": ML_OPSET}
     domains = {""} | {node.domain for node in needed}
     model = helper.make_model(
         graph,
-        producer_name="understudy",
+        producer_name=PRODUCER,
         opset_imports=[helper.make_opsetid(name, versions[name]) for name in sorted(domains)],
         ir_version=IR_VERSION,
     )
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(tidy(model), full_check=True)
     return model
 
 

@@ -1,35 +1,51 @@
 """Student and router as one ONNX graph: an image in; logits, score and decision out.
 
 The decision is the edge's own rule, in the graph: *trusted* where the score is at the threshold or
-above it. What is no number is never trusted, be it a score or one of the logits.
+above it. What is no number is never trusted, be it a pixel, one of the logits, or the score. The
+pixels are looked at themselves: quantisation makes a finite number of NaN, and so does a ReLU in
+some runtimes, and there are those in which NaN is at least as large as a threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-LOGITS, SCORE, TRUSTED, THRESHOLD = "logits", "score", "trusted", "understudy.threshold"
+from envs.opsets import agreed
+from envs.tidy import BATCH, set_facts, tidy
+
+IMAGE, LOGITS, SCORE, TRUSTED = "image", "logits", "score", "trusted"
+#: name of the threshold in the graph; and in the facts that the file states
+THRESHOLD, STATED = "understudy.threshold", "threshold"
 #: before every name of the router's graph, which the student's may hold as well
 PREFIX = "router."
 
 
-def merge(student: bytes, router: bytes | None, threshold: float) -> bytes:
+def merge(
+    student: bytes,
+    router: bytes | None,
+    threshold: float,
+    facts: Mapping[str, str] | None = None,
+    words: str = "",
+) -> bytes:
     """One graph of the two files.
 
     Args:
         student: ``image`` [N, C, H, W] → ``logits`` [N, K]; with a router built in, ``score`` too.
         router: ``logits`` [N, K] → ``score`` [N]; None where the student's graph gives the score.
         threshold: of the score; one that float32 cannot hold is rounded up, which decides alike.
+        facts: what the file says of itself in ``metadata_props``, beside the threshold.
+        words: its doc string.
 
     Returns:
         ``image`` → ``logits`` float32 [N, K], ``score`` float32 [N], ``trusted`` bool [N].
 
     Raises:
-        ValueError: a file does not have the inputs and outputs named above.
+        ValueError: a file does not have the inputs and outputs named above, or they use operators
+            that cannot stand in one file.
     """
     model = onnx.load_model_from_string(student)
     needed = {LOGITS} if router is not None else {LOGITS, SCORE}
@@ -37,8 +53,12 @@ def merge(student: bytes, router: bytes | None, threshold: float) -> bytes:
     if missing or len(model.graph.input) != 1:
         raise ValueError(f"the student must have one input and give {sorted(needed)}")
     if router is not None:
-        _append(model, onnx.load_model_from_string(router))
+        model, behind = agreed(model, onnx.load_model_from_string(router))
+        _append(model, behind)
     _decide(model.graph, threshold)
+    tidy(model, "pair")
+    model.doc_string = words
+    set_facts(model, {**(facts or {}), STATED: _stated(threshold)})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -53,6 +73,8 @@ def with_threshold(pair: bytes, threshold: float) -> bytes:
     for tensor in model.graph.initializer:
         if tensor.name == THRESHOLD:
             tensor.CopyFrom(_constant(threshold))
+            facts = {item.key: item.value for item in model.metadata_props}
+            set_facts(model, {**facts, STATED: _stated(threshold)})
             return bytes(model.SerializeToString(deterministic=True))
     raise ValueError(f"the graph holds no {THRESHOLD}")
 
@@ -73,40 +95,58 @@ def _append(model: ModelProto, router: ModelProto) -> None:
     model.graph.initializer.extend(graph.initializer)
     model.graph.output.extend(port for port in graph.output if port.name == SCORE)
     model.ir_version = max(model.ir_version, router.ir_version)
-    versions = {opset.domain: opset.version for opset in model.opset_import}
-    for opset in router.opset_import:
-        known = versions.setdefault(opset.domain, opset.version)
-        if known != opset.version:
-            raise ValueError(
-                f"student and router use versions {known} and {opset.version} of the operators "
-                f"{opset.domain or 'ai.onnx'}"
-            )
-    model.ClearField("opset_import")
-    model.opset_import.extend(helper.make_opsetid(*item) for item in sorted(versions.items()))
 
 
 def _decide(graph: GraphProto, threshold: float) -> None:
-    nothing, last = f"{THRESHOLD}.nothing", f"{THRESHOLD}.axis"
-    names = [f"{THRESHOLD}.{step}" for step in ("zeros", "zero", "checked")]
+    one, half = f"{THRESHOLD}.axis", f"{THRESHOLD}.half"
     graph.initializer.extend(
         [
             _constant(threshold),
-            numpy_helper.from_array(np.array(0, np.float32), nothing),
-            numpy_helper.from_array(np.array([1], np.int64), last),
+            numpy_helper.from_array(np.array([1], np.int64), one),
+            numpy_helper.from_array(np.array(0.5, np.float32), half),
         ]
     )
+    flat, many, high, sound = (f"{THRESHOLD}.{step}" for step in ("flat", "bad", "high", "sound"))
+    graph.node.append(helper.make_node("Flatten", [graph.input[0].name], [flat], axis=1))
+    pixels = _unsound(graph, flat, one)
+    logits = _unsound(graph, LOGITS, one)
     graph.node.extend(
         [
-            # 0 for finite logits; no number where one of them is none, or is infinite
-            helper.make_node("Mul", [LOGITS, nothing], [names[0]]),
-            helper.make_node("ReduceSum", [names[0], last], [names[1]], keepdims=0),
-            helper.make_node("Add", [SCORE, names[1]], [names[2]]),
-            helper.make_node("GreaterOrEqual", [names[2], THRESHOLD], [TRUSTED]),
+            # counts of what is no number: 0 decides alike in every precision
+            helper.make_node("Add", [pixels, logits], [many]),
+            helper.make_node("Less", [many, half], [sound]),
+            helper.make_node("IsNaN", [SCORE], [f"{THRESHOLD}.nan"]),
+            helper.make_node("Not", [f"{THRESHOLD}.nan"], [f"{THRESHOLD}.number"]),
+            helper.make_node("GreaterOrEqual", [SCORE, THRESHOLD], [high]),
+            helper.make_node("And", [high, f"{THRESHOLD}.number"], [f"{THRESHOLD}.sure"]),
+            helper.make_node("And", [f"{THRESHOLD}.sure", sound], [TRUSTED]),
         ]
     )
     batch = next(port for port in graph.output if port.name == LOGITS).type.tensor_type.shape.dim[0]
-    rows = batch.dim_param or batch.dim_value or "N"
+    rows = batch.dim_value or BATCH
     graph.output.append(helper.make_tensor_value_info(TRUSTED, TensorProto.BOOL, [rows]))
+
+
+def _unsound(graph: GraphProto, source: str, axis: str) -> str:
+    """Write how many numbers of each row of ``source`` [N, F] are NaN or infinite, [N]."""
+    at = f"{THRESHOLD}.{source.removeprefix(f'{THRESHOLD}.')}"
+    nan, inf, either, number, count = (
+        f"{at}.{step}" for step in ("nan", "inf", "either", "number", "count")
+    )
+    nodes: list[NodeProto] = [
+        helper.make_node("IsNaN", [source], [nan]),
+        helper.make_node("IsInf", [source], [inf]),
+        helper.make_node("Or", [nan, inf], [either]),
+        helper.make_node("Cast", [either], [number], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", [number, axis], [count], keepdims=0),
+    ]
+    graph.node.extend(nodes)
+    return count
+
+
+def _stated(threshold: float) -> str:
+    """As the decision knows it: the float32 value, in the fewest digits that give it back."""
+    return repr(float(numpy_helper.to_array(_constant(threshold))))
 
 
 def _constant(threshold: float) -> TensorProto:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from edge.errors import BadInput
 from envs.netspec import NetSpec
 from envs.surgery import load
 from envs.trace import agrees, describe
+from teachers.channel_order import for_rgb
 from teachers.manifest import Teacher
-
-#: what a teacher may do to its logits at the end; students learn from the logits themselves
-ENDINGS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "": lambda logits: logits,
-    "softmax": lambda logits: torch.softmax(logits, 1),
-    "log-softmax": lambda logits: torch.log_softmax(logits, 1),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +48,17 @@ def understand(teacher: Teacher) -> Described:
             remedy="Correct classes and class_names in the teacher's JSON.",
         )
     module = load(network, traced.weights).eval()
-    ending = ENDINGS[traced.ending]
     images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
-    if not agrees(teacher.module, lambda x: ending(module(x)), images):
+    if not agrees(teacher.module, lambda x: traced.ending.apply(module(x)), images):
         raise BadInput(
             "the teacher's description does not give its logits",
             value=teacher.name,
             bound="logits within 1e-4",
             remedy="Please report this network: it uses an operator in a way we misread.",
         )
-    return Described(replace(teacher, module=module), network, traced.notes)
+    notes = traced.notes
+    if teacher.manifest.channel_order == "BGR" and shape[0] == 3:
+        network, weights = for_rgb(network, traced.weights)
+        module = load(network, weights).eval()
+        notes += ("its colours are BGR: students, and cloud/teacher.onnx, take RGB",)
+    return Described(replace(teacher, module=module), network, notes)

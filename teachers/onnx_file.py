@@ -11,7 +11,7 @@ from pathlib import Path
 
 from teachers.manifest import Teacher, TeacherManifest, read_manifest
 from teachers.onnx_import.graph import OnnxGraph
-from teachers.onnx_import.layout import check_input
+from teachers.onnx_import.layout import check_input, fits_classes
 from teachers.onnx_import.refusals import refuse_file
 
 ARCH = "onnx"
@@ -52,7 +52,7 @@ def _read(path: Path) -> tuple[TeacherManifest, OnnxGraph, str]:
 
 def _check_classes(graph: OnnxGraph, classes: int) -> None:
     dims = graph.output_dims
-    if dims is None or len(dims) < 2 or dims[1] in (None, classes):
+    if dims is None or len(dims) < 2 or dims[1] is None or fits_classes(dims[1], classes):
         return
     raise refuse_file(
         f"the teacher's output {graph.output!r} does not fit its manifest",

@@ -122,8 +122,27 @@ def log_softmax(
 ) -> Value:
     """Understood at the end of a network alone, where it is left out."""
     result = softmax(net, input, dim)
-    net.logarithms.add(result.name)
+    net.finals[result.name] = "log"
     return result
+
+
+def log_sigmoid(net: Network, input: Value) -> Value:
+    """Understood at the end of a network alone, as :func:`log_softmax`."""
+    result = net.each("sigmoid", {}, input)
+    net.finals[result.name] = "log"
+    return result
+
+
+def final(function: str) -> Reader:
+    """Reads "log" and "exp", understood at the end of a network alone, where they are left out."""
+
+    def read(net: Network, input: Value) -> Value:
+        # a node of its own: what it is taken of may have other readers
+        result = net.each("scalar", {"scale": 1.0, "shift": 0.0}, input)
+        net.finals[result.name] = function
+        return result
+
+    return read
 
 
 def dropout(

@@ -91,8 +91,8 @@ class Network:
         self.nodes: dict[str, Node] = {}
         self.shapes: dict[str, Shape] = {INPUT: self.input_shape}
         self.weights: dict[str, Tensor] = {}
-        #: softmaxes of which the logarithm was asked: fine at the end, where they are left out
-        self.logarithms: set[str] = set()
+        #: node → "log" or "exp", which is taken of it: fine at the end, where it is left out
+        self.finals: dict[str, str] = {}
         self.notes: list[str] = []
         self.call = Call("image", "the image")
         self._steps: dict[tuple[str, str, str], str] = {}

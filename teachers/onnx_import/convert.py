@@ -13,7 +13,7 @@ from torch import fx
 from edge.errors import BadInput
 from teachers.onnx_import.folding import FAULTS, FOLDED, Folder
 from teachers.onnx_import.graph import Array, Branch, Node, OnnxGraph
-from teachers.onnx_import.layout import check_input, fixed_batch, is_nhwc
+from teachers.onnx_import.layout import check_input, fits_classes, fixed_batch, is_nhwc
 from teachers.onnx_import.refusals import REEXPORT, refuse_file
 from teachers.onnx_import.step import Step, Writer
 from teachers.onnx_import.structure import CUT, in_order, reads
@@ -71,10 +71,12 @@ class Conversion:
                 bound="logits, batch × classes",
             )
         self._check_logits(logits, classes)
-        self.writer.graph.output(self._flat(logits).call)
+        end = self._flat(logits).call
+        self.writer.graph.output(end)
         self.writer.drop_unused()
+        allowed = set(_ending(end))
         for call in self.writer.graph.nodes:
-            if "refusal" in call.meta:
+            if "refusal" in call.meta and call not in allowed:
                 raise call.meta["refusal"]
         self.writer.name_all()
         module = fx.GraphModule(self.writer.root, self.writer.graph, "OnnxTeacher")
@@ -174,7 +176,7 @@ class Conversion:
         return [self.values[name] for name in branch.outputs]
 
     def _flat(self, logits: Activation) -> Activation:
-        if logits.rank == 2:
+        if logits.rank <= 2:
             return logits
         ending = Node("output", "Flatten", len(self.graph.nodes), (self.graph.output,), ("",))
         step = Step(ending, [logits], self.graph.opset, self.writer, self._branch)
@@ -183,10 +185,9 @@ class Conversion:
     def _check_logits(self, logits: Activation, classes: int | None) -> None:
         shape = tuple(logits.metas[1].shape)
         per_image = shape[1:]
-        flat = (
-            len(per_image) >= 1 and per_image[0] == max(per_image) == torch.Size(per_image).numel()
-        )
-        if not flat or (classes is not None and per_image[0] != classes):
+        count = torch.Size(per_image).numel()
+        flat = bool(shape) and count == (per_image[0] if per_image else 1)
+        if not flat or not fits_classes(count, classes):
             wanted = "classes" if classes is None else f"{classes}, the classes in its JSON"
             raise refuse_file(
                 "the teacher's output is not one logit per class",
@@ -194,3 +195,29 @@ class Conversion:
                 bound=f"batch × {wanted}",
                 remedy=f"Correct classes in the JSON beside it. {CUT}",
             )
+
+
+#: what may stand between the logits and the output; how it is left out: :mod:`envs.reading.endings`
+ENDINGS = frozenset(
+    {
+        torch.add,
+        torch.clamp,
+        torch.exp,
+        torch.flatten,
+        torch.log,
+        torch.log_softmax,
+        torch.mul,
+        torch.relu,
+        torch.sigmoid,
+        torch.softmax,
+    }
+)
+
+
+def _ending(call: fx.Node) -> list[fx.Node]:
+    """The calls of one tensor and numbers that end in ``call``, the last one first."""
+    passed = []
+    while call.target in ENDINGS and len(call.all_input_nodes) == 1:
+        passed.append(call)
+        call = call.all_input_nodes[0]
+    return passed

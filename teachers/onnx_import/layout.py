@@ -31,6 +31,11 @@ def check_input(graph: OnnxGraph, input_shape: tuple[int, ...]) -> None:
         )
 
 
+def fits_classes(outputs: int, classes: int | None) -> bool:
+    """Whether a teacher may have so many outputs; one logit tells two classes apart."""
+    return classes in (None, outputs) or (outputs == 1 and classes == 2)
+
+
 def fixed_batch(graph: OnnxGraph) -> int | None:
     """The batch size that the file is written for, None where it is open.
 

@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto
 
 from edge import strict
 from teachers.onnx_import.graph import Dims, Node, OnnxGraph
+from teachers.onnx_import.layout import fits_classes
 from teachers.onnx_import.nodes import NodeReader, check_operator
 from teachers.onnx_import.refusals import refuse, refuse_file
 from teachers.onnx_import.tensors import TensorReader
@@ -118,8 +119,10 @@ def _logits(graph: Any, nodes: Sequence[Node], classes: int | None) -> Any:
             if (dims := _dims(value)) is not None
             and len(dims) == 2
             and dims[1] is not None
-            and classes in (None, dims[1])
+            and fits_classes(dims[1], classes)
         ]
+        exact = [value for value in fits if classes in (None, _dims(value)[1])]  # type: ignore[index]
+        fits = exact or fits
         names = {value.name for value in fits}
         probabilities = {
             name

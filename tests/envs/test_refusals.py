@@ -110,7 +110,7 @@ def test_an_argument_with_a_default_is_no_second_input() -> None:
         (Call(lambda x: (x, x)), "type tuple; expected the logits"),  # type: ignore[arg-type, return-value]
         (Call(lambda x: torch.ones(1)), "type constant; expected the logits"),
         (Call(lambda x: x.flatten(2).max(2)[1]), "the indices of a maximum"),
-        (nn.Sequential(nn.Flatten(), nn.LogSoftmax(1), nn.ReLU()), "a log-softmax inside"),
+        (nn.Sequential(nn.Flatten(), nn.LogSoftmax(1), nn.Tanh()), "a log-softmax inside"),
     ],
 )
 def test_a_result_that_is_no_logits(net: nn.Module, value: str) -> None:

@@ -8,11 +8,22 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx import NodeProto, TensorProto
 from torch import nn
 
 from teachers.description import understand
 from teachers.formats import load_teacher
-from tests.teachers.onnx_graphs import EXPORTERS, assert_equal_logits, imported, write
+from tests.teachers.onnx_graphs import (
+    EXPORTERS,
+    assert_equal_logits,
+    floats,
+    imported,
+    ints,
+    model,
+    node,
+    weights,
+    write,
+)
 from tests.teachers.onnx_rarer_graphs import RARER, label_and_probabilities
 
 ALL = {**EXPORTERS, **RARER}
@@ -79,3 +90,60 @@ def test_a_batch_fixed_by_the_exporter_is_open_in_the_module() -> None:
     images = torch.randn(3, *shape)
     alone = torch.cat([module(image[None]) for image in images])
     assert torch.allclose(module(images), alone, atol=1e-5)
+
+
+ENDINGS = {
+    "sigmoid": [node("Sigmoid", "z", "y")],
+    "softmax, clamp": [node("Softmax", "z", "p"), node("Clip", "p low high", "y")],
+    "per cent": [node("Softmax", "z", "p"), node("Mul", "p hundred", "y")],
+    "softmax twice": [node("Softmax", "z", "p"), node("Softmax", "p", "y")],
+    "log of a clamp": [
+        node("Softmax", "z", "p"),
+        node("Clip", "p low _", "q"),
+        node("Log", "q", "y"),
+    ],
+    "log of a sum": [node("Softmax", "z", "p"), node("Add", "p low", "q"), node("Log", "q", "y")],
+    "exp of logs": [node("LogSoftmax", "z", "l"), node("Exp", "l", "y")],
+    "cast": [node("Sigmoid", "z", "p"), node("Cast", "p", "y", to=TensorProto.FLOAT)],
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_endings_are_taken_off_for_the_logits(name: str, tmp_path: Path) -> None:
+    """The teacher speaks logits, so that students and the bundle's cloud have what it means."""
+    stored = weights(fc_weight=(3 * 8 * 8, 4)) | {
+        "low": floats(1e-7).reshape(()),
+        "high": floats(1 - 1e-7).reshape(()),
+        "hundred": floats(100.0),
+    }
+    start = [node("Flatten", "x", "f"), node("MatMul", "f fc_weight", "z")]
+    made = model([*start, *ENDINGS[name]], stored)
+    teacher = understand(load_teacher(write(made, tmp_path, (3, 8, 8)))).teacher
+    images = torch.randn(6, 3, 8, 8)
+    with torch.no_grad():
+        found = teacher.module(images)
+    logits = images.flatten(1) @ torch.from_numpy(stored["fc_weight"])
+    assert torch.allclose(found, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", [[], [node("Sigmoid", "z", "y")]])
+@pytest.mark.parametrize("axes", [("N", 1), ("N",), None])
+def test_one_output_for_two_classes(
+    ending: list[NodeProto], axes: tuple[str | int, ...] | None, tmp_path: Path
+) -> None:
+    """As [0, z], with or without a sigmoid, and with the axis of one squeezed away."""
+    stored = weights(fc_weight=(3 * 8 * 8, 1)) | {"one": ints(1)}
+    nodes = [node("Flatten", "x", "f"), node("MatMul", "f fc_weight", "z" if ending else "y")]
+    if axes == ("N",):
+        nodes[-1].output[0] = "s"
+        nodes.append(node("Squeeze", "s one", "z" if ending else "y"))
+    made = model([*nodes, *ending], stored, logits=axes or ("N", 1))
+    if axes is None:
+        made.graph.output[0].type.tensor_type.ClearField("shape")
+    path = write(made, tmp_path, (3, 8, 8), classes=2)
+    described = understand(load_teacher(path))
+    images = torch.randn(6, 3, 8, 8)
+    with torch.no_grad():
+        found = described.teacher.module(images)
+    logit = images.flatten(1) @ torch.from_numpy(stored["fc_weight"])
+    assert torch.allclose(found, torch.cat([0 * logit, logit], 1), atol=1e-4)
