@@ -22,6 +22,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def main() -> None:
     if chosen.what == "teachers":
         teachers(cases, plan, chosen.workers)
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as with Ctrl-C
     rows = []
     try:
         for case in cases:

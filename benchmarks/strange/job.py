@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +63,20 @@ class Plan:
 
 
 def run(case: Case, plan: Plan) -> Row:
-    """The row of a case; what an earlier call has finished of it is kept."""
+    """The row of a case; what an earlier call has finished of it is kept.
+
+    A case that failed, or that was skipped, is tried again.
+    """
     row = plan.row(case)
-    if row is None:
-        began = time.monotonic()
+    if row is None or "failed" in row:
         row = _run(case, plan)
-        if "skipped" in row:
-            return row
-        row["seconds"]["all"] = round(time.monotonic() - began, 1)
-        write_bytes(plan.row_file(case), (json.dumps(row, indent=1) + "\n").encode())
+        if "skipped" not in row:
+            write_bytes(plan.row_file(case), (json.dumps(row, indent=1) + "\n").encode())
     return row
 
 
 def _run(case: Case, plan: Plan) -> Row:
-    about = {
+    about: Row = {
         "case": case.name,
         "data": case.data,
         "rows": case.count,
@@ -82,28 +85,53 @@ def _run(case: Case, plan: Plan) -> Row:
         "limit_kb": case.max_kb,
         "seed": plan.seed,
         "sound": case.sound,
+        "commit": commit(),
     }
+    folder = plan.out.resolve() / "cases" / f"{case.name}-{plan.seed}"
+    clock = Clock(folder / "seconds.json")
     plan.say(f"{case.name}: data and teacher")
-    began = time.monotonic()
     try:
-        start = ready(case, plan.made, plan.python)
+        with clock.step("teacher"):
+            start = ready(case, plan.made, plan.python)
     except Skipped as reason:
         return about | {"skipped": str(reason)}
-    seconds = {"teacher": round(time.monotonic() - began, 1)}
-    folder = plan.out.resolve() / "cases" / f"{case.name}-{plan.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
     plan.say(f"{case.name}: the job")
-    began = time.monotonic()
-    refused = _job(case, plan, start, folder)
-    seconds["job"] = round(time.monotonic() - began, 1)
+    with clock.step("job"):
+        refused = _job(case, plan, start, folder)
     if refused:
-        return about | {"failed": refused, "seconds": seconds}
+        return about | {"failed": refused, "seconds": clock.seconds()}
     plan.say(f"{case.name}: the rivals")
-    began = time.monotonic()
-    answers = _answers(case, plan, start, folder)
-    seconds["rivals"] = round(time.monotonic() - began, 1)
+    with clock.step("rivals"):
+        answers = _answers(case, plan, start, folder)
     result = json.loads((folder / "run" / "result.json").read_text())
-    return about | _figures(answers, start.images.test_labels, result) | {"seconds": seconds}
+    figures = _figures(answers, start.images.test_labels, result)
+    return about | figures | {"seconds": clock.seconds()}
+
+
+class Clock:
+    """Seconds of every step of a case, over all attempts; kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def seconds(self) -> dict[str, float]:
+        """Step → seconds, and their sum under ``all``."""
+        steps: dict[str, float] = {}
+        if self.path.exists():
+            steps = json.loads(self.path.read_text())
+        return steps | {"all": round(sum(steps.values()), 1)}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step; what it took counts, however it ends."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            steps = self.seconds()
+            del steps["all"]
+            steps[name] = round(steps.get(name, 0.0) + time.monotonic() - began, 1)
+            write_bytes(self.path, json.dumps(steps).encode())
 
 
 def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
@@ -111,6 +139,8 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
     run = folder / "run"
     if (run / "result.json").exists():
         return ""
+    if run.exists() and not (run / "job.yaml").exists():
+        shutil.rmtree(run)  # ours, stopped before there was anything to go on with
     command = [
         *(sys.executable, "-c", "from service.cli import main; main()", "search"),
         *("--teacher", start.teacher, "--data", str(start.data), "--max-kb", f"{case.max_kb:g}"),
@@ -126,6 +156,7 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
             env=os.environ | {"PYTHONPATH": path},
             stdout=subprocess.DEVNULL,
             stderr=log,
+            start_new_session=True,  # a Ctrl-C reaches it once, from below
         )
         try:
             code = process.wait()
@@ -139,6 +170,18 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
         lines = (folder / "job.log").read_text(errors="replace").strip().splitlines()
         return f"exit code {code}: {lines[-1] if lines else ''}"
     return ""
+
+
+@cache
+def commit() -> str:
+    """The commit that is tried, with a plus where files differ from it; empty outside of git."""
+    told = [
+        subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "-uno"))
+    ]
+    if any(one.returncode for one in told):
+        return ""
+    return told[0].stdout.strip() + ("+" if told[1].stdout.strip() else "")
 
 
 #: a contender's answers about the test rows, and its KB

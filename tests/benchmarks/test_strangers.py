@@ -310,20 +310,35 @@ class TestResuming:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plan = Plan(tmp_path, tmp_path / "made")
-        monkeypatch.setattr(job, "_run", lambda case, plan: row(case.name, 0.9, seconds={}))
+        monkeypatch.setattr(job, "_run", lambda case, plan: row(case.name, 0.9))
         first = job.run(self.CASE, plan)
-        assert first["seconds"]["all"] >= 0
         monkeypatch.setattr(job, "_run", lambda case, plan: pytest.fail("it was done"))
         assert job.run(self.CASE, plan) == first
         assert Plan(tmp_path, tmp_path, seed=1).row(self.CASE) is None
 
-    def test_a_case_that_was_skipped_is_tried_again(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("how", ["skipped", "failed"])
+    def test_a_case_that_came_to_nothing_is_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
     ) -> None:
         plan = Plan(tmp_path, tmp_path / "made")
-        monkeypatch.setattr(job, "_run", lambda case, plan: {"case": case.name, "skipped": "no"})
-        assert "skipped" in job.run(self.CASE, plan)
-        assert plan.row(self.CASE) is None
+        monkeypatch.setattr(job, "_run", lambda case, plan: {"case": case.name, how: "no"})
+        assert job.run(self.CASE, plan)[how] == "no"
+        # a report shows what failed
+        assert (plan.row(self.CASE) is None) == (how == "skipped")
+        monkeypatch.setattr(job, "_run", lambda case, plan: row(case.name, 0.9))
+        assert "accuracy" in job.run(self.CASE, plan)
+
+    def test_seconds_of_all_attempts_count(self, tmp_path: Path) -> None:
+        path = tmp_path / "case" / "seconds.json"
+        with pytest.raises(KeyboardInterrupt), job.Clock(path).step("job"):
+            raise KeyboardInterrupt
+        path.write_text('{"teacher": 3.5, "job": 60.0}')
+        with job.Clock(path).step("job"):
+            pass
+        found = job.Clock(path).seconds()
+        assert found["teacher"] == 3.5
+        assert 60 <= found["job"] < 70
+        assert found["all"] == pytest.approx(found["teacher"] + found["job"])
 
     def test_answers_come_back_as_they_were_kept(self, tmp_path: Path) -> None:
         rivals.keep(tmp_path / "x.json", np.array([3, 1, 4]), 39.5)
