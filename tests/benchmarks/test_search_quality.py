@@ -67,6 +67,9 @@ class Told:
         self.told += outcomes
         self.sampler.tell(outcomes)
 
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        self.sampler.begin_with(candidates)
+
     def warm(self, evidence: Sequence[Outcome]) -> int:
         return self.sampler.warm(evidence)
 

@@ -15,6 +15,8 @@ from search.space import Space
 
 #: remove, halve, keep
 HALVES = Moves((0.0, 0.5, 1.0), "o")
+#: .05 and .1 of the toy's 10 outputs are both 1
+FINE = Moves((0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o")
 
 
 @pytest.fixture(autouse=True)

@@ -109,6 +109,9 @@ class FakeEvaluator:
 class Forgetful:
     """The part of a sampler's contract that a fake has no use for."""
 
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        pass
+
     def warm(self, evidence: Sequence[Outcome]) -> int:
         return 0
 
@@ -147,6 +150,9 @@ class Recorder:
         made = self.sampler.propose(count)
         self.proposals += made
         return made
+
+    def begin_with(self, candidates: Sequence[Actions]) -> None:
+        self.sampler.begin_with(candidates)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.sampler.tell(outcomes)

@@ -48,6 +48,7 @@ def run_of(out: Path, records: Sequence[Record], **job: Any) -> Run:
     """A run with these records, whose accuracies are taken at their word."""
     folder = RunFolder(out)
     values = {"teacher": "t.safetensors", "data": "digits", "out": str(out), "proxy_gain": 0.0}
+    values |= {"target": "balanced"}
     write_bytes(folder.job, to_yaml(make_spec(values | job)).encode())
     write_bytes(folder.inputs, b'{"teacher": "a", "data": "b"}')
     write_facts(folder, TEACHER)

@@ -18,7 +18,7 @@ from search.events import CandidateDone, Note
 from search.ledger import Record
 from search.loop import best, stopwatch
 from search.space import Actions, Space
-from tests.search.conftest import HALVES
+from tests.search.conftest import FINE, HALVES
 from tests.search.evaluators import FakeEvaluator, Listener, accuracy, play
 
 BUDGET, BATCH = 10, 3
@@ -66,9 +66,7 @@ def test_a_record_holds_exact_cost_and_reward(space: Space, journal: Path) -> No
 
 
 def test_duplicates_cost_nothing_and_are_told_all_the_same(toy: NetSpec, journal: Path) -> None:
-    from envs.moves import PRESETS
-
-    space = Space(toy, PRESETS["default"], ThresholdReward())
+    space = Space(toy, FINE, ThresholdReward())
     one, same = (1, 7, 7, 7, 7), (2, 7, 7, 7, 7)  # .05 and .1 of 10 outputs are both 1
     other, third = (7, 1, 7, 7, 7), (7, 2, 7, 7, 7)
     sampler = Listener([one, same, other, one, third, other])

@@ -94,7 +94,7 @@ def test_a_part_is_read_a_batch_at_a_time(job: Prepared, monkeypatch: pytest.Mon
 
 
 def test_thresholds_from_limits_worked_by_hand(tmp_path: Path) -> None:
-    job = jobs.small_job(tmp_path / "run")
+    job = jobs.small_job(tmp_path / "run", target="balanced")
     limits = {"max_kb": 50.0, "max_drop": 0.02}
     # a teacher of 400 KB at 97 %: C0 = 1 − 50/400 = .875, A0 = .97 − .02 = .95
     reward = reward_of(job.model_copy(update=limits), teacher_kb=400, teacher_accuracy=0.97)
@@ -123,8 +123,10 @@ def test_thresholds_from_limits_worked_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_thresholds_are_told(tmp_path: Path) -> None:
-    found, told = prepared(jobs.small_job(tmp_path / "run"))
-    (note,) = [event.text for event in told if isinstance(event, Note)]
+    found, told = prepared(jobs.small_job(tmp_path / "run", target="balanced"))
+    note, plan = [event.text for event in told if isinstance(event, Note)]
+    assert plan == str(found.plan)
+    assert "target balanced" in note
     assert f"C0 {1 - 90 * 1024 / found.space.teacher_cost.bytes:.4f} (90 KB)" in note
     assert f"A0 {found.teacher_accuracy - 0.01:.4f}" in note
     assert f"on {len(found.parts.validation)} validation rows" in note
@@ -222,7 +224,7 @@ def test_protected_layers_and_the_criterion_reach_the_search(tmp_path: Path) -> 
     ]  # fmt: skip
     # one action, the last one, which keeps the layer
     legal = found.space.masks.sum(axis=1)
-    assert legal.tolist() == [8, 1, 8, 8, 1]
+    assert legal.tolist() == [18, 1, 18, 18, 1]
     assert found.space.masks[:, -1].tolist() == [1] * 5
     for proxy in (True, False):
         assert found.classroom(proxy).criterion == "bn_scale"

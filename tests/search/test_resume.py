@@ -25,6 +25,7 @@ from search.job_file import to_yaml
 from search.ledger import Ledger, Record
 from search.limits import Limits
 from search.loop import search
+from search.opening import openers, origins_of
 from search.pipeline import run
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
@@ -216,9 +217,18 @@ def proposals(spec: JobSpec, out: Path) -> list[list[Actions]]:
         )
     )
     with opened(spec, out) as ledger:
-        halving = Halving(spec.proxy_epochs, spec.halving)
+        assert spec.proxy_epochs is not None
+        given = openers(ledger.records, origins_of(space))
+        witness.begin_with(given)
         for _ in search(
-            space, witness, NoOne(), ledger, budget=spec.budget, batch=spec.batch, halving=halving
+            space,
+            witness,
+            NoOne(),
+            ledger,
+            budget=spec.budget,
+            batch=spec.batch,
+            halving=Halving(spec.proxy_epochs, spec.halving),
+            first=len(given),
         ):
             pass
     return witness.batches

@@ -76,7 +76,9 @@ def test_folds_make_use_of_all_training_rows_and_more_errors(
     kept = sorted((copy / "trained").glob("fold-*.npy"))
     assert [len(np.load(path)) for path in kept] == [len(rows) for rows in held]
     # every epoch of the five trainings counts, and none is counted twice
-    assert fold_steps(events) == list(range(1, 5 * job.spec.final_epochs + 1))
+    final_epochs = job.spec.final_epochs
+    assert final_epochs is not None
+    assert fold_steps(events) == list(range(1, 5 * final_epochs + 1))
 
     again, same = packed(job, copy, router_rows="folds")
     assert fold_steps(again) == []

@@ -22,7 +22,7 @@ from envs.trace import trace
 from search.limits import MEASURES, Limits
 from search.space import Actions, Space, Values
 from teachers import zoo
-from tests.search.conftest import HALVES
+from tests.search.conftest import FINE, HALVES
 
 FEW = settings(max_examples=25, deadline=None)
 
@@ -98,7 +98,7 @@ def test_the_cost_is_that_of_the_student_that_is_built(space: Space, data: st.Da
 
 
 def test_what_rounds_to_the_same_network_is_the_same_candidate(toy: NetSpec) -> None:
-    space = Space(toy, PRESETS["default"], ThresholdReward())
+    space = Space(toy, FINE, ThresholdReward())
     # the stem has 10 outputs: ⌊.05·10 + ½⌋ = 1 = ⌊.1·10 + ½⌋
     assert space.key((1, 7, 7, 7, 7)) == space.key((2, 7, 7, 7, 7))
     # the inner layer has 20: 1 and 2

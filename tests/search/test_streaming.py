@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.moves import PRESETS
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
 from search.candidates import MAX_REPEATS
 from search.events import CandidateDone, CandidateRunning, Note
 from search.ledger import Record
 from search.space import Actions, Space
-from tests.search.conftest import HALVES
+from tests.search.conftest import FINE, HALVES
 from tests.search.evaluators import FakeEvaluator, Listener, Recorder, learner, play
 
 BUDGET, BATCH, SLOTS = 12, 3, 4
@@ -65,7 +64,7 @@ def test_slots_that_come_and_go_are_followed(space: Space, journal: Path) -> Non
 
 
 def test_rewards_are_told_in_the_order_of_arrival_in_groups(toy: NetSpec, journal: Path) -> None:
-    space = Space(toy, PRESETS["default"], ThresholdReward())
+    space = Space(toy, FINE, ThresholdReward())
     a, b, c, d = ((width, 7, 7, 7, 7) for width in (3, 4, 5, 6))
     sampler = Listener([a, b, c, d])
     # the last of two under way is always the first to finish: b, then c, then d; a at the end
@@ -79,7 +78,7 @@ def test_rewards_are_told_in_the_order_of_arrival_in_groups(toy: NetSpec, journa
 
 
 def test_duplicates_cost_nothing(toy: NetSpec, journal: Path) -> None:
-    space = Space(toy, PRESETS["default"], ThresholdReward())
+    space = Space(toy, FINE, ThresholdReward())
     one, same = (1, 7, 7, 7, 7), (2, 7, 7, 7, 7)  # .05 and .1 of 10 outputs are both 1
     other, third = (7, 1, 7, 7, 7), (7, 2, 7, 7, 7)
     sampler = Listener([one, same, other, one, third])
