@@ -245,7 +245,7 @@ def _rank(
     yield from told
     yield Note(ranking.note)
     few = ranking.complex_rows < LEAST_COMPLEX_ROWS and prepared.spec.families
-    if few and prepared.spec.router_rows == "withheld":
+    if few and prepared.spec.router_rows in ("auto", "withheld"):
         yield Note("--router-rows folds would look for errors in all training rows")
     return ranking
 

@@ -33,7 +33,7 @@ from search.space import Space
 from search.spec import JobSpec
 from search.teacher_check import check_teacher_sense
 from search.thresholds import TARGETS, drop_of, limits_of, reward_of
-from search.training_plan import training_plan
+from search.training_plan import TrainingPlan, training_plan
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
 from teachers.description import understand
@@ -45,8 +45,11 @@ from teachers.manifest import Teacher
 from teachers.metrics import METRICS
 from teachers.precision import PRECISIONS
 from teachers.source import Table
-from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
+from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, router_share, withhold_router
 from teachers.two_head_recipe import WAYS
+
+#: validation rows that the teacher is shown mirrored, and the accuracy that it may lose by it
+MIRRORED, MIRRORED_DROP = 1000, 0.02
 
 
 def check_names(spec: JobSpec) -> None:
@@ -60,7 +63,7 @@ def check_names(spec: JobSpec) -> None:
         ("mode", spec.mode, MODES),
         ("reward", spec.reward, REWARDS),
         ("loss", spec.loss, LOSSES),
-        ("augment", spec.augment, AUGMENTS),
+        ("augment", spec.augment, ("auto", *AUGMENTS)),
         ("precision", spec.precision, PRECISIONS),
         ("router-rows", spec.router_rows, router_rows.WAYS),
         ("sampling", spec.sampling, SAMPLING),
@@ -140,8 +143,10 @@ def prepare(
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
     parts, accuracy = yield from _share_out(asker, held, spec, named=bool(table.class_names))
-    lesson = yield from _lesson(asker, parts, spec, views=0)
-    drawn = (yield from _lesson(asker, parts, spec, spec.views)) if spec.views else None
+    lesson = yield from _lesson(asker, parts, spec)
+    mirrored = spec.augment == "auto" and _as_right_mirrored(asker, parts.validation)
+    plan = training_plan(spec, len(lesson), network.classes, mirrored)
+    drawn = (yield from _lesson(asker, parts, spec, plan)) if plan.views else None
     if not parts.teacher_unseen:
         yield Note(NEVER_SAID, warning=True)
     teacher_kb = cost(network).kb
@@ -149,7 +154,6 @@ def prepare(
     whole = np.array([[moves.keep] * len(anatomy(network).layers)])
     teacher_ms = None if predictor is None else float(predictor(whole)[0])
     reward = reward_of(spec, teacher_kb, accuracy, teacher_ms)
-    plan = training_plan(spec, len(lesson), network.classes)
     examined = data.labels[parts.validation]
     expectation = Expectation(
         teacher=accuracy,
@@ -246,15 +250,36 @@ def _share_out(
     )
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
     error_rate = 1 - accuracy + drop_of(spec) / 2
-    return withhold_router(held, labels, error_rate=error_rate, seed=spec.seed), accuracy
+    share = router_share(len(held.rest)) if spec.router_rows == "auto" else 1 / 3
+    parts = withhold_router(held, labels, error_rate=error_rate, seed=spec.seed, max_share=share)
+    return parts, accuracy
 
 
-def _lesson(asker: Asker, parts: Parts, spec: JobSpec, views: int) -> Telling[Lesson]:
-    """What there is to learn, with the teacher's answers about so many views of every image."""
+def _as_right_mirrored(asker: Asker, rows: NDArray[np.int64]) -> bool:
+    """Whether the teacher is as right about images with left and right exchanged.
+
+    Where it is not, as with digits, a mirrored image is another class or none.
+    """
+    rows = rows[:MIRRORED]
+    images, labels = asker.data.images[rows], asker.data.labels[rows]
+    preprocess = asker.teacher.manifest.preprocess
+    right, turned = (
+        float((asker.ask_again(pixels, preprocess).argmax(1) == labels).mean())
+        for pixels in (images, np.ascontiguousarray(images[:, :, ::-1]))
+    )
+    return turned >= right - MIRRORED_DROP
+
+
+def _lesson(
+    asker: Asker, parts: Parts, spec: JobSpec, plan: TrainingPlan | None = None
+) -> Telling[Lesson]:
+    """What there is to learn, with the teacher's answers about every image, or about the views of
+    a plan."""
     rows, preprocess = parts.distillation, asker.teacher.manifest.preprocess
     drawn = None
-    if views:
-        drawn = draw_views(spec.augment, views, len(rows), preprocess.pixel_shape, spec.seed)
+    if plan is not None:
+        shape = preprocess.pixel_shape
+        drawn = draw_views(plan.augment, plan.views, len(rows), shape, spec.seed)
     told = yield from asker.answers(
         "distillation",
         rows,

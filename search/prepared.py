@@ -26,6 +26,8 @@ from teachers.lesson import Exam, Lesson
 from teachers.manifest import Teacher
 from teachers.splits import Parts
 
+#: of every student's weights, per step and unit of the learning rate (AdamW)
+WEIGHT_DECAY = 0.02
 #: most rows of a part that are in hand at a time
 BATCH_ROWS = 1024
 
@@ -137,14 +139,15 @@ def recipe_of(spec: JobSpec, plan: TrainingPlan, proxy: bool) -> Recipe:
     return Recipe(
         epochs=plan.proxy_epochs if proxy else plan.final_epochs,
         batch_size=plan.proxy_batch_size if proxy else plan.batch_size,
-        learning_rate=plan.proxy_rate if proxy else plan.learning_rate,
+        learning_rate=plan.learning_rate,
+        weight_decay=WEIGHT_DECAY,
         loss=spec.loss,
         kd_weight=spec.kd_weight,
         ce_weight=spec.ce_weight,
         temperature=spec.temperature,
         precision=spec.precision,
         layout=spec.layout,
-        augment="none" if proxy else spec.augment,
+        augment="none" if proxy else plan.augment,
         keep_best=not proxy,
         ema=0.0 if proxy else spec.ema,
         patience=0 if proxy else plan.patience,

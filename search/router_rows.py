@@ -89,7 +89,7 @@ def folds(
     return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
 
 
-WAYS: dict[str, Way] = {"withheld": withheld, "learnt": learnt, "folds": folds}
+WAYS: dict[str, Way] = {"auto": withheld, "withheld": withheld, "learnt": learnt, "folds": folds}
 
 
 def _folds(prepared: Prepared) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

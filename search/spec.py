@@ -289,7 +289,7 @@ class JobSpec(BaseModel):
     )
     learning_rate: float | None = _field(
         "Distillation",
-        "Peak learning rate; else .005 at a batch of 128, by the square root of the batch.",
+        "Peak learning rate; else .005.",
         None,
         gt=0,
         le=1,
@@ -297,14 +297,15 @@ class JobSpec(BaseModel):
     temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
     augment: str = _field(
         "Distillation",
-        "Change of a finalist's images while it learns: shift, flip_shift or none.",
-        "shift",
+        "Change of a finalist's images while it learns: auto (flip_shift where the teacher is as "
+        "right about mirrored images, else shift), shift, flip_shift or none.",
+        "auto",
     )
-    views: int = _field(
+    views: int | None = _field(
         "Distillation",
         "Changed views of an image that the teacher answers beforehand; with 0, its answer about "
-        "the unchanged image stands for all.",
-        0,
+        "the unchanged image stands for all; else up to 16 where rows are few.",
+        None,
         ge=0,
         le=1000,
     )
@@ -329,9 +330,10 @@ class JobSpec(BaseModel):
     )
     router_rows: str = _field(
         "Router",
-        "Rows that routers are fitted on: withheld from the student, learnt (by it, as in the "
-        "paper), or folds (all, by five more trainings: for small data).",
-        "withheld",
+        "Rows that routers are fitted on: withheld from the student (as many as there are errors "
+        "wanted), auto (the same, but fewer where rows are few), learnt (by it, as in the paper), "
+        "or folds (all, by five more trainings: for small data).",
+        "auto",
     )
     sampling: str = _field("Router", "Normal rows a router learns from: qbc, random or all.", "qbc")
     features: str = _field(

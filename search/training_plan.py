@@ -22,10 +22,12 @@ PROXY_ROWS, ROWS_PER_CLASS, MOST_PROXY_ROWS = 3000, 100, 20_000
 #: below so many rows a batch of so many; small batches give few rows more steps
 BATCHES = ((2_500, 32), (15_000, 64))
 USUAL_BATCH, PROXY_BATCH = 128, 32
-#: peak learning rate at a batch of :data:`USUAL_BATCH`; others by the square root of the batch
+#: peak learning rate
 RATE = 5e-3
 #: a full training ends after this share of its epochs without a better one, and at least so many
 PATIENCE, LEAST_PATIENCE = 1 / 3, 8
+#: images that the teacher is asked about beforehand where rows are few, and views of each
+VIEWED, LEAST_VIEWS, MOST_VIEWS = 20_000, 4, 16
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,24 @@ class TrainingPlan:
 
     Attributes:
         rows: of the distillation part.
-        proxy_rows, proxy_epochs, proxy_batch_size, proxy_rate: of a candidate's proxy.
-        final_epochs, batch_size, learning_rate: of a finalist's full training.
+        proxy_rows, proxy_epochs, proxy_batch_size: of a candidate's proxy.
+        final_epochs, batch_size: of a finalist's full training.
+        learning_rate: at its peak.
         patience: epochs without a better one after which a full training ends; 0 for never.
+        augment: change of a finalist's images (:data:`teachers.augment.AUGMENTS`).
+        views: changed views of an image that the teacher answers beforehand; 0 for none.
     """
 
     rows: int
     proxy_rows: int
     proxy_epochs: int
     proxy_batch_size: int
-    proxy_rate: float
     final_epochs: int
     batch_size: int
     learning_rate: float
     patience: int
+    augment: str = "shift"
+    views: int = 0
 
     @property
     def proxy_steps(self) -> int:
@@ -69,15 +75,18 @@ class TrainingPlan:
         """What was chosen, in words."""
         return (
             f"proxies: {self.proxy_steps:,} steps ({self.proxy_epochs} epochs of "
-            f"{self.proxy_rows:,} rows, batch {self.proxy_batch_size}, rate "
-            f"{self.proxy_rate:.2g}); full trainings: up to {self.full_steps:,} steps "
-            f"({self.final_epochs} epochs of {self.rows:,} rows, batch {self.batch_size}, rate "
-            f"{self.learning_rate:.2g})"
+            f"{self.proxy_rows:,} rows, batch {self.proxy_batch_size}); full trainings: up to "
+            f"{self.full_steps:,} steps ({self.final_epochs} epochs of {self.rows:,} rows, batch "
+            f"{self.batch_size}); rate {self.learning_rate:.2g}, augmentation {self.augment}"
+            f"{f' in {self.views} views' if self.views else ''}"
         )
 
 
-def training_plan(spec: JobSpec, rows: int, classes: int) -> TrainingPlan:
-    """The plan of a job on so many rows of the distillation part and so many classes."""
+def training_plan(spec: JobSpec, rows: int, classes: int, mirrored: bool = False) -> TrainingPlan:
+    """The plan of a job on so many rows of the distillation part and so many classes.
+
+    ``mirrored`` says whether the teacher is as right about mirrored images.
+    """
     more = math.sqrt(max(1.0, classes / USUAL_CLASSES))
     batch = spec.batch_size or next((size for most, size in BATCHES if rows < most), USUAL_BATCH)
     proxy_batch = spec.batch_size or min(batch, PROXY_BATCH)
@@ -86,6 +95,9 @@ def training_plan(spec: JobSpec, rows: int, classes: int) -> TrainingPlan:
     epochs = math.ceil(FULL_STEPS * more * batch / rows)
     proxy_epochs = math.ceil(PROXY_STEPS * more * proxy_batch / proxy_rows)
     final_epochs = spec.final_epochs or max(LEAST_EPOCHS, epochs)
+    augment = spec.augment
+    if augment == "auto":
+        augment = "flip_shift" if mirrored else "shift"
     patience = spec.patience
     if patience is None:
         patience = max(LEAST_PATIENCE, math.ceil(PATIENCE * final_epochs))
@@ -94,13 +106,18 @@ def training_plan(spec: JobSpec, rows: int, classes: int) -> TrainingPlan:
         proxy_rows=proxy_rows,
         proxy_epochs=spec.proxy_epochs or max(LEAST_PROXY_EPOCHS, proxy_epochs),
         proxy_batch_size=proxy_batch,
-        proxy_rate=spec.learning_rate or _rate(proxy_batch),
         final_epochs=final_epochs,
         batch_size=batch,
-        learning_rate=spec.learning_rate or _rate(batch),
+        learning_rate=spec.learning_rate or RATE,
         patience=patience,
+        augment=augment,
+        views=views_of(spec, rows, augment),
     )
 
 
-def _rate(batch: int) -> float:
-    return RATE * math.sqrt(min(1.0, batch / USUAL_BATCH))
+def views_of(spec: JobSpec, rows: int, augment: str) -> int:
+    """Views that a job asks for; else as many as few rows need and the teacher can answer."""
+    if spec.views is not None:
+        return spec.views
+    views = min(MOST_VIEWS, VIEWED // rows)
+    return views if augment != "none" and views >= LEAST_VIEWS else 0

@@ -23,8 +23,11 @@ from teachers.checkpoint import Checkpoint
 from teachers.lesson import Exam, Lesson, Rows
 from teachers.modes import Mode, Trial, modes
 from teachers.recipe import Recipe
-from teachers.trainer import Diverged, Trainer
+from teachers.trainer import Descent, Diverged, Trainer
 from teachers.training import Tap, normalise, predict
+
+#: share of its epochs in which a training that no longer gains comes to its end
+DESCENT = 0.2
 
 __all__ = ["Distillation", "Diverged", "EpochReport", "Outcome", "Recipe", "distil"]
 
@@ -160,8 +163,15 @@ class Distillation:
         if accuracy is not None and self._judged:
             self._best.offer(accuracy, epoch.number, self._shown)
             stale = epoch.number - self._best.epoch
-            self.done = epoch.last or 0 < self.recipe.patience <= stale
+            if 0 < self.recipe.patience <= stale:
+                self._descend(epoch.number)
         return report
+
+    def _descend(self, number: int) -> None:
+        """Let the rate fall from here on: what it has learnt is worth little before that."""
+        epochs = math.ceil(DESCENT * self.recipe.epochs)
+        if self._trainer.descent is None and number + epochs < self.recipe.epochs:
+            self._trainer.descent = Descent(number, epochs)
 
     def save(self) -> Checkpoint:
         """Everything that the rest of the training depends on."""
@@ -193,7 +203,7 @@ class Distillation:
     def finish(self) -> Outcome:
         """The best or the averaged weights in place, the student in eval mode and as it was."""
         accuracy = self.reports[-1].accuracy
-        if self._best.weights is not None:
+        if self._best.weights is not None and self._best.accuracy > self._by_luck(accuracy):
             accuracy = self._best.accuracy
             self.student.load_state_dict(self._best.weights)
         elif self._trainer.averaged is not None:
@@ -207,6 +217,17 @@ class Distillation:
             samples_per_second=self._seen / self._training_seconds,
             mode=self.mode,
         )
+
+    def _by_luck(self, accuracy: float | None) -> float:
+        """The accuracy that the best of many epochs may have by luck alone, where the last one has
+        this.
+
+        On few rows some epoch before the rate fell is nearly always right about a row or two more.
+        """
+        if accuracy is None or self.exam is None:
+            return -math.inf
+        rows = max(1, len(self.exam.rows))
+        return accuracy + 2 * math.sqrt(max(accuracy * (1 - accuracy), 1 / rows) / rows)
 
     def close(self) -> None:
         """Leave the student as it is, hooks off and in the usual order of memory."""

@@ -22,8 +22,9 @@ class Recipe:
     :mod:`teachers.losses`). ``precision`` is "auto", "fp32" or "bf16", ``layout`` "auto",
     "channels_last" or "contiguous" (:mod:`teachers.modes`).
     ``augment`` is one of :data:`teachers.augment.AUGMENTS`.
-    ``keep_best`` keeps the weights of the best validation epoch, else those of the last;
-    ``patience`` ends the training after so many epochs without a better one (0: never).
+    ``keep_best`` keeps the weights of the best validation epoch where that is better than the last
+    one by more than luck, else those of the last; ``patience`` is the number of epochs without a
+    better one after which the rate falls and the training ends early (0: never).
     ``ema`` is the decay per step of averaged weights, which are then the student's (0: none).
     """
 

@@ -29,7 +29,7 @@ RANDOM_WITHOUT_TEST = (0.1, 0.1, 0.2)
 
 LEAST_ROUTER_ROWS = 50
 #: below so many training rows the router withholds at most such a share
-ROUTER_SHARES, MOST_ROUTER_SHARE = ((10_000, 0.1), (30_000, 0.2)), 1 / 3
+ROUTER_SHARES, MOST_ROUTER_SHARE = ((4_000, 0.03), (12_000, 0.1), (30_000, 0.2)), 1 / 3
 LEAST_ROUTER_SHARE = 0.1
 
 UNSEEN_FORMS = "'last N', 'first N' or 'START:STOP' rows of the training table, 'all' or 'none'"
@@ -157,17 +157,15 @@ def withhold_router(
     error_rate: float,
     seed: int,
     errors_wanted: int = 100,
-    max_share: float | None = None,
+    max_share: float = 1 / 3,
 ) -> Parts:
     """Withhold the router part from the training rows; the others are for distillation.
 
     Its size is ``errors_wanted / error_rate``, so that about that many errors of the student are
     expected in it, but at least 50 rows or a tenth of the rows (whichever is more) and at most
-    ``max_share`` of them; by default :func:`router_share`. Stratified by label.
+    ``max_share`` of them. Stratified by label.
     """
     rows = len(held.rest)
-    if max_share is None:
-        max_share = router_share(rows)
     # Compared before dividing, because a tiny rate would overflow.
     enough = error_rate * rows > errors_wanted
     wanted = math.ceil(errors_wanted / error_rate) if enough else rows

@@ -67,6 +67,24 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Descent:
+    """The early end of a schedule: the rate falls evenly from where it was.
+
+    Attributes:
+        after: epoch after which it begins.
+        epochs: that it lasts.
+    """
+
+    after: int
+    epochs: int
+
+    @property
+    def last(self) -> int:
+        """Number of the last epoch."""
+        return self.after + self.epochs
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One pass over the rows: ``number`` from 1, mean loss, rows seen and seconds taken.
 
@@ -124,6 +142,21 @@ class Trainer:
         )
         self._order(trial.mode.memory_format)
         self.averaged = _averaged(module, ema) if ema else None
+        #: where the training ends before its schedule does
+        self.descent: Descent | None = None
+
+    @property
+    def last(self) -> int:
+        """Number of the last epoch."""
+        return self.schedule.epochs if self.descent is None else self.descent.last
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step, from 0 over all epochs."""
+        if self.descent is None:
+            return self.schedule.rate(step, self._steps)
+        start = self.descent.after * len(self.batches)
+        left = 1 - (step - start + 1) / (self.descent.epochs * len(self.batches))
+        return self.schedule.rate(start, self._steps) * max(left, LAST_RATE)
 
     def __enter__(self) -> Trainer:
         return self
@@ -153,14 +186,14 @@ class Trainer:
             for index, (start, stop) in enumerate(self.batches):
                 picked = order[start:stop]
                 step = (number - 1) * len(self.batches) + index
-                rate = self.schedule.rate(step, self._steps)
+                rate = self._rate(step)
                 value = self._step(number, feed(picked, rng), picked, objective, rate)
                 total, seen = total + value * len(picked), seen + len(picked)
                 stopped = should_stop()
                 if stopped:
                     break
         seconds = time.perf_counter() - started
-        last = stopped or number == self.schedule.epochs
+        last = stopped or number == self.last
         return Epoch(number, total / seen, seen, seconds, last)
 
     def _step(
@@ -205,11 +238,14 @@ class Trainer:
         for index, parameter in enumerate(self._parameters):
             for name, value in self._optimiser.state[parameter].items():
                 arrays[f"optimiser.{index}.{name}"] = value.detach().cpu().numpy().copy()
-        return Checkpoint(arrays, {"mode": self.trial.mode.name})
+        descent = self.descent and [self.descent.after, self.descent.epochs]
+        return Checkpoint(arrays, {"mode": self.trial.mode.name, "descent": descent})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Into a fresh trainer of the same network and schedule."""
         self.trial = Trial((Mode.named(checkpoint.meta["mode"]),))
+        descent = checkpoint.meta.get("descent")
+        self.descent = Descent(*descent) if descent else None
         self._order(self.trial.mode.memory_format)
         _load("module", self.module, checkpoint)
         if self._beside is not None:
