@@ -42,9 +42,6 @@ def demo_spec(out: Path, teacher: Path, seed: int, max_kb: float) -> JobSpec:
             "seed": seed,
             "max_kb": max_kb,
             "budget": 16,
-            "proxy_epochs": 15,
-            "final_epochs": 60,
-            "batch_size": 64,
         }
     )
 
