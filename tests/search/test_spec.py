@@ -61,7 +61,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "ema": ([0, 0.9999], [-0.1, 1]),
     "patience": ([0, 10_000, None], [-1, 10_001]),
     "halving": ([1, 100], [0, 101]),
-    "views": ([0, 1000], [-1, 1001]),
+    "views": ([0, 1000, None], [-1, 1001]),
     "memory_gb": ([0, 0.5, 1e6, None], [-1, 1e7]),
     "router_trials": ([1, 1000], [0, 1001]),
     "workers": ([1, None], [0]),
