@@ -144,7 +144,7 @@ def recipe_of(spec: JobSpec, plan: TrainingPlan, proxy: bool) -> Recipe:
         loss=spec.loss,
         kd_weight=spec.kd_weight,
         ce_weight=spec.ce_weight,
-        temperature=spec.temperature,
+        temperature=plan.temperature,
         precision=spec.precision,
         layout=spec.layout,
         augment="none" if proxy else plan.augment,

@@ -294,7 +294,13 @@ class JobSpec(BaseModel):
         gt=0,
         le=1,
     )
-    temperature: float = _field("Distillation", "Temperature of soft targets.", 4.0, gt=0, le=100)
+    temperature: float | None = _field(
+        "Distillation",
+        "Temperature of soft targets; else 4, or 2 where rows are few.",
+        None,
+        gt=0,
+        le=100,
+    )
     augment: str = _field(
         "Distillation",
         "Change of a finalist's images while it learns: auto (flip_shift where the teacher is as "

@@ -26,6 +26,9 @@ USUAL_BATCH, PROXY_BATCH = 128, 32
 RATE = 5e-3
 #: a full training ends after this share of its epochs without a better one, and at least so many
 PATIENCE, LEAST_PATIENCE = 1 / 3, 8
+#: temperature of soft targets, and where rows are so few that the teacher's errors are most of what
+#: a soft target adds
+SOFT, SHARP, FEW_ROWS = 4.0, 2.0, 2_500
 #: images that the teacher is asked about beforehand where rows are few, and views of each
 VIEWED, LEAST_VIEWS, MOST_VIEWS = 20_000, 4, 16
 
@@ -42,6 +45,7 @@ class TrainingPlan:
         patience: epochs without a better one after which a full training ends; 0 for never.
         augment: change of a finalist's images (:data:`teachers.augment.AUGMENTS`).
         views: changed views of an image that the teacher answers beforehand; 0 for none.
+        temperature: of soft targets.
     """
 
     rows: int
@@ -54,6 +58,7 @@ class TrainingPlan:
     patience: int
     augment: str = "shift"
     views: int = 0
+    temperature: float = 4.0
 
     @property
     def proxy_steps(self) -> int:
@@ -112,6 +117,7 @@ def training_plan(spec: JobSpec, rows: int, classes: int, mirrored: bool = False
         patience=patience,
         augment=augment,
         views=views_of(spec, rows, augment),
+        temperature=spec.temperature or (SHARP if rows < FEW_ROWS else SOFT),
     )
 
 
