@@ -72,3 +72,70 @@ def test_a_space_rewards_what_is_expected(toy: NetSpec) -> None:
     # what was measured after the full training needs no expectation
     keep = tuple(int(np.flatnonzero(mask)[-1]) for mask in space.masks)
     assert space.reward_of(keep, 0.9) == plain.reward_of(keep, 0.9)
+
+
+# one in two is right by chance; 100 rows, so that .6 is two standard deviations above it
+LUCK = replace(HALF, teacher=0.9, rows=100, chance=0.5)
+
+
+def test_at_chance_nothing_is_believed_and_half_way_to_the_teacher_everything() -> None:
+    assert LUCK.above_chance == pytest.approx(0.6)
+    sure = replace(LUCK, chance=None)
+    for accuracy in (0.3, 0.5, 0.6):
+        assert LUCK(accuracy, 4) == pytest.approx(accuracy)
+        assert sure(accuracy, 4) > accuracy + 0.1
+    for accuracy in (0.75, 0.8, 0.9):
+        assert LUCK(accuracy, 4) == pytest.approx(sure(accuracy, 4))
+    # a quarter of the way is half of the way to where all is believed
+    middle = (0.675 + sure(0.675, 4)) / 2
+    assert LUCK(0.675, 4) == pytest.approx(middle)
+
+
+def test_without_a_word_of_chance_it_is_as_it_was() -> None:
+    assert HALF.chance is None
+    assert HALF.above_chance == 0
+    assert replace(HALF, chance=0.0)(0.84, 4) == HALF(0.84, 4)
+
+
+@given(SHARE, SHARE, st.integers(1, 20), SHARE, st.floats(0, 2), st.floats(0, 1))
+def test_with_chance_as_well_more_is_never_worth_less(
+    one: float, other: float, epochs: int, teacher: float, gain: float, chance: float
+) -> None:
+    expect = replace(LUCK, teacher=teacher, gain=gain, chance=chance)
+    low, high = sorted((one, other))
+    assert 0 <= expect(low, epochs) <= expect(high, epochs) + 1e-9 <= 1 + 1e-8
+    if high <= teacher:
+        assert expect(high, epochs) >= high - 1e-9
+
+
+def test_the_interval_worked_by_hand() -> None:
+    # .96 is expected, and luck on 1,000 rows is twice √(.96 · .04 / 1,000)
+    luck = 2 * math.sqrt(0.96 * 0.04 / 1000)
+    assert HALF.interval(0.84, 4) == pytest.approx((0.96 - luck, 0.96 + luck))
+    # with a deviation of ¼ g may be 0 or 1: from the 16 of the proxy to 16^¼ = 2 times the error
+    low, high = replace(HALF, spread=0.25).interval(0.84, 4)
+    assert low == pytest.approx(0.84 - luck)
+    assert high == pytest.approx(0.98 + luck)
+
+
+@given(SHARE, st.integers(1, 20), SHARE, st.floats(0, 2), st.floats(0, 1))
+def test_the_interval_holds_what_is_expected(
+    accuracy: float, epochs: int, teacher: float, gain: float, spread: float
+) -> None:
+    expect = replace(LUCK, teacher=teacher, gain=gain, spread=spread)
+    low, high = expect.interval(accuracy, epochs)
+    assert 0 <= low <= expect(accuracy, epochs) + 1e-9
+    assert expect(accuracy, epochs) <= high + 1e-9 <= 1 + 1e-8
+    wider = replace(expect, spread=spread + 0.1).interval(accuracy, epochs)
+    assert wider[0] <= low + 1e-9
+    assert wider[1] >= high - 1e-9
+
+
+def test_who_was_trained_in_full_counts_with_what_it_reached(toy: NetSpec) -> None:
+    space = Space(toy, HALVES, ThresholdReward(), expectation=HALF)
+    space.reached["known"] = 0.7
+    assert space.expected(0.84, 4, "known") == 0.7
+    assert space.expected(0.84, 4, "other") == pytest.approx(0.96)
+    space.expect(0.0, 0.1)
+    assert space.expectation == replace(HALF, gain=0.0, spread=0.1)
+    assert space.expected(0.84, 4) == pytest.approx(0.84)

@@ -1,32 +1,45 @@
-"""Pilots: a few students tell how fast accuracies rise, before any candidate is proposed."""
+"""The plain students' proxies: with norms or without, how long, and what they say of all others."""
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from dataclasses import replace
 
-import numpy as np
 import pytest
+from torch import nn
 
+from edge.errors import BadInput
 from envs.netspec import NetSpec
-from envs.reward import ThresholdReward
+from envs.trace import trace
+from envs.training_norms import bare_convolutions
 from search.answers import Telling
-from search.events import Event, Note, Stage
+from search.baselines import plain_students
+from search.events import CandidateRunning, Event, Note, Stage
 from search.expectation import Expectation
-from search.limits import Limits
-from search.pilots import USUAL_GAIN, choose_pilots, fly, gain_of
-from search.space import Space
-from tests.search.conftest import HALVES
-from tests.search.evaluators import EPOCHS, FakeEvaluator, accuracy
-
-EXPECT = Expectation(teacher=0.99, images=100, full=1600, gain=0.0, rows=1000)
+from search.pilots import MOST_GAIN, USUAL_GAIN, Flown, fly, gains_of, pilots_of
+from search.prepared import Prepared
+from search.space import Actions
+from tests.search.schools import CHANCE, MOVES, School, pretended
 
 
 @pytest.fixture(scope="module")
-def space(toy: NetSpec) -> Space:
-    return Space(toy, HALVES, ThresholdReward(), expectation=EXPECT)
+def job(toy: NetSpec) -> Prepared:
+    # inner, outer and down have no norm
+    assert len(bare_convolutions(toy)) == 3
+    return pretended(toy)
 
 
-def heard(telling: Telling[float]) -> tuple[float, list[Event]]:
+@pytest.fixture(scope="module")
+def plain(job: Prepared) -> dict[str, Actions]:
+    return plain_students(job.space)
+
+
+def flown(job: Prepared, school: School) -> tuple[Flown, list[Event]]:
+    return heard(fly(job, school))
+
+
+def heard(telling: Telling[Flown]) -> tuple[Flown, list[Event]]:
     told = []
     while True:
         try:
@@ -35,80 +48,201 @@ def heard(telling: Telling[float]) -> tuple[float, list[Event]]:
             return end.value, told
 
 
+def notes(told: list[Event]) -> list[str]:
+    return [event.text for event in told if isinstance(event, Note)]
+
+
+def by_norms(with_norms: float, without: float) -> School:
+    return School(lambda prepared, _: with_norms if prepared.normalise else without)
+
+
+@pytest.mark.parametrize("without", [0.7, 0.8])
+def test_norms_that_help_stay_and_so_do_those_that_do_no_harm(
+    job: Prepared, plain: dict[str, Actions], without: float
+) -> None:
+    school = by_norms(0.8, without)
+    found, told = flown(job, school)
+    assert found.prepared.normalise
+    assert list(found.evaluations) == list(plain)
+    assert {one.accuracy for one in found.evaluations.values()} == {0.8}
+    # all of them with norms, and one without to see
+    assert [course.prepared.normalise for course in school.courses] == [True, False]
+    assert [course.actions for course in school.courses] == [
+        list(plain.values()),
+        [plain["uniform"]],
+    ]
+    assert all(course.closed for course in school.courses)
+    (note,) = notes(told)
+    assert note.startswith("3 convolutions without normalisation get a batch norm")
+    assert f"80.0% with, {without:.1%} without" in note
+
+
+def test_where_students_learn_better_without_norms_all_are_trained_without(
+    job: Prepared, plain: dict[str, Actions]
+) -> None:
+    school = by_norms(0.7, 0.8)
+    found, told = flown(job, school)
+    assert not found.prepared.normalise
+    assert {one.accuracy for one in found.evaluations.values()} == {0.8}
+    assert sorted(found.evaluations) == sorted(plain)
+    # the first one is not trained twice
+    assert [(c.prepared.normalise, len(c.jobs)) for c in school.courses] == [
+        (True, len(plain)),
+        (False, 1),
+        (False, len(plain) - 1),
+    ]
+    assert "without batch norms" in notes(told)[0]
+
+
+@pytest.mark.parametrize(("way", "normalise"), [("batch", True), ("none", False)])
+def test_a_job_that_says_so_is_asked_nothing(toy: NetSpec, way: str, normalise: bool) -> None:
+    school = by_norms(0.7, 0.8) if normalise else by_norms(0.8, 0.7)
+    found, told = flown(pretended(toy, normalise=way), school)
+    assert found.prepared.normalise is normalise
+    assert len(school.courses) == 1
+    assert notes(told) == []
+
+
+def test_a_network_with_its_own_norms_is_asked_nothing(job: Prepared) -> None:
+    layers = {"conv": nn.Conv2d(1, 4, 3), "norm": nn.BatchNorm2d(4), "pool": nn.AvgPool2d(6)}
+    head = {"flat": nn.Flatten(), "head": nn.Linear(4, 2)}
+    normed = trace(nn.Sequential(OrderedDict(layers | head)).eval(), (1, 8, 8))
+    school = by_norms(0.8, 0.8)
+    found, _ = flown(pretended(normed, share=0.8), school)
+    assert not found.prepared.normalise
+    assert len(school.courses) == 1
+
+
+def test_it_tells_who_is_under_way(job: Prepared, plain: dict[str, Actions]) -> None:
+    _, told = flown(job, by_norms(0.8, 0.7))
+    assert isinstance(told[0], Stage)
+    assert told[0].name == "pilots"
+    assert f"{len(plain)} plain students" in told[0].detail
+    running = [event for event in told if isinstance(event, CandidateRunning)]
+    assert [(event.key, event.number) for event in running] == [("uniform", 1)] * 2
+    assert running[0].kb == job.space.cost(plain["uniform"]).kb
+
+
+def after(epochs: int, reached: float = 0.8) -> School:
+    """Who trains for less is at chance."""
+    return School(
+        lambda prepared, _: reached if prepared.plan.proxy_epochs >= epochs else CHANCE + 0.09
+    )
+
+
+def test_proxies_at_chance_become_longer(job: Prepared, plain: dict[str, Actions]) -> None:
+    # 30 epochs, then 90, of which the full training has but 80
+    assert (job.plan.proxy_epochs, job.plan.final_epochs) == (10, 80)
+    for epochs, times in ((30, 1), (80, 2)):
+        found, told = flown(job, after(epochs, reached=0.61))
+        assert found.prepared.plan == replace(job.plan, proxy_epochs=epochs)
+        assert {one.epochs for one in found.evaluations.values()} == {epochs}
+        assert [text.endswith("3 times as long") for text in notes(told)].count(True) == times
+        assert not [event for event in told if isinstance(event, Note) and event.warning]
+
+
+def test_a_number_of_epochs_that_the_job_names_stands(toy: NetSpec) -> None:
+    named = pretended(toy, proxy_epochs=2)
+    large = tuple(MOVES.keep for _ in named.space.layers)
+    school = School(lambda _, actions: 0.9 if actions == large else CHANCE)
+    found, told = flown(named, school)
+    assert found.prepared.plan == named.plan
+    assert [event.name for event in told if isinstance(event, Note) and event.warning] == [
+        "pilots-at-chance"
+    ]
+
+
+def test_limits_that_are_too_tight_are_told_from_a_task_that_cannot_be_learnt(
+    job: Prepared, plain: dict[str, Actions]
+) -> None:
+    large = tuple(MOVES.keep for _ in job.space.layers)
+    school = School(lambda _, actions: 0.9 if actions == large else CHANCE)
+    found, told = flown(job, school)
+    # the search goes on with what it has, but nobody need wonder why
+    assert list(found.evaluations) == list(plain)
+    (warning,) = [event for event in told if isinstance(event, Note) and event.warning]
+    assert warning.name == "pilots-at-chance"
+    assert "as large as the teacher comes to 90.0%" in warning.text
+    assert "limits are most likely too tight" in warning.text
+    assert school.courses[-1].actions == [large]
+
+    hopeless = School(lambda _, actions: CHANCE + 0.1)
+    with pytest.raises(BadInput, match="students learn nothing from this teacher") as caught:
+        flown(job, hopeless)
+    assert "60.0% after" in str(caught.value.value)
+    assert "60.0% on 100 validation rows" in str(caught.value.bound)
+    assert "mean and std" in caught.value.remedy
+    # they were given every chance: thrice, nine times as long, and the largest student there is
+    longest = job.plan.lengthened(9).proxy_epochs
+    assert {job.epochs for job in hopeless.courses[-1].jobs} == {longest}
+    assert hopeless.courses[-1].actions == [large]
+    assert all(course.closed for course in hopeless.courses)
+
+
+def test_one_that_fails_shows_nothing_of_the_others(
+    job: Prepared, plain: dict[str, Actions]
+) -> None:
+    first = plain["uniform"]
+    school = School(lambda *_: 0.8, fails=lambda actions: actions == first)
+    found, told = flown(job, school)
+    assert found.evaluations["uniform"].reason == "MemoryError: no"
+    assert found.evaluations["smaller"].accuracy == 0.8
+    assert found.prepared.plan == job.plan
+    # nor do all of them show that nothing can be learnt
+    found, told = flown(job, School(lambda *_: 0.8, fails=lambda _: True))
+    assert all(one.reason for one in found.evaluations.values())
+    assert found.prepared.plan == job.plan
+    assert not [event for event in told if isinstance(event, Note) and event.warning]
+
+
+@pytest.mark.parametrize(("budget", "count"), [(1, 1), (3, 1), (6, 2), (9, 3), (24, 4)])
+def test_they_take_a_third_of_the_budget_at_most(
+    job: Prepared, plain: dict[str, Actions], budget: int, count: int
+) -> None:
+    assert len(plain) == 4
+    assert pilots_of(job.space, budget) == dict(list(plain.items())[:count])
+
+
+# the full training sees 4 times the images of 4 epochs of the proxy
+EXPECT = Expectation(teacher=0.99, images=100, full=1600, gain=0.0, rows=1000)
+
+
 def test_the_gain_worked_by_hand() -> None:
-    # errors of 64, 16 and 4 times the teacher's: ln halves from the first to the last, in 4 epochs
-    halved = -math.log(math.log(8) / math.log(64)) / math.log(4)
-    assert halved == pytest.approx(0.5)
-    assert gain_of([(0.36, 0.92)], 4, EXPECT) == pytest.approx(0.5)
-    # the median, whoever stands at the ends
-    assert gain_of([(0.36, 0.36), (0.36, 0.92), (0.36, 0.99)], 4, EXPECT) == pytest.approx(0.5)
-    # what grew worse counts as no gain at all
-    assert gain_of([(0.5, 0.36)], 4, EXPECT) == 0
+    # errors of 64 and 8 times the teacher's: ln halves in 4 times the images
+    gain, spread = gains_of([(0.36, 0.92)], 4, EXPECT)
+    assert gain == pytest.approx(0.5)
+    # one alone says nothing of how they differ: give or take half of it
+    assert spread == pytest.approx(0.25)
+    # what grew worse counts as no gain at all; mean and deviation of 0 and ½
+    assert gains_of([(0.36, 0.92), (0.5, 0.36)], 4, EXPECT) == (
+        pytest.approx(0.25),
+        pytest.approx(0.5 / math.sqrt(2)),
+    )
 
 
 def test_the_expectation_with_the_gain_goes_through_what_was_seen() -> None:
-    gain = gain_of([(0.36, 0.92)], 4, EXPECT)
-    # were the full training the pilot's own, it would be expected to end where it did
-    short = Expectation(teacher=0.99, images=100, full=400, gain=gain, rows=1000)
-    assert short(0.36, 1) == pytest.approx(0.92)
+    gain, _ = gains_of([(0.36, 0.92)], 4, EXPECT)
+    assert replace(EXPECT, gain=gain)(0.36, 4) == pytest.approx(0.92)
 
 
 def test_who_begins_as_good_as_the_teacher_shows_nothing() -> None:
-    assert gain_of([(0.99, 0.99), (0.995, 0.99)], 3, EXPECT) == USUAL_GAIN
-    assert gain_of([(0.99, 0.99), (0.36, 0.92)], 4, EXPECT) == pytest.approx(0.5)
-    assert gain_of([], 3, EXPECT) == USUAL_GAIN
+    assert gains_of([(0.99, 0.99), (0.995, 0.99)], 3, EXPECT) == (USUAL_GAIN, USUAL_GAIN)
+    assert gains_of([], 3, EXPECT) == (USUAL_GAIN, USUAL_GAIN)
+    gain, _ = gains_of([(0.99, 0.99), (0.36, 0.92)], 4, EXPECT)
+    assert gain == pytest.approx(0.5)
 
 
-def test_pilots_are_of_one_width_and_of_many_sizes(space: Space) -> None:
-    chosen = choose_pilots(space)
-    # the pool is {0, ½, 1}: everything halved where it may be, and the teacher itself
-    sizes = [space.cost(actions).bytes for actions in chosen]
-    assert sizes == sorted(set(sizes))
-    assert sizes[-1] == space.teacher_cost.bytes
-    for actions in chosen:
-        assert all(mask[action] for mask, action in zip(space.masks, actions, strict=True))
+def test_who_ends_as_good_as_the_teacher_shows_only_that_the_gain_is_large() -> None:
+    # of a gap no less than .3 is expected to be left: 4^-g = .3
+    most = -math.log(0.3) / math.log(4)
+    for full in (0.99, 0.995, 1.0):
+        assert gains_of([(0.36, full)], 4, EXPECT)[0] == pytest.approx(most)
+    # so two proxies that differ are still expected to end apart
+    expect = replace(EXPECT, gain=most)
+    assert expect(0.5, 4) < expect(0.7, 4) < 0.98
 
 
-def test_pilots_keep_the_limits(toy: NetSpec, space: Space) -> None:
-    limit = space.teacher_cost.kb / 3
-    small = Space(toy, HALVES, ThresholdReward(), Limits(max_kb=limit), expectation=EXPECT)
-    assert choose_pilots(small)
-    assert all(small.fits(actions) for actions in choose_pilots(small))
-
-
-def test_they_are_trained_as_candidates_are(space: Space) -> None:
-    evaluator = FakeEvaluator(talks=True)
-    gain, told = heard(fly(space, evaluator, EPOCHS))
-    chosen = choose_pilots(space)
-    assert [job.epochs for job in evaluator.jobs] == [1] * len(chosen) + [EPOCHS] * len(chosen)
-    pairs = [(accuracy(actions, 1), accuracy(actions)) for actions in chosen]
-    assert gain == gain_of(pairs, EPOCHS, EXPECT) > 0
-    assert [type(event) for event in told] == [Stage, Note]
-    assert f"--proxy-gain {gain:.2f}" in told[1].text  # type: ignore[union-attr]
-
-
-def test_one_that_fails_is_left_out(space: Space) -> None:
-    chosen = choose_pilots(space)
-    gain, _ = heard(
-        fly(space, FakeEvaluator(reasons=lambda a: "no" if a == chosen[0] else ""), EPOCHS)
-    )
-    pairs = [(accuracy(actions, 1), accuracy(actions)) for actions in chosen[1:]]
-    assert gain == gain_of(pairs, EPOCHS, EXPECT)
-    nobody, _ = heard(fly(space, FakeEvaluator(fails_at=EPOCHS), EPOCHS))
-    assert nobody == USUAL_GAIN
-
-
-def test_a_single_epoch_cannot_tell(space: Space) -> None:
-    evaluator = FakeEvaluator()
-    gain, told = heard(fly(space, evaluator, 1))
-    assert (gain, evaluator.jobs) == (USUAL_GAIN, [])
-    assert "single epoch" in told[0].text  # type: ignore[union-attr]
-
-
-def test_what_they_show_is_expected_from_then_on(toy: NetSpec) -> None:
-    space = Space(toy, HALVES, ThresholdReward(), expectation=EXPECT)
-    keep = tuple(int(np.flatnonzero(mask)[-1]) for mask in space.masks)
-    before = space.reward_of(keep, space.expected(0.84, 4))
-    space.expect(0.5)
-    assert space.expected(0.84, 4) == pytest.approx(0.96)
-    assert space.reward_of(keep, space.expected(0.84, 4)) > before
+def test_a_full_training_that_is_hardly_longer_shows_no_more_than_the_most() -> None:
+    short = replace(EXPECT, full=401)
+    gain, _ = gains_of([(0.36, 0.98)], 4, short)
+    assert 0 < gain <= MOST_GAIN
