@@ -307,11 +307,11 @@ class JobSpec(BaseModel):
         "right about mirrored images, else shift), shift, flip_shift or none.",
         "auto",
     )
-    views: int | None = _field(
+    views: int = _field(
         "Distillation",
         "Changed views of an image that the teacher answers beforehand; with 0, its answer about "
-        "the unchanged image stands for all; else up to 16 where rows are few.",
-        None,
+        "the unchanged image stands for all.",
+        0,
         ge=0,
         le=1000,
     )

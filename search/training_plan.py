@@ -29,8 +29,6 @@ PATIENCE, LEAST_PATIENCE = 1 / 3, 8
 #: temperature of soft targets, and where rows are so few that the teacher's errors are most of what
 #: a soft target adds
 SOFT, SHARP, FEW_ROWS = 4.0, 2.0, 2_500
-#: images that the teacher is asked about beforehand where rows are few, and views of each
-VIEWED, LEAST_VIEWS, MOST_VIEWS = 20_000, 4, 16
 
 
 @dataclass(frozen=True)
@@ -116,14 +114,6 @@ def training_plan(spec: JobSpec, rows: int, classes: int, mirrored: bool = False
         learning_rate=spec.learning_rate or RATE,
         patience=patience,
         augment=augment,
-        views=views_of(spec, rows, augment),
+        views=spec.views,
         temperature=spec.temperature or (SHARP if rows < FEW_ROWS else SOFT),
     )
-
-
-def views_of(spec: JobSpec, rows: int, augment: str) -> int:
-    """Views that a job asks for; else as many as few rows need and the teacher can answer."""
-    if spec.views is not None:
-        return spec.views
-    views = min(MOST_VIEWS, VIEWED // rows)
-    return views if augment != "none" and views >= LEAST_VIEWS else 0
