@@ -21,7 +21,8 @@ from search.spec import ROUTING, JobSpec, make_spec
 #: what may differ between a run and its resumption: how long, where, and what comes after the last
 #: training; never what is searched
 MAY_CHANGE = (
-    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", *ROUTING,
+    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", "licence",
+    *ROUTING,
 )  # fmt: skip
 
 
