@@ -210,7 +210,8 @@ class Manifest:
         if not isinstance(value, dict):
             raise _bad("document", strict.shorten(value), "an object")
         # First of all: a later version may have other keys, and that should not read as damage.
-        if value.get("version") not in READABLE or isinstance(value.get("version"), bool):
+        version = value.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or version not in READABLE:
             raise _wrong_version(value.get("version", "none"))
         body = {key: item for key, item in value.items() if key != CHECKSUM_KEY}
         try:

@@ -176,9 +176,9 @@ def fit_and_rank(
     ``sampling`` and ``r`` choose the rows of the fit (:data:`SAMPLING`); ``features`` what the
     families look at; ``trials`` of each family's parameters are made (:mod:`routers.tuning`), on
     the router part alone; ``offered`` are ranked with the others. ``portable``: all files are in
-    operators of the ONNX standard domain. A router that ``joined`` refuses is out of the race. With fewer than 20 complex rows,
-    or no normal one, families are listed unfitted with the reason. BadInput for an unknown name and
-    where no score is given, as the baselines always take part.
+    operators of the ONNX standard domain. A router that ``joined`` refuses is out of the race. With
+    fewer than 20 complex rows, or no normal one, families are listed unfitted with the reason.
+    BadInput for an unknown name and where no score is given, as the baselines always take part.
     """
     look = _check_names(families, scores, sampling, features)
     entries, right = [], student_right(data.router_logits, data.router_labels)

@@ -1,4 +1,4 @@
-"""Routers in the operators of the ONNX standard domain alone, for runtimes that lack ``ai.onnx.ml``.
+"""Routers in operators of the ONNX standard domain, for runtimes that lack ``ai.onnx.ml``.
 
 Converters write trees and support vectors as single operators of that domain, which ONNX Runtime
 has, and OpenVINO, TensorRT and most browsers' runtimes have not. Each is rewritten to compute the
@@ -130,7 +130,9 @@ class _Forest:
         self.roots = np.flatnonzero(starts).astype(np.int32)
         feature = np.where(branching, said.numbers("nodes_featureids", np.int64), 0)
         self.feature = feature.astype(np.uint8 if feature.max() < 256 else np.int32)
-        self.threshold = np.where(branching, said.numbers("nodes_values", np.float32), np.float32(0))
+        self.threshold = np.where(
+            branching, said.numbers("nodes_values", np.float32), np.float32(0)
+        )
         self.true, self.false = (
             np.array(
                 [

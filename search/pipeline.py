@@ -32,7 +32,7 @@ from search.ledger import Ledger, holds_candidates
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
-from search.package import ship
+from search.packing import nothing_lost, packed
 from search.patience import Patience
 from search.pilots import fly
 from search.preparation import check_names, prepare
@@ -87,7 +87,8 @@ def run(
             warned: dict[str, Note] = {}
             preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
             prepared = yield from kept(preparing, warned)
-            yield from kept(_work(prepared, folder, start, again, warned), warned)
+            with nothing_lost(folder):
+                yield from kept(_work(prepared, folder, start, again, warned), warned)
     except BadInput:
         # candidates that were paid for stay, whatever is refused after them, such as a full disk
         if new and not holds_candidates(folder.ledger):
@@ -172,7 +173,7 @@ def _work(
                 prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads)
+        shipped = yield from packed(prepared, last.winner.actions, last.weights, folder, threads)
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)

@@ -45,6 +45,7 @@ class RunFolder:
         self.cloud_teacher = self.root / "cloud" / "teacher.onnx"
         self.report = self.root / "report.html"
         self.result = self.root / "result.json"
+        self.failure = self.root / "failure.txt"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"
 

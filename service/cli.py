@@ -1,6 +1,7 @@
 """The command line: ``understudy demo | search | rerank | …``.
 
-Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 stopped at an error that says how to go on, 2 bad input (one line says what
+and how to mend it), 130 stopped with Ctrl-C.
 With ``--json`` the last line of stdout is one JSON object; everything else goes to stderr.
 """
 
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edge.errors import BadInput, MissingExtra
+from edge.errors import BadInput, MissingExtra, Unfinished
 from service import thresholds
 from service.evaluation import evaluate
 from service.options import job_values, takes_job
@@ -158,6 +159,9 @@ def main() -> None:
     except (BadInput, MissingExtra) as error:
         errors.print(f"[bold red]Error:[/] {_plain(str(error))}")
         sys.exit(2)
+    except Unfinished as error:
+        errors.print(f"[bold red]Error:[/] {_plain(str(error))}")
+        sys.exit(1)
     except KeyboardInterrupt:
         errors.print("Stopped.")
         sys.exit(130)
