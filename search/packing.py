@@ -16,10 +16,12 @@ from typing import Any
 
 from edge.errors import BadInput, MissingExtra, Unfinished
 from search.answers import Telling
-from search.events import Note
+from search.events import Event, Note
 from search.ledger import holds_candidates
 from search.package import Shipped, Weights, ship
 from search.prepared import Prepared
+from search.record import RunRecord
+from search.report import write_report
 from search.run_folder import RunFolder, write_bytes
 from search.space import Actions
 
@@ -65,9 +67,27 @@ def packed(
             prepared = replace(prepared, spec=spec)
 
 
+def reported(folder: RunFolder, record: RunRecord) -> Iterator[Event]:
+    """Write the report; a page that cannot be drawn costs no job its result."""
+    try:
+        write_report(folder.report, record)
+    except (BadInput, MissingExtra):
+        raise
+    except Exception as error:
+        _note_down(folder, error)
+        yield Note(
+            f"no report could be drawn: {_said(error)} (more in {folder.failure}); bundle and "
+            f"result are whole. Try again: understudy route {folder.root}",
+            warning=True,
+            name="no-report",
+        )
+
+
 @contextmanager
-def nothing_lost(folder: RunFolder) -> Iterator[None]:
+def nothing_lost(folder: RunFolder, again: bool = False) -> Iterator[None]:
     """An unexpected error, once there are candidates, ends in one message: how to go on.
+
+    ``again``: what is done is to pack a finished run once more.
 
     Raises:
         Unfinished: in its place.
@@ -80,7 +100,8 @@ def nothing_lost(folder: RunFolder) -> Iterator[None]:
     except Exception as error:
         if not holds_candidates(folder.ledger):
             raise
-        command = f"understudy search --resume --out {folder.root}"
+        begun = "route" if again else "search --resume --out"
+        command = f"understudy {begun} {folder.root}"
         if isinstance(error, BadInput):
             remedy = error.remedy if command in error.remedy else f"{error.remedy} Then: {command}"
             raise BadInput(

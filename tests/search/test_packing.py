@@ -13,7 +13,7 @@ from edge.errors import BadInput, MissingExtra, Unfinished
 from search import packing
 from search.events import Event, Note, Stage
 from search.package import Shipped
-from search.packing import nothing_lost, packed
+from search.packing import nothing_lost, packed, reported
 from search.prepared import Prepared
 from search.run_folder import RunFolder
 from search.spec import JobSpec, make_spec
@@ -111,10 +111,30 @@ def test_what_a_user_can_mend_is_said_at_once(
         pack(monkeypatch, folder_of(tmp_path), lambda spec: error)
 
 
+def test_a_report_that_cannot_be_drawn_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_report(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(packing, "write_report", write_report)
+    folder = folder_of(tmp_path)
+    (said,) = warnings(list(reported(folder, cast(Any, None))))
+    assert "no report could be drawn: RuntimeError: no font" in said
+    assert "no font" in folder.failure.read_text()
+
+
 @pytest.mark.parametrize(
-    "error", [ValueError("versions\n5 and 3"), KeyError("x"), OSError(28, "No space left"),
-              AssertionError(), MemoryError(), RecursionError("deep")]
-)  # fmt: skip
+    "error",
+    [
+        ValueError("versions\n5 and 3"),
+        KeyError("x"),
+        OSError(28, "No space left"),
+        AssertionError(),
+        MemoryError(),
+        RecursionError("deep"),
+    ],
+)
 def test_an_error_after_the_search_says_the_command_that_goes_on(
     tmp_path: Path, error: Exception
 ) -> None:
@@ -128,6 +148,13 @@ def test_an_error_after_the_search_says_the_command_that_goes_on(
     assert "\n" not in said
     assert folder.ledger.read_bytes() == before
     assert type(error).__name__ in folder.failure.read_text()
+
+
+def test_a_finished_run_is_routed_again(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    routed = f"understudy route {folder.root}"
+    with pytest.raises(Unfinished, match=routed), nothing_lost(folder, again=True):
+        raise ValueError
 
 
 def test_what_can_be_mended_says_how_and_the_command(tmp_path: Path) -> None:
