@@ -139,11 +139,12 @@ thresholds.register(app)
 
 
 def own_code(teacher: str) -> None:
-    """A teacher of the user's own may stand in the folder that they are in, as for `python -m`."""
+    """A teacher of the user's own may stand in the folder that they are in, as for `python -m`; it
+    comes last on the path, so that an ``envs/`` there hides none of ours."""
     from teachers.factory import is_factory
 
     if is_factory(teacher) and not Path(teacher).exists():
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
 
 
 def needs_search(what: str) -> None:
