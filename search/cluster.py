@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,6 @@ from typing import Any
 import ray
 import torch
 from ray._private import worker as ray_worker
-from ray._raylet import AuthenticationTokenLoader
-from ray._raylet import Config as RayConfig
 from ray.exceptions import (
     AuthenticationError,
     GetTimeoutError,
@@ -98,7 +97,8 @@ def _own_token() -> Iterator[None]:
     if any(name in os.environ for name in TOKEN):
         yield  # whoever says how to do it decides
         return
-    loader = AuthenticationTokenLoader.instance()
+    raylet: Any = import_module("ray._raylet")
+    loader = raylet.AuthenticationTokenLoader.instance()
     os.environ[TOKEN[0]] = secrets.token_hex(32)
     loader.reset_cache()
     try:
@@ -106,7 +106,7 @@ def _own_token() -> Iterator[None]:
     finally:
         for name in TOKEN:  # Ray sets one more of them, and would go on by it
             os.environ.pop(name, None)
-        RayConfig.initialize("")
+        raylet.Config.initialize("")
         loader.reset_cache()
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from edge.errors import check_member
@@ -16,6 +15,7 @@ from envs.layers import Anatomy, Layer, anatomy
 from envs.moves import PRESETS, Moves
 from envs.netspec import NetSpec
 from envs.viewer import describe
+from service.streams import console
 from service.tables import print_table
 from teachers.description import Described, understand
 from teachers.formats import load_teacher
@@ -131,9 +131,9 @@ def _earlier_writers(structure: Anatomy, layer: Layer) -> list[int]:
 
 def print_inspection(found: Mapping[str, Any]) -> None:
     """The same as a table; a terminal that is too narrow for it gets a lighter one."""
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     wide = _table(found)
-    wanted = console.measure(wide, options=console.options.update(width=ROOM)).maximum
+    wanted = out.measure(wide, options=out.options.update(width=ROOM)).maximum
     shape = "×".join(map(str, found["input"]))
     lines = [
         f"{found['name']}: {found['architecture']}, {shape} -> {found['classes']} classes",
@@ -141,17 +141,15 @@ def print_inspection(found: Mapping[str, Any]) -> None:
         f"{found['peak_kb']:,.1f} KB of activations at once",
         f"coefficients {_pool(found['pool'])} of {_scaled(found['scaled'])}",
     ]
-    console.print("\n".join(lines), markup=False)
-    print_table(
-        _table(found, light=True) if console.is_terminal and wanted > console.width else wide
-    )
+    out.print("\n".join(lines))
+    print_table(_table(found, light=True) if out.is_terminal and wanted > out.width else wide)
     shared = _shared(found["groups"])
     if shared:
-        console.print("Layers that share channels; the first one left sets their number:")
+        out.print("Layers that share channels; the first one left sets their number:")
     for line in shared:
-        console.print(f"  {line}", markup=False)
+        out.print(f"  {line}")
     for note in found["notes"]:
-        console.print(f"Note: {note}", markup=False)
+        out.print(f"Note: {note}")
 
 
 def _table(found: Mapping[str, Any], light: bool = False) -> Table:
