@@ -28,6 +28,7 @@ from search.run_folder import RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
+from search.teacher_check import check_teacher_sense
 from search.thresholds import drop_of, limits_of, reward_of
 from teachers.augment import AUGMENTS
 from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
@@ -131,7 +132,7 @@ def prepare(
     keep_profile(latency, folder)
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
-    parts, accuracy = yield from _share_out(asker, held, spec)
+    parts, accuracy = yield from _share_out(asker, held, spec, named=bool(table.class_names))
     lesson = yield from _lesson(asker, parts, spec, views=0)
     drawn = (yield from _lesson(asker, parts, spec, spec.views)) if spec.views else None
     if not parts.teacher_unseen:
@@ -201,10 +202,26 @@ def _load(table: Table, teacher: Teacher, spec: JobSpec, folder: RunFolder) -> T
     return (yield from telling(steps, len(table.labels), "images decoded"))
 
 
-def _share_out(asker: Asker, held: HeldOut, spec: JobSpec) -> Telling[tuple[Parts, float]]:
-    """The five parts, the router's sized by the teacher's own errors; and its accuracy."""
+def _share_out(
+    asker: Asker, held: HeldOut, spec: JobSpec, *, named: bool
+) -> Telling[tuple[Parts, float]]:
+    """The five parts, the router's sized by the teacher's own errors; and its accuracy.
+
+    Raises:
+        BadInput: the teacher's answers have nothing to do with the labels.
+    """
     labels = asker.data.labels
     validation = yield from asker.answers("validation", held.validation)
+    yield from check_teacher_sense(
+        asker.teacher.manifest,
+        asker.data.class_names,
+        asker.data.images,
+        labels,
+        held.validation,
+        validation.logits[0],
+        asker.ask_again,
+        named=named,
+    )
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
     error_rate = 1 - accuracy + drop_of(spec) / 2
     return withhold_router(held, labels, error_rate=error_rate, seed=spec.seed), accuracy

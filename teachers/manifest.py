@@ -2,7 +2,8 @@
 
 The JSON has the keys ``arch``, ``input`` (channels, height, width), ``classes``, ``mean``, ``std``,
 ``class_names`` and, where they are known, ``unseen`` (the rows of the training table that the
-teacher never saw, see :func:`teachers.splits.parse_unseen`) and ``accuracy`` (part → accuracy).
+teacher never saw, see :func:`teachers.splits.parse_unseen`), ``accuracy`` (part → accuracy) and
+``channel_order`` ("BGR" for a network that was trained on OpenCV's or Caffe's colours).
 This module imports no torch, so that a bad manifest is refused before torch loads.
 """
 
@@ -30,8 +31,9 @@ LARGEST_CLASSES = 10_000
 class TeacherManifest:
     """What a teacher is, without its weights.
 
-    ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; it is
-    shown, never relied on.
+    ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; a job
+    warns where it finds much less. ``channel_order`` is the order of the colours that the weights
+    are for, "RGB" or "BGR"; ``preprocess``, and everything that is made of the teacher, has RGB.
     """
 
     arch: str
@@ -39,6 +41,7 @@ class TeacherManifest:
     class_names: tuple[str, ...]
     unseen: str | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    channel_order: str = "RGB"
 
     @property
     def classes(self) -> int:
@@ -47,12 +50,14 @@ class TeacherManifest:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :func:`parse_manifest` reads back to an equal manifest."""
-        return {
+        step = -1 if self.channel_order == "BGR" else 1
+        order = {"channel_order": self.channel_order} if step < 0 else {}
+        return order | {
             "arch": self.arch,
             "input": list(self.preprocess.input_shape),
             "classes": self.classes,
-            "mean": list(self.preprocess.mean),
-            "std": list(self.preprocess.std),
+            "mean": list(self.preprocess.mean[::step]),
+            "std": list(self.preprocess.std[::step]),
             "scale": SCALE,
             "class_names": list(self.class_names),
             "unseen": self.unseen,
@@ -117,23 +122,28 @@ def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest
     unseen = data.get("unseen")
     if unseen is not None and not isinstance(unseen, str):
         raise _bad(path, "unseen", unseen, "text such as 'last 5000 rows', or null")
+    order = data.get("channel_order", "RGB")
+    if order not in ("RGB", "BGR"):
+        raise _bad(path, "channel_order", order, "'RGB' or 'BGR', or no such key")
     return TeacherManifest(
         arch=arch,
-        preprocess=_preprocess(data, path),
+        preprocess=_preprocess(data, path, step=-1 if order == "BGR" else 1),
         class_names=_class_names(data, path),
         unseen=unseen,
         accuracy=_accuracy(data, path),
+        channel_order=order,
     )
 
 
-def _preprocess(data: Mapping[str, Any], path: Path | str) -> Preprocess:
+def _preprocess(data: Mapping[str, Any], path: Path | str, step: int) -> Preprocess:
+    """``step`` is -1 where mean and std stand the other way round than the images' channels."""
     shape = _numbers(data, "input", path)
     if len(shape) != 3 or any(side != int(side) for side in shape):
         raise _bad(path, "input", data["input"], "[channels, height, width], three integers")
     channels, height, width = (int(side) for side in shape)
     mean, std = _numbers(data, "mean", path), _numbers(data, "std", path)
     try:
-        return Preprocess(channels, height, width, mean=tuple(mean), std=tuple(std))
+        return Preprocess(channels, height, width, mean=tuple(mean[::step]), std=tuple(std[::step]))
     except BadInput as error:
         # Say which file, and leave the ranges to the one place that knows them.
         raise _bad(path, error.problem, error.value, error.bound) from None
