@@ -68,6 +68,6 @@ def _install(extra: str) -> str:
         origin = distribution("understudy").read_text("direct_url.json") or "{}"
     url = str(json.loads(origin).get("url", ""))
     source = unquote(urlsplit(url).path) if url.startswith("file:") else ""
-    if source.endswith(".whl") or not (Path(source) / "pyproject.toml").is_file():
+    if not source or not (Path(source) / "pyproject.toml").is_file():
         return f"python -m pip install '.[{extra}]' in a clone of understudy"
     return f"python -m pip install {shlex.quote(f'{source}[{extra}]')}"
