@@ -92,9 +92,10 @@ def inspect(
     """Show a teacher's layers, what each costs, and what may be done with it."""
     needs_search("Inspecting a teacher")
     own_code(teacher)
-    from teachers.formats import check_teacher
+    from teachers.formats import check_teacher, lacks_json
 
-    check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
+    if not lacks_json(teacher):
+        check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
     from service.inspection import inspect_teacher, print_inspection
 
     patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]
