@@ -31,7 +31,8 @@ class TeacherManifest:
     """What a teacher is, without its weights.
 
     ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; it is
-    shown, never relied on.
+    shown, never relied on. ``named`` is False where nobody says the names of the classes: those
+    here are numbers then, and the data's names take their place.
     """
 
     arch: str
@@ -39,6 +40,7 @@ class TeacherManifest:
     class_names: tuple[str, ...]
     unseen: str | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    named: bool = True
 
     @property
     def classes(self) -> int:
@@ -47,6 +49,7 @@ class TeacherManifest:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :func:`parse_manifest` reads back to an equal manifest."""
+        names = {"class_names": list(self.class_names)} if self.named else {}
         return {
             "arch": self.arch,
             "input": list(self.preprocess.input_shape),
@@ -54,7 +57,7 @@ class TeacherManifest:
             "mean": list(self.preprocess.mean),
             "std": list(self.preprocess.std),
             "scale": SCALE,
-            "class_names": list(self.class_names),
+            **names,
             "unseen": self.unseen,
             "accuracy": dict(self.accuracy),
         }
@@ -123,6 +126,7 @@ def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest
         class_names=_class_names(data, path),
         unseen=unseen,
         accuracy=_accuracy(data, path),
+        named="class_names" in data,
     )
 
 
