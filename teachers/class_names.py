@@ -90,7 +90,7 @@ def fit_classes(table: Table, classes: int, names: Sequence[str] = ()) -> Table:
             remedy="Check the path.",
         )
     table = _without_empty(table, classes, names)
-    lowest, highest = int(table.labels.min(initial=0)), int(table.labels.max(initial=-1))
+    lowest, highest = int(table.labels.min()), int(table.labels.max())
     found = max(len(table.class_names), highest + 1)
     theirs = table.class_names
     places = matched(theirs, names) if names and theirs else []
@@ -173,8 +173,9 @@ def _refuse_partial(table: Table, names: Sequence[str], places: Sequence[int | N
     if ours or theirs:
         raise BadInput(
             f"the class names of data {table.name} are the teacher's only in part",
-            value=f"{_few(ours) or 'none'} that the teacher does not have",
-            bound=f"{_few(theirs) or 'no other'} as in the teacher's JSON",
+            value=f"{len(table.class_names)} classes"
+            + (f", of which the teacher lacks {_few(ours)}" if ours else ""),
+            bound=f"{len(names)} classes, " + (f"with {_few(theirs)}" if theirs else "no other"),
             remedy="Rename the class folders (or `class_names` in the JSON), or take the data "
             "that this teacher was trained for.",
         )

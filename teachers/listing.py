@@ -102,9 +102,10 @@ def subfolders(folder: Path, left: LeftOut) -> list[Path]:
 def pictures(folder: Path, left: LeftOut) -> list[Path]:
     """All pictures in ``folder`` and below it, sorted by path, whatever their depth.
 
-    Linked folders are followed, each once, so that a circle ends.
+    Linked folders are followed, each once, and none that ``folder`` lies in: circles end.
     """
-    found = list(_walk(folder, left, set()))
+    above = [parent.stat() for parent in folder.resolve().parents]
+    found = list(_walk(folder, left, {(about.st_dev, about.st_ino) for about in above}))
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 

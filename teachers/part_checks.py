@@ -107,21 +107,23 @@ def part_remarks(
 def _few_rows(labels: Rows, parts: Mapping[str, Rows], names: Sequence[str]) -> str:
     """Parts in which classes are missing, or have too few rows for figures to mean anything.
 
-    A single row of a class is too few, and so are fewer than five a class in the mean; chance makes
-    some classes of small data a little rarer.
+    Fewer than five a class are too few, in the mean or, where that is not by chance, of one class:
+    chance makes some classes of small data a little rarer.
     """
     classes = len(names) or int(labels.max()) + 1
     told = []
     for part, rows in parts.items():
         counts = np.bincount(labels[rows], minlength=classes)
-        lacking, single = np.flatnonzero(counts == 0), np.flatnonzero(counts == 1)
         mean = len(rows) / classes
+        # where classes have twenty rows, chance leaves none with four
+        few = 1 if mean < 4 * LEAST_ROWS_A_CLASS else LEAST_ROWS_A_CLASS - 1
+        lacking, rare = np.flatnonzero(counts == 0), np.flatnonzero(counts <= few)
         if len(lacking):
             told.append(f"{part} ({len(rows):,} rows) lacks {_named(lacking, names)}")
         elif mean < LEAST_ROWS_A_CLASS:
             told.append(f"{part} has {mean:.1f} rows a class")
-        elif len(single):
-            told.append(f"{part} has a single row of {_named(single, names)}")
+        elif len(rare):
+            told.append(f"{part} has {few} rows or fewer of {_named(rare, names)}")
     if not told:
         return ""
     return (
