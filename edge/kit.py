@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def write_kit(folder: Path, kit: Kit, files: Mapping[str, bytes]) -> None:
         BadInput: the folder exists, or cannot be made.
     """
     check_free(folder)
-    draft = folder.with_name(f".{folder.name}.part")
+    draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
         draft.mkdir(parents=True)
         for name, content in files.items():

@@ -109,9 +109,10 @@ def threshold_for_appeals(score: NDArray[np.floating[Any]], budget: float) -> fl
 
     ``score``: N finite scores of the calibration part, higher = trust; ``budget``: a share in
     [0, 1]. Rows of equal score appeal together or not at all, so ties can leave part of the
-    budget unspent, never overspend it. Budget 0 gives the lowest score (no calibration row
-    appeals), budget 1 gives :data:`APPEAL_ALWAYS`. The result is a float32 value, and so
-    survives a round trip through float32 or JSON. BadInput for a budget out of range.
+    budget unspent, never overspend it. Budget 0 gives :data:`APPEAL_NEVER`, at which no input
+    appeals whatever its score, budget 1 gives :data:`APPEAL_ALWAYS`. The result is a float32
+    value, and so survives a round trip through float32 or JSON. BadInput for a budget out of
+    range.
     """
     if not 0 <= budget <= 1:
         raise BadInput(
@@ -121,6 +122,8 @@ def threshold_for_appeals(score: NDArray[np.floating[Any]], budget: float) -> fl
             remedy="Write 20 % as 0.2.",
         )
     ascending = np.sort(_finite(score))
+    if budget == 0:
+        return APPEAL_NEVER
     # .29·100 is 28.999…: the little added keeps the 29 appeals that were asked for.
     allowed = math.floor(budget * len(ascending) + 1e-9)
     if allowed >= len(ascending):
@@ -133,24 +136,54 @@ def threshold_for_appeals(score: NDArray[np.floating[Any]], budget: float) -> fl
 def appeals_that_win(
     score: NDArray[np.floating[Any]], student_right: Right, teacher_right: Right, budget: float
 ) -> Choice:
-    """The threshold for an appeal budget; where its appeals win nothing, the one for no appeals.
+    """The threshold for an appeal budget; where its appeals win nothing, :data:`APPEAL_NEVER`.
 
     A budget says what may be spent. A teacher that mends no more answers than it breaks is not
-    worth it, and the warning says so. Arguments as in :class:`CalibrationRows`, the budget as in
-    :func:`threshold_for_appeals`.
+    worth it, and the warning says so; it also says where a budget buys nothing because the rows
+    that would appeal first share one score, and which one would. Arguments as in
+    :class:`CalibrationRows`, the budget as in :func:`threshold_for_appeals`.
     """
     threshold = threshold_for_appeals(score, budget)
     appealed = appeals(score, threshold)
     gain = np.asarray(teacher_right, np.int64) - np.asarray(student_right, np.int64)
+    if not appealed.any():
+        return Choice(threshold, _unspent(score, gain) if budget else "")
     won = int(gain[appealed].sum())
-    if won > 0 or not appealed.any():
+    if won > 0:
         return Choice(threshold)
     return Choice(
-        threshold_for_appeals(score, 0.0),
+        APPEAL_NEVER,
         f"appealing {appealed.mean():.1%} of the calibration part would win "
         f"{won / len(score):+.2%} accuracy, "
         "because the teacher is no better there: as it stands, nothing is appealed",
     )
+
+
+def threshold_words(threshold: float) -> str:
+    """What a threshold lets happen, to follow "an input is appealed"."""
+    if threshold >= APPEAL_ALWAYS:
+        return "whatever its score"
+    if threshold <= APPEAL_NEVER:
+        return "never, whatever its score"
+    return f"where its score is below {threshold:.6g}"
+
+
+def _unspent(score: NDArray[np.floating[Any]], gain: NDArray[np.int64]) -> str:
+    """Why a budget above 0 buys nothing; "" where its first appeals would win nothing."""
+    kept = _finite(score)
+    lowest = kept == kept.min()
+    if gain[lowest].sum() <= 0:
+        return ""
+    together, rows = int(lowest.sum()), len(kept)
+    # rounded up, so that it is enough when it is typed in
+    least = math.ceil(together / rows * 1e4 - 1e-9) / 1e4
+    why = (
+        f"{together / rows:.1%} of the {rows:,} calibration rows share the lowest score, and "
+        "appeal together or not at all"
+        if together > 1
+        else f"there are only {rows:,} calibration rows"
+    )
+    return f"nothing is appealed: {why}; the smallest budget that appeals is {least * 100:.4g}%"
 
 
 def _finite(score: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

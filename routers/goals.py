@@ -19,7 +19,13 @@ from typing import ClassVar
 import numpy as np
 
 from edge.errors import BadInput
-from routers.calibrate import APPEAL_ALWAYS, CalibrationRows, Choice, appeals_that_win
+from routers.calibrate import (
+    APPEAL_ALWAYS,
+    APPEAL_NEVER,
+    CalibrationRows,
+    Choice,
+    appeals_that_win,
+)
 from routers.metrics import OperatingPoint
 from routers.risk import boldest_promise, nearest_promise
 
@@ -71,7 +77,7 @@ class Calibrated:
 
     ``threshold``: a float32 value, finite, so that JSON keeps it; ``expected``: the pair on the
     calibration rows; ``met``: whether it does what ``goal`` asks there; ``warning``: "" or what
-    the user should know.
+    the user should know; ``doubt``: "" or why no figure of the pair is to be relied on.
     """
 
     goal: Goal
@@ -79,16 +85,33 @@ class Calibrated:
     expected: OperatingPoint
     met: bool
     warning: str = ""
+    doubt: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the warning, where it stands for a goal that is missed; "" where it is a caveat."""
+        if not self.met:
+            return "goal-not-reached"
+        unspent = self.warning and self.threshold > APPEAL_NEVER and not self.expected.appeals
+        return "budget-unspent" if unspent else ""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is met; a figure that makes no sense meets nothing."""
+        if self.doubt:
+            return f"not to be relied on: {self.doubt}"
+        if not self.met:
+            return "not met"
+        return "nothing is spent" if self.name else "met"
 
     def words(self) -> str:
         """One sentence for people: goal, threshold and expectation."""
         point = self.expected
         won = "no gap to win back" if point.acc_i is None else f"AccI {point.acc_i:.1%}"
         return (
-            f"goal: {self.goal.words()}; threshold {self.threshold:.6g}; on {point.rows:,} "
+            f"goal: {self.goal.words()}; {_threshold(self.threshold)}; on {point.rows:,} "
             f"calibration rows {point.appeals:.1%} appeals, pair accuracy {point.accuracy:.2%}, "
-            f"{won}, {point.risk or 0:.2%} of trusted answers wrong: "
-            f"{'met' if self.met else 'not met'}"
+            f"{won}, {point.risk or 0:.2%} of trusted answers wrong: {self.verdict}"
         )
 
 
@@ -305,6 +328,12 @@ class Risk(Goal):
 GOALS: dict[str, type[Goal]] = {
     goal.name: goal for goal in (Appeals, Accuracy, AccI, CostPerAppeal, Risk)
 }
+
+
+def _threshold(value: float) -> str:
+    if abs(value) >= APPEAL_ALWAYS:
+        return "no threshold, nothing appeals" if value < 0 else "no threshold, everything appeals"
+    return f"threshold {value:.6g}"
 
 
 def _percent(share: float) -> str:

@@ -2,8 +2,9 @@
 
 The order is by area under the deferral curve on the validation part, measured on the scores that
 the ONNX file gives (with a teacher that is always right, where ours is not clearly better than its
-student). Those that the data cannot tell from the best are *tied*, and of tied ones
-the smallest wins: a learned router must earn its kilobytes.
+student). Those that the data cannot tell from the best are *tied*, and of tied ones the smallest
+wins: a learned router must earn its kilobytes. Scores that many rows share are in no order for the
+area, and are told apart in the file that ships (:mod:`routers.ties`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from routers.intervals import FIGURES, bootstrap, figures_of
 from routers.labels import student_right
 from routers.qbc import SAMPLING
 from routers.scores import SCORES
+from routers.ties import broken, second_score
 from routers.tuning import tuned
 
 Logits = NDArray[np.floating[Any]]
@@ -283,6 +285,7 @@ def _rank(
         replace(row, figures=figures_of(scores, right, teacher, tuple(FIGURES)))
         for row, scores in running
     ]
+    measured = _untied(measured, data.validation_logits)
     rows = _judged(measured, drawn["area"])
     winner = rows[0]
     return Ranking(
@@ -295,6 +298,21 @@ def _rank(
         note=" ".join(filter(None, [_note(winner, rows, unfit), "" if gap else NO_GAP])),
         gap=gap,
     )
+
+
+def _untied(rows: Sequence[RankedRouter], logits: Logits) -> list[RankedRouter]:
+    """``rows`` with files that break ties; their figures stay those of ties in no order."""
+    areas = {row.name: row.area for row in rows if row.kind == "score"}
+    made = []
+    for row in rows:
+        # a score that is saturated, such as a probability of 1, leaves no second one to ask
+        second, top = second_score(areas, but=row.name), row.kind == "family"
+        model = broken(row.model, logits, second, top=top) if row.model else row.model
+        if model is not row.model:
+            took = export.microseconds(model, logits)
+            row = replace(row, model=model, bytes=len(model), microseconds=took)
+        made.append(row)
+    return made
 
 
 def teacher_is_ahead(right: NDArray[np.int64], teacher: NDArray[Any]) -> bool:

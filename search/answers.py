@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge.preprocess import Preprocess
 from search.events import Event, Progress
 from search.machine import cores
 from teachers.augment import AUGMENTS
@@ -30,6 +31,7 @@ from teachers.folding import folded
 from teachers.image_file import block_rows
 from teachers.manifest import Teacher
 from teachers.row_file import RowFile, check_room, read_map
+from teachers.source import Images
 from teachers.training import Prediction, predict, rows_at_a_time
 
 #: most rows of the teacher's forward pass between two signs of life; fewer where images are large
@@ -155,6 +157,19 @@ class Asker:
                 yield Progress(done, total, text)
             for file in files.values():
                 file.finish()
+
+    def ask_again(self, images: Images, preprocess: Preprocess) -> NDArray[np.float32]:
+        """Logits N×K about pixels N×H×W×C, prepared in another way; not kept."""
+        module = copy.deepcopy(self.teacher.module).to(self.device)
+        said = predict(
+            module,
+            images,
+            preprocess,
+            precision="fp32",
+            device=self.device,
+            batch_size=self.batch,
+        )
+        return said.logits
 
     @property
     def chunk(self) -> int:

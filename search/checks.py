@@ -33,7 +33,7 @@ def check_inputs(
     Args:
         spec: the job.
         resume: its folder has to hold the run; otherwise it must not exist.
-        own_folder: False where the caller has made the folder and answers for it.
+        own_folder: False where the caller has claimed the folder and answers for it.
         trusted: whether the teacher may be a Python function.
 
     Raises:

@@ -6,7 +6,6 @@ of them; the rest it never sees, so every figure of the pair is honest.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from envs.cost import cost
 from search.events import Event, Stage
@@ -58,23 +56,12 @@ def run_demo(out: str | Path, seed: int = 0) -> Iterator[Event]:
         BadInput: the folder exists.
     """
     out = Path(out)
-    if out.exists():
-        raise BadInput(
-            "the output folder exists",
-            value=str(out),
-            bound="a folder that does not exist yet",
-            remedy="Choose another --out, or remove it.",
-        )
-    try:
+    with RunFolder(out).claimed() as claim:
         yield Stage("teacher", f"a small CNN on all but the last {UNSEEN} of 1,797 digits")
         teacher = digits_teacher(out / "teacher" / "digits.safetensors", seed)
         kb = cost(understand(load_teacher(teacher)).network).kb
-        yield from run(demo_spec(out, teacher, seed, round(kb / 20, 1)), own_folder=False)
-    finally:
-        if not RunFolder(out).job.exists():
-            # stopped before there was anything to resume
-            shutil.rmtree(out, ignore_errors=True)
-    _write_samples(load_dataset("digits", _preprocess()), out / "samples")
+        yield from run(demo_spec(out, teacher, seed, round(kb / 20, 1)), claim=claim)
+        _write_samples(load_dataset("digits", _preprocess()), out / "samples")
 
 
 def _preprocess() -> Preprocess:
@@ -117,7 +104,6 @@ def digits_teacher(path: str | Path, seed: int = 0) -> Path:
     manifest = TeacherManifest(
         "small_cnn", preprocess, data.class_names, unseen=f"last {UNSEEN} rows"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     save_teacher(module, manifest, path)
     return path
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from edge import made
 from edge.errors import BadInput
 from search.checks import check_inputs
+from search.claim import LOCK, claimed
 from search.job_file import to_yaml
 from search.ledger import Ledger, stored_records
 from search.rerank import Reranking
@@ -48,34 +51,47 @@ def adopt(found: Reranking, out: str, command: str) -> JobSpec:
     new.check(spec, resume=False)
     # what would be refused later must not leave a run behind
     check_inputs(spec, own_folder=False, trusted=True)
+    with claimed(new.root, lambda error: False):
+        _put(found, spec, new, origin)
+    return spec
+
+
+def _put(found: Reranking, spec: JobSpec, new: RunFolder, origin: Mapping[str, str]) -> None:
+    """Fill the folder that is ours: in a draft beside it, which takes its place when it is whole,
+    so that a process that is killed leaves no half of a run."""
     root = new.root.resolve()
-    draft = RunFolder(root.with_name(f".{root.name}.{os.getpid()}.part"))
+    draft = RunFolder(root.with_name(f".{root.name}.{secrets.token_hex(4)}.part"))
     try:
+        draft.root.mkdir()
+        made.note(draft.root)
         _fill(draft, found, spec)
         write_bytes(draft.origin, (json.dumps(origin, indent=1) + "\n").encode())
-        draft.root.rename(new.root)
+        (new.root / LOCK).unlink()  # what was put there by others keeps the folder from being taken
+        draft.root.rename(root)
+        made.moved(draft.root, root)
     except OSError as error:
         raise BadInput(
             "the output folder cannot be made",
-            value=out,
+            value=str(new.root),
             bound="a path where folders can be made, on a disk with room",
             remedy=f"Choose another --out ({error.strerror}).",
         ) from None
     finally:
-        draft.remove()
-    return spec
+        made.take_back(draft.root)
 
 
 def _fill(draft: RunFolder, found: Reranking, spec: JobSpec) -> None:
     after = found.after
     old = after.run.folder
-    draft.root.mkdir(parents=True)
     write_bytes(draft.job, to_yaml(spec).encode())
     for name in (old.inputs, old.facts):
-        shutil.copyfile(name, draft.root / name.name)
+        _copied(name, draft.root / name.name)
     for name in (old.profile, old.measured):
         if name.is_file():
-            shutil.copyfile(name, draft.root / name.name)
+            _copied(name, draft.root / name.name)
+    if old.seen:
+        # what the new winner is measured on is no newer than it was
+        write_bytes(draft.test_seen, (json.dumps({"times": old.seen}) + "\n").encode())
     rewards = dict(zip(after.run.columns.key, after.rewards.tolist(), strict=True))
     if after.run.spec.storage is None:
         write_bytes(draft.ledger, _priced(old.ledger.read_bytes(), rewards))
@@ -91,10 +107,10 @@ def _fill(draft: RunFolder, found: Reranking, spec: JobSpec) -> None:
         # another one has learnt from rows that are the router's now
         kept.append(old.trained)
     for folder in kept:
-        if folder.is_dir():
-            target = draft.root / folder.relative_to(old.root)
-            unfinished = shutil.ignore_patterns("*.checkpoint", "*.part*")
-            shutil.copytree(folder, target, ignore=unfinished, copy_function=_linked)
+        for path in sorted(folder.rglob("*")):
+            whole = not (path.suffix == ".checkpoint" or ".part" in path.name)
+            if whole and path.is_file():
+                _linked(path, draft.root / path.relative_to(old.root))
 
 
 def _priced(journal: bytes, rewards: Mapping[str, float]) -> bytes:
@@ -111,15 +127,23 @@ def _priced(journal: bytes, rewards: Mapping[str, float]) -> bytes:
     return b"".join(lines)
 
 
-def _linked(source: str, target: str) -> None:
+def _linked(source: Path, target: Path) -> None:
     """The same file under a second name where that can be: the teacher's answers may be large.
 
     What lies in these folders is replaced as a whole, never written to in place.
     """
+    made.make_folder(target.parent)
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        _copied(source, target)
+    else:
+        made.note(target)
+
+
+def _copied(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    made.note(target)
 
 
 def free_name(folder: Path) -> Path:

@@ -7,7 +7,6 @@ On request the study lies in a database in place of the journal; the lock is the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -15,9 +14,10 @@ from types import TracebackType
 
 import optuna
 
+from edge import made
 from edge.errors import BadInput
 from search import snapshot
-from search.lock import take
+from search.lock import let_go, take
 from search.storage import STUDY as STUDY
 from search.storage import database, is_there, journal, own, shown, study_name, talking_to
 from search.trial import Record as Record
@@ -66,7 +66,7 @@ class Ledger:
             with self._talking():
                 self.records: list[Record] = [record_of(trial) for trial in self._study.trials]
         except BaseException:
-            os.close(self._lock)
+            let_go(self._lock)
             raise
         self._by_key = {record.key: record for record in self.records}
         self._grown = False
@@ -99,7 +99,7 @@ class Ledger:
                 columns = snapshot.Columns.of_records(self.records, self._layers, self._pool)
                 snapshot.save(snapshot.place(self._path), columns, {})
         finally:
-            os.close(self._lock)
+            let_go(self._lock)
             self._lock = -1
 
     def __enter__(self) -> Ledger:
@@ -147,9 +147,13 @@ def _from_file(path: Path) -> optuna.Study:
     _cut_torn_line(path)
     # a killed process leaves Optuna's own lock behind, which would cost the next half a minute
     Path(f"{path}.lock").unlink(missing_ok=True)
-    return optuna.create_study(
+    there = path.exists()
+    study = optuna.create_study(
         storage=journal(path), study_name=STUDY, direction="maximize", load_if_exists=True
     )
+    if not there:
+        made.note(path, grows=True)
+    return study
 
 
 def _from_database(path: Path, storage: str) -> optuna.Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.manifest import Figure, Manifest
+from routers.calibrate import threshold_words
 from routers.goal_options import chosen_goal
 
 _TITLES = {
@@ -32,7 +33,7 @@ def model_card(manifest: Manifest) -> str:
         "multiply-accumulates per image.",
         f"- **Teacher**: {manifest.teacher.name}, {manifest.teacher.kb:,.0f} KB.",
         f"- **Router**: {manifest.router.name} ({manifest.router.kind}). An input is appealed "
-        f"where its score is below {manifest.threshold:.6g}, set on the calibration part; the "
+        f"{threshold_words(manifest.threshold)}, set on the calibration part; the "
         f"goal was {chosen_goal(manifest.goal).words()}.",
         "",
         "## Figures",

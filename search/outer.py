@@ -32,7 +32,6 @@ from search.evaluations import Evaluations
 from search.events import Event, Note, Stage
 from search.facts import known_gain, write_facts
 from search.inner import Plan, finished, run_trial, unfinished
-from search.lock import held
 from search.machine import cores
 from search.pilots import fly
 from search.pipeline import evaluator_of
@@ -105,16 +104,15 @@ def train_thresholds(
     check_names(spec)
     if spec.ray == "local":
         check_own_gpus(spec.gpus)
-    new = not folder.root.exists()
-    folder.root.mkdir(parents=True, exist_ok=True)
-    try:
-        with held(folder.root / "tune.lock"):
-            return _tune(spec, folder, target, trials, known, tell, trusted)
-    except BadInput:
-        # searches that were paid for stay, whatever is refused after them
-        if new and not any(folder.root.glob("trials/*")):
-            folder.remove()
-        raise
+
+    def paid_for(error: BaseException) -> bool:
+        """Searches stay, whatever is refused after them; and so does what only was stopped."""
+        done = any((folder.root / "trials").glob("*"))
+        return done or (folder.begun and not isinstance(error, BadInput))
+
+    with folder.claimed(new=None, keep=paid_for):
+        _check_same(folder, spec, target)  # another one may have begun meanwhile
+        return _tune(spec, folder, target, trials, known, tell, trusted)
 
 
 def _tune(

@@ -1,12 +1,12 @@
 """From a trained student to what ships: ONNX files, router, threshold, figures, bundle.
 
 Every figure is measured in ONNX Runtime on the bytes that ship, and names its part of the data.
-The test part is opened here and nowhere else, after every choice has been made.
+The test part is opened here and nowhere else, after every choice has been made, and how often that
+was is counted: `understudy route RUN` opens it again.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_safetensors
 from torch import fx
 
-from edge.bundle import write_bundle
 from edge.manifest import (
     Figure,
     Manifest,
@@ -45,6 +44,7 @@ from routers.ranking import (
     fit_and_rank,
 )
 from search.answers import Telling
+from search.bundle_folder import put_bundle
 from search.events import Event, Note, Progress, Stage
 from search.goal import goal_of
 from search.int8 import Int8, int8_of
@@ -53,7 +53,7 @@ from search.model_card import model_card
 from search.preparation import NEVER_SAID
 from search.prepared import Prepared
 from search.router_rows import WAYS
-from search.run_folder import RunFolder, write_bytes
+from search.run_folder import RunFolder, times, write_bytes
 from search.space import Actions
 from search.two_head import Headed, give_head
 
@@ -73,6 +73,7 @@ class Shipped:
         ranking: of the routers, on the validation part.
         threshold: an input is appealed where its score lies below.
         rows: part → both networks and the router on it; validation, calibration and test.
+        seen: how often the test part has been opened in this run, this time included.
     """
 
     manifest: Manifest
@@ -80,6 +81,7 @@ class Shipped:
     ranking: Ranking
     threshold: float
     rows: Mapping[str, PairRows]
+    seen: int = 1
 
 
 def ship(
@@ -118,15 +120,15 @@ def ship(
     )
     yield Note(found.warning or found.words(), warning=bool(found.warning))
 
-    yield Stage("test", f"{len(prepared.parts.test):,} rows, opened once")
+    seen = folder.see_test()
+    yield Stage("test", f"{len(prepared.parts.test):,} rows, seen {times(seen)}")
     rows["test"] = measure.pair("test", router)
     manifest = _manifest(prepared, student, ranking, found, rows, made)
     contents = _contents(made, student, ranking.winner.model, found.threshold)
     contents["MODEL_CARD.md"] = model_card(manifest).encode()
-    # left by a process that was stopped after this point, or by a run on a smaller budget
-    shutil.rmtree(folder.bundle, ignore_errors=True)
-    written = write_bundle(folder.bundle, manifest, contents)
-    return Shipped(written, student, ranking, found.threshold, rows)
+    # one may have been left by a process that was stopped here, or by a run on a smaller budget
+    written = put_bundle(folder.bundle, manifest, contents)
+    return Shipped(written, student, ranking, found.threshold, rows, seen)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from search.build_record import record_of
 from search.candidates import ranked
 from search.checks import check_inputs
 from search.choice import choose
+from search.claim import Claim
 from search.classroom import Classroom, Distilling
 from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
 from search.crew import Resources
@@ -28,7 +29,7 @@ from search.facts import known_gain, write_facts
 from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
-from search.ledger import Ledger, holds_candidates
+from search.ledger import Ledger
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
@@ -56,7 +57,8 @@ def run(
     *,
     resume: bool = False,
     again: bool = False,
-    own_folder: bool = True,
+    beside: bool = False,
+    claim: Claim | None = None,
     trusted: bool = False,
 ) -> Iterator[Event]:
     """Do a job and tell of it; the last event is :class:`search.events.Finished`.
@@ -68,31 +70,29 @@ def run(
         spec: the job.
         resume: go on with the run in ``spec.out``.
         again: of that run, which is finished, do once more what comes after the last training.
-        own_folder: False where the caller has made ``spec.out`` and answers for it.
+        beside: and leave the bundle, the report and the job as they are: see
+            :meth:`search.run_folder.RunFolder.beside`.
+        claim: of ``spec.out``, where the caller holds it and answers for it.
         trusted: whether ``spec.teacher`` may name a Python function, which is then run. Never
             for a job that comes from somebody else.
 
     Raises:
-        BadInput: the job cannot be done; nothing stays behind.
+        BadInput: the job cannot be done; nothing that was made here stays behind, unless there are
+            candidates, and nothing else is touched.
     """
     start = time.monotonic()
     folder = RunFolder(spec.out)
-    check_inputs(spec, resume, own_folder, trusted)
+    check_inputs(spec, resume, claim is None, trusted)
     check_names(spec)
     if not again:
         _refuse_finished(spec, folder)
-    new = not folder.root.exists()
-    try:
-        with _joined(spec):
-            warned: dict[str, Note] = {}
-            preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
-            prepared = yield from kept(preparing, warned)
-            yield from kept(_work(prepared, folder, start, again, warned), warned)
-    except BadInput:
-        # candidates that were paid for stay, whatever is refused after them, such as a full disk
-        if new and not holds_candidates(folder.ledger):
-            folder.remove()
-        raise
+    with folder.claimed(spec, new=not resume) if claim is None else nullcontext(), _joined(spec):
+        if beside:
+            folder = folder.beside()
+        warned: dict[str, Note] = {}
+        preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
+        prepared = yield from kept(preparing, warned)
+        yield from kept(_work(prepared, folder, start, again, warned), warned)
 
 
 def kept(telling: Telling[T], warned: dict[str, Note]) -> Telling[T]:

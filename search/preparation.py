@@ -30,6 +30,7 @@ from search.run_folder import CUT, RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
+from search.teacher_check import check_teacher_sense
 from search.thresholds import drop_of, limits_of, reward_of
 from teachers.augment import AUGMENTS
 from teachers.copies import Copies, find_copies
@@ -144,7 +145,10 @@ def prepare(
     keep_profile(latency, folder)
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
-    parts, accuracy = yield from _share_out(asker, held, spec, copies)
+    names = table.given_names or data.class_names
+    parts, accuracy = yield from _share_out(
+        asker, held, spec, copies, names, named=bool(table.given_names)
+    )
     lesson = yield from _lesson(asker, parts, spec, views=0)
     drawn = (yield from _lesson(asker, parts, spec, spec.views)) if spec.views else None
     if not parts.teacher_unseen:
@@ -242,11 +246,33 @@ def _load(
 
 
 def _share_out(
-    asker: Asker, held: HeldOut, spec: JobSpec, copies: Copies | None
+    asker: Asker,
+    held: HeldOut,
+    spec: JobSpec,
+    copies: Copies | None,
+    names: tuple[str, ...],
+    *,
+    named: bool,
 ) -> Telling[tuple[Parts, float]]:
-    """The five parts, the router's sized by the teacher's own errors; and its accuracy."""
+    """The five parts, the router's sized by the teacher's own errors; and its accuracy.
+
+    ``names`` are those of the labels' classes, and ``named`` says whether the data give them.
+
+    Raises:
+        BadInput: the teacher's answers have nothing to do with the labels.
+    """
     labels = asker.data.labels
     validation = yield from asker.answers("validation", held.validation)
+    yield from check_teacher_sense(
+        asker.teacher.manifest,
+        names,
+        asker.data.images,
+        labels,
+        held.validation,
+        validation.logits[0],
+        asker.ask_again,
+        named=named,
+    )
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
     error_rate = 1 - accuracy + drop_of(spec) / 2
     parts = withhold_router(held, labels, error_rate=error_rate, seed=spec.seed, copies=copies)

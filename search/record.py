@@ -19,7 +19,7 @@ PARTS: dict[str, str] = {
     "router": "what routers are fitted on; withheld from distillation",
     "validation": "chooses the student and ranks the routers",
     "calibration": "fixes the threshold",
-    "test": "opened once, after everything was fixed",
+    "test": "opened last, after everything was fixed",
 }
 
 

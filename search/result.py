@@ -15,7 +15,7 @@ from search.ledger import Record
 from search.package import Shipped
 from search.pareto import hypervolume, pareto_front
 from search.prepared import Prepared
-from search.run_folder import RunFolder
+from search.run_folder import RunFolder, times
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def result_of(
         "bundle": str(folder.bundle),
         "report": str(folder.report),
         "part": "test",
+        "test_seen": shipped.seen,
         "rows": parts,
         "teacher": {
             "kb": teacher.kb,
@@ -130,8 +131,17 @@ def result_of(
             *({"name": note.name, "text": note.text} for note in warned),
             *_broken(limits),
         ],
-        "caveats": list(manifest.warnings),
+        "caveats": [*manifest.warnings, *_seen_often(shipped.seen)],
     }
+
+
+def _seen_often(seen: int) -> list[str]:
+    if seen < 2:
+        return []
+    return [
+        f"the test part has been seen {times(seen)} by now: if routers or thresholds are chosen by "
+        "these figures, they are rosier than new data will be"
+    ]
 
 
 def _ranking(shipped: Shipped) -> dict[str, Any]:

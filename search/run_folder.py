@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import made
 from edge.errors import BadInput
+from search.claim import Claim, claimed, taken, unmakeable
 from search.job_file import read_yaml, to_yaml
 from search.spec import ROUTING, JobSpec, make_spec
 
@@ -29,11 +31,18 @@ MAY_CHANGE = (
 
 
 class RunFolder:
-    """Paths of a run. Everything is written beside its place and renamed into it."""
+    """Paths of a run. Everything is written beside its place and renamed into it.
 
-    def __init__(self, root: str | Path) -> None:
+    Args:
+        root: the folder.
+        number: of what ships, from 2: what another router has been chosen for lies beside the
+            first, as in ``bundle-2``.
+    """
+
+    def __init__(self, root: str | Path, number: int = 1) -> None:
         self.root = Path(root)
-        self.job = self.root / "job.yaml"
+        last = "" if number == 1 else f"-{number}"
+        self.job = self.root / f"job{last}.yaml"
         self.inputs = self.root / "inputs.json"
         self.facts = self.root / "facts.json"
         self.ledger = self.root / "ledger.journal"
@@ -43,10 +52,11 @@ class RunFolder:
         self.cache = self.root / "cache"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"
-        self.bundle = self.root / "bundle"
+        self.bundle = self.root / f"bundle{last}"
         self.cloud_teacher = self.root / "cloud" / "teacher.onnx"
-        self.report = self.root / "report.html"
-        self.result = self.root / "result.json"
+        self.report = self.root / f"report{last}.html"
+        self.result = self.root / f"result{last}.json"
+        self.test_seen = self.root / "test_seen.json"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"
 
@@ -60,12 +70,52 @@ class RunFolder:
         if resume:
             self._check_same_job(spec)
         elif self.root.exists() or self.root.is_symlink():
-            raise BadInput(
-                "the output folder exists",
-                value=str(self.root),
-                bound="a folder that does not exist yet",
-                remedy="Choose another --out, or go on with that run: --resume.",
-            )
+            raise taken(self.root)
+
+    @contextmanager
+    def claimed(
+        self,
+        spec: JobSpec | None = None,
+        *,
+        new: bool | None = True,
+        keep: Callable[[BaseException], bool] | None = None,
+    ) -> Iterator[Claim]:
+        """The folder is this process's own for a while; see :func:`search.claim.claimed`.
+
+        Args:
+            spec: the job, which is written into a new folder at once, so that a process that is
+                killed while it prepares leaves a run to go on with.
+            new: as there.
+            keep: as there; else :meth:`worth_keeping`.
+
+        Raises:
+            BadInput: it cannot be had.
+        """
+        with claimed(self.root, keep or self.worth_keeping, new=new) as claim:
+            if claim.new and spec is not None:
+                try:
+                    write_bytes(self.job, to_yaml(spec).encode())
+                except OSError as error:
+                    raise unmakeable(self.root, error.strerror) from None
+            yield claim
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on with: teacher and data have been accepted."""
+        return self.inputs.exists()
+
+    def worth_keeping(self, error: BaseException) -> bool:
+        """Whether what is in a new folder stays after an error.
+
+        Candidates that were paid for do, whatever is refused after them, such as a full disk. Of a
+        job that turned out to be impossible nothing else does.
+        """
+        if any(self.root.glob(f"{self.ledger.stem}.*")):
+            from search.ledger import holds_candidates  # Optuna takes half a second
+
+            if holds_candidates(self.ledger):
+                return True
+        return self.begun and not isinstance(error, BadInput)
 
     def _check_same_job(self, spec: JobSpec) -> None:
         stored = self.stored_job()
@@ -99,12 +149,32 @@ class RunFolder:
         """Whether the run began when rows were shared out without looking for copies."""
         return self.inputs.exists() and "cut" not in json.loads(self.inputs.read_text())
 
+    def beside(self) -> RunFolder:
+        """The same run with free places for what ships."""
+        number = 2
+        while (found := RunFolder(self.root, number)).bundle.exists():
+            number += 1
+        return found
+
+    def see_test(self) -> int:
+        """Count once more that the test part is opened; how often that is now."""
+        seen = self.seen + 1
+        write_bytes(self.test_seen, (json.dumps({"times": seen}) + "\n").encode())
+        return seen
+
+    @property
+    def seen(self) -> int:
+        """How often the test part has been opened."""
+        if self.test_seen.exists():
+            return int(json.loads(self.test_seen.read_text())["times"])
+        return int((self.root / "result.json").exists())  # of a run that did not count
+
     def asked_by(self) -> str | None:
         """The command behind a run that began with another run's candidates."""
         return json.loads(self.origin.read_text())["command"] if self.origin.exists() else None
 
     def create(self, spec: JobSpec, inputs: Mapping[str, str]) -> None:
-        """Make the folder and write the job; on resumption the new budget replaces the old.
+        """Write the job, and what it rests on; on resumption the new budget replaces the old.
 
         Args:
             spec: the job.
@@ -124,16 +194,10 @@ class RunFolder:
                     remedy="Bring the old one back, or start a new run.",
                 )
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
             write_bytes(self.job, to_yaml(spec).encode())
             write_bytes(self.inputs, json.dumps(before | dict(inputs), indent=1).encode())
         except OSError as error:
-            raise BadInput(
-                "the output folder cannot be made",
-                value=str(self.root),
-                bound="a path where folders can be made",
-                remedy=f"Choose another --out ({error.strerror}).",
-            ) from None
+            raise unmakeable(self.root, error.strerror) from None
 
     def digest_of(self, spec: JobSpec) -> str:
         """Of all that a resumption cannot change."""
@@ -142,24 +206,26 @@ class RunFolder:
             del fixed["probes"]  # as runs have it that began before there were any
         return sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
-    def remove(self) -> None:
-        """Take back what :meth:`create` made, for a job that turned out to be impossible."""
-        shutil.rmtree(self.root, ignore_errors=True)
-
     def write_result(self, result: Mapping[str, Any]) -> None:
         """The figures of a finished job."""
         write_bytes(self.result, (json.dumps(result, indent=1) + "\n").encode())
 
 
+def times(count: int) -> str:
+    """``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made.make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         draft.write_bytes(content)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+    made.note(path)
 
 
 def write_asked(path: Path, content: bytes, what: str, other: str) -> None:

@@ -10,7 +10,6 @@ the ledger, a candidate that was under way from its first epoch.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,7 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edge import made
 from search.events import CandidateDone, CandidateRunning, Event
+
+#: how the names of event files begin
+EVENTS = "events.out.tfevents."
 
 
 def logged(events: Generator[Event, None, None], folder: Path) -> Generator[Event, None, None]:
@@ -49,8 +52,9 @@ class _Series:
         return str(self.folder)
 
     def init_local_path(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        made.make_folder(self.folder)
+        for path in self.folder.glob(f"{EVENTS}*"):
+            path.unlink()
 
 
 class EventFiles:
@@ -110,3 +114,5 @@ class EventFiles:
     ) -> None:
         for series in (self.search, *self.running.values()):
             self.logger.log_trial_end(series)
+        for path in self.folder.glob(f"*/{EVENTS}*"):
+            made.note(path)

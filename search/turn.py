@@ -6,12 +6,10 @@ measured with the old one on rows that are not kept is no longer true, and is dr
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from edge.bundle import Bundle, load_bundle, write_bundle
+from edge.bundle import load_bundle, write_bundle
 from edge.errors import BadInput
 from edge.manifest import Figure, Manifest
 from routers.calibrate import CalibrationRows
@@ -19,6 +17,7 @@ from routers.goal_options import chosen_goal, options_of
 from routers.goals import Calibrated, Goal, calibrate
 from routers.metrics import OperatingPoint
 from routers.pair import with_threshold
+from search.bundle_folder import put_bundle
 from search.model_card import model_card
 
 #: figures that depend on the threshold; the others speak of student and teacher alone
@@ -55,7 +54,7 @@ def turn(folder: Path, goal: Goal, out: Path | None = None) -> Calibrated:
     if out is not None:
         write_bundle(out, manifest, contents)
     else:
-        _replace(bundle, manifest, contents)
+        put_bundle(bundle.path, manifest, contents)
     return found
 
 
@@ -92,28 +91,3 @@ def _figures(point: OperatingPoint) -> dict[str, Figure]:
         f"calibration.{name}": Figure(value, "calibration", point.rows)
         for name, value in values.items()
     }
-
-
-def _replace(bundle: Bundle, manifest: Manifest, contents: dict[str, bytes]) -> None:
-    """Put a new bundle in the place of an old one, which stays until the new one is whole."""
-    folder = bundle.path.resolve()
-    mark = secrets.token_hex(4)
-    new, old = (folder.with_name(f".{folder.name}.{mark}.{kind}") for kind in ("new", "old"))
-    try:
-        write_bundle(new, manifest, contents)
-        folder.rename(old)
-        try:
-            new.rename(folder)
-        except OSError:
-            old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise BadInput(
-            f"bundle {folder} cannot be replaced",
-            value=error.strerror or error,
-            bound="a folder that can be written to",
-            remedy="Write the new bundle elsewhere: --out.",
-        ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)

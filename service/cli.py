@@ -65,11 +65,15 @@ def search(
     from search.checks import check_inputs
 
     check_inputs(spec, resume, trusted=True)  # at once: what follows takes seconds to import
-    from search.pipeline import run
-    from service.progress import show
+    from search.run_folder import RunFolder
 
-    # the command line is its user's own: a teacher may be a function of theirs
-    show(run(spec, resume=resume, trusted=True), resume=spec.out, as_json=as_json)
+    with RunFolder(spec.out).claimed(spec, new=not resume) as claim:
+        from search.pipeline import run
+        from service.progress import show
+
+        # the command line is its user's own: a teacher may be a function of theirs
+        job_events = run(spec, resume=resume, claim=claim, trusted=True)
+        show(job_events, resume=spec.out, as_json=as_json)
 
 
 @app.command()
@@ -88,9 +92,10 @@ def inspect(
     """Show a teacher's layers, what each costs, and what may be done with it."""
     needs_search("Inspecting a teacher")
     own_code(teacher)
-    from teachers.formats import check_teacher
+    from teachers.formats import check_teacher, lacks_json
 
-    check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
+    if not lacks_json(teacher):
+        check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
     from service.inspection import inspect_teacher, print_inspection
 
     patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]

@@ -120,12 +120,14 @@ def _as_onnx(teacher: str, shape: tuple[int, ...]) -> Iterator[Path]:
         yield Path(teacher)
         return
     from envs.export import to_onnx
+    from teachers.description import understand
     from teachers.formats import check_teacher, load_teacher
 
     check_teacher(teacher)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "teacher.onnx"
-        file.write_bytes(to_onnx(load_teacher(teacher).module, (shape[0], shape[1], shape[2])))
+        module = understand(load_teacher(teacher)).teacher.module
+        file.write_bytes(to_onnx(module, (shape[0], shape[1], shape[2])))
         yield file
 
 

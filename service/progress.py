@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from search import events
+from search.run_folder import RunFolder
 from service.pace import Pace, duration, running_text
 
 #: a log gets a line of progress at most this often, seconds
@@ -63,7 +63,7 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool) -> None:
 
 
 def _how_to_go_on(folder: str) -> str:
-    if not (Path(folder) / "job.yaml").exists():
+    if not RunFolder(folder).begun:
         return "Nothing had been done yet; start it again."
     return (
         "Every finished candidate is kept. Go on with: "

@@ -22,14 +22,21 @@ def route(
     out: Annotated[
         Path | None, typer.Option(help="New folder for a bundle that is turned; else in place.")
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Of a run: put bundle and report in the place of the old ones."
+        ),
+    ] = False,
     as_json: AsJson = False,
     **options: Any,
 ) -> None:
     """Choose a router and its threshold anew; nothing is searched.
 
-    In a RUN routers are fitted, ranked and calibrated again, and the bundle and the report are
-    made anew, in seconds unless folds or a joint two-head student ask for trainings. Of a BUNDLE
-    alone the threshold is turned, by the calibration rows that it keeps.
+    In a RUN routers are fitted, ranked and calibrated again, and a new bundle and report are put
+    beside the old ones, as bundle-2 and report-2.html, in seconds unless folds or a joint two-head
+    student ask for trainings. Of a BUNDLE alone the threshold is turned, by the calibration rows
+    that it keeps.
     """
     from service.cli import needs_search
 
@@ -38,7 +45,7 @@ def route(
     if (path / "manifest.json").is_file():
         _turn(path, chosen, out, as_json)
     elif (path / "job.yaml").is_file():
-        _again(path, chosen, out, as_json)
+        _again(path, chosen, out, replace, as_json)
     else:
         raise BadInput(
             f"{path} is neither a run nor a bundle",
@@ -89,7 +96,9 @@ def _turn(bundle: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bo
     typer.echo(f"bundle  {out or bundle}")
 
 
-def _again(run: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bool) -> None:
+def _again(
+    run: Path, chosen: Mapping[str, Any], out: Path | None, replace: bool, as_json: bool
+) -> None:
     from search.run_folder import RunFolder
 
     folder = RunFolder(run)
@@ -97,8 +106,9 @@ def _again(run: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bool
         raise BadInput(
             "--out goes with a bundle",
             value=str(out),
-            bound="no --out for a run, which is changed in its place",
-            remedy=f"Leave it out, or copy {run} and route the copy.",
+            bound="no --out for a run, whose new bundle lies in its folder",
+            remedy="Leave it out: the new bundle goes beside the old one, or with --replace in its "
+            "place.",
         )
     if not folder.result.is_file():
         raise BadInput(
@@ -114,10 +124,12 @@ def _again(run: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bool
     from search.checks import check_inputs
 
     check_inputs(spec, resume=True, trusted=True)
-    from search.pipeline import run as work  # what can be refused was: this takes seconds
-    from service.progress import show
+    with folder.claimed(new=False) as claim:
+        from search.pipeline import run as work  # what can be refused was: this takes seconds
+        from service.progress import show
 
-    show(work(spec, resume=True, again=True, trusted=True), resume=spec.out, as_json=as_json)
+        events = work(spec, resume=True, again=True, beside=not replace, claim=claim, trusted=True)
+        show(events, resume=spec.out, as_json=as_json)
 
 
 def _flags(names: tuple[str, ...]) -> list[str]:

@@ -99,7 +99,8 @@ def fit_classes(table: Table, classes: int, names: Sequence[str] = ()) -> Table:
     if lowest < 0 or found != classes:
         raise _other_classes(table, classes, found, lowest, highest)
     if not names or not theirs:
-        return replace(_by_position(table), class_names=theirs or tuple(names))
+        named = replace(_by_position(table), given_names=theirs)
+        return replace(named, class_names=theirs or tuple(names))
     if all(place is not None for place in places):
         return _renumbered(table, [place for place in places if place is not None], names)
     if are_numbers(theirs):
@@ -111,12 +112,13 @@ def fit_classes(table: Table, classes: int, names: Sequence[str] = ()) -> Table:
     told = f"the class names of {table.name} ({_few(theirs)}) are not the teacher's"
     if are_numbers(names):
         table = _with(table, Remark(f"{told}, which are numbers: classes are taken in their order"))
-        return replace(table, class_names=tuple(names))
+        return replace(table, class_names=tuple(names), given_names=theirs)
     text = (
         f"{told} ({_few(names)}): classes are taken in their order, which is right only if it is "
         "the same; name the folders as `class_names` in the teacher's JSON does"
     )
-    return replace(_with(table, Remark(text, "class-names-differ")), class_names=tuple(names))
+    table = _with(table, Remark(text, "class-names-differ"))
+    return replace(table, class_names=tuple(names), given_names=theirs)
 
 
 def _by_position(table: Table) -> Table:
@@ -159,8 +161,9 @@ def _without_empty(table: Table, classes: int, names: Sequence[str]) -> Table:
 
 
 def _renumbered(table: Table, places: Sequence[int], names: Sequence[str]) -> Table:
-    labels = np.asarray(places, dtype=np.int64)[table.labels]
-    return replace(table, labels=labels, class_names=tuple(names))
+    number = np.asarray(places, dtype=np.int64)
+    given = tuple(table.class_names[i] for i in np.argsort(number))
+    return replace(table, labels=number[table.labels], class_names=tuple(names), given_names=given)
 
 
 def _with(table: Table, remark: Remark) -> Table:

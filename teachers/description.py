@@ -10,6 +10,7 @@ from edge.errors import BadInput
 from envs.netspec import NetSpec
 from envs.surgery import load
 from envs.trace import agrees, describe
+from teachers.channel_order import for_rgb
 from teachers.manifest import Teacher
 
 
@@ -55,4 +56,9 @@ def understand(teacher: Teacher) -> Described:
             bound="logits within 1e-4",
             remedy="Please report this network: it uses an operator in a way we misread.",
         )
-    return Described(replace(teacher, module=module), network, traced.notes)
+    notes = traced.notes
+    if teacher.manifest.channel_order == "BGR" and shape[0] == 3:
+        network, weights = for_rgb(network, traced.weights)
+        module = load(network, weights).eval()
+        notes += ("its colours are BGR: students, and cloud/teacher.onnx, take RGB",)
+    return Described(replace(teacher, module=module), network, notes)

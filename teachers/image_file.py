@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge import made
 from edge.preprocess import Preprocess
 from teachers.row_file import RowFile, check_room, read_map
 from teachers.source import Images, Table, decoded
@@ -90,6 +91,7 @@ def write_images(
         draft = path.with_name(f".{path.name}.json.part")
         draft.write_text(json.dumps(about), encoding="utf-8")
         draft.replace(_sidecar(path))
+        made.note(_sidecar(path))
     return _stored(path)
 
 

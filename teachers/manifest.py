@@ -2,12 +2,14 @@
 
 The JSON has the keys ``arch``, ``input`` (channels, height, width), ``classes``, ``mean``, ``std``,
 ``class_names`` and, where they are known, ``unseen`` (the rows of the training table that the
-teacher never saw, see :func:`teachers.splits.parse_unseen`) and ``accuracy`` (part → accuracy).
+teacher never saw, see :func:`teachers.splits.parse_unseen`), ``accuracy`` (part → accuracy) and
+``channel_order`` ("BGR" for a network that was trained on OpenCV's or Caffe's colours).
 This module imports no torch, so that a bad manifest is refused before torch loads.
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,15 +26,21 @@ if TYPE_CHECKING:
 SCALE = "pixels / 255, then (x - mean) / std"
 REMEDY = "Correct the JSON beside the weights."
 LARGEST_CLASSES = 10_000
+INSPECT = (
+    "`understudy inspect {}` shows what the file says and prints a JSON to save; or write one with "
+    "input, classes, mean, std and class_names."
+)
 
 
 @dataclass(frozen=True)
 class TeacherManifest:
     """What a teacher is, without its weights.
 
-    ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; it is
-    shown, never relied on. ``named`` is False where nobody says the names of the classes: those
-    here are numbers then, and the data's names take their place.
+    ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; a job
+    warns where it finds much less. ``channel_order`` is the order of the colours that the weights
+    are for, "RGB" or "BGR"; ``preprocess``, and everything that is made of the teacher, has RGB.
+    ``named`` is False where nobody says the names of the classes: those here are numbers then, and
+    the data's names take their place.
     """
 
     arch: str
@@ -40,6 +48,7 @@ class TeacherManifest:
     class_names: tuple[str, ...]
     unseen: str | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    channel_order: str = "RGB"
     named: bool = True
 
     @property
@@ -49,13 +58,15 @@ class TeacherManifest:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :func:`parse_manifest` reads back to an equal manifest."""
+        step = -1 if self.channel_order == "BGR" else 1
+        order = {"channel_order": self.channel_order} if step < 0 else {}
         names = {"class_names": list(self.class_names)} if self.named else {}
-        return {
+        return order | {
             "arch": self.arch,
             "input": list(self.preprocess.input_shape),
             "classes": self.classes,
-            "mean": list(self.preprocess.mean),
-            "std": list(self.preprocess.std),
+            "mean": list(self.preprocess.mean[::step]),
+            "std": list(self.preprocess.std[::step]),
             "scale": SCALE,
             **names,
             "unseen": self.unseen,
@@ -86,6 +97,14 @@ def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
 
     ``arch`` is taken where the JSON names none: a format that holds the network needs no name.
     """
+    data = read_json(weights)
+    if arch is not None:
+        data.setdefault("arch", arch)
+    return parse_manifest(data, manifest_path(weights))
+
+
+def read_json(weights: Path) -> dict[str, Any]:
+    """The JSON object beside ``weights``, with or without a byte-order mark; BadInput otherwise."""
     path = manifest_path(weights)
     try:
         text = path.read_bytes()
@@ -94,16 +113,23 @@ def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
             f"teacher {weights.name} has no manifest",
             value=f"no file {path}",
             bound="a JSON file of the same name beside the weights",
-            remedy="Write one with arch, input, classes, mean, std and class_names.",
+            remedy=INSPECT.format(weights)
+            if weights.suffix == ".onnx"
+            else "Write one with arch, input, classes, mean, std and class_names.",
         ) from None
     except OSError as error:
         raise _bad(path, "cannot be read", error.strerror, "a readable file") from None
-    data = strict.loads(text, f"teacher's manifest {path}", REMEDY)
+    data = strict.loads(_utf8(text), f"teacher's manifest {path}", REMEDY)
     if not isinstance(data, dict):
         raise _bad(path, "is not an object", type(data).__name__, "one JSON object")
-    if arch is not None:
-        data.setdefault("arch", arch)
-    return parse_manifest(data, path)
+    return data
+
+
+def _utf8(text: bytes) -> bytes:
+    """Without the mark that editors on Windows put in front; PowerShell writes UTF-16 after it."""
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return text.decode("utf-16", errors="replace").encode()
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest:
@@ -120,24 +146,29 @@ def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest
     unseen = data.get("unseen")
     if unseen is not None and not isinstance(unseen, str):
         raise _bad(path, "unseen", unseen, "text such as 'last 5000 rows', or null")
+    order = data.get("channel_order", "RGB")
+    if order not in ("RGB", "BGR"):
+        raise _bad(path, "channel_order", order, "'RGB' or 'BGR', or no such key")
     return TeacherManifest(
         arch=arch,
-        preprocess=_preprocess(data, path),
+        preprocess=_preprocess(data, path, step=-1 if order == "BGR" else 1),
         class_names=_class_names(data, path),
         unseen=unseen,
         accuracy=_accuracy(data, path),
         named="class_names" in data,
+        channel_order=order,
     )
 
 
-def _preprocess(data: Mapping[str, Any], path: Path | str) -> Preprocess:
+def _preprocess(data: Mapping[str, Any], path: Path | str, step: int) -> Preprocess:
+    """``step`` is -1 where mean and std stand the other way round than the images' channels."""
     shape = _numbers(data, "input", path)
     if len(shape) != 3 or any(side != int(side) for side in shape):
         raise _bad(path, "input", data["input"], "[channels, height, width], three integers")
     channels, height, width = (int(side) for side in shape)
     mean, std = _numbers(data, "mean", path), _numbers(data, "std", path)
     try:
-        return Preprocess(channels, height, width, mean=tuple(mean), std=tuple(std))
+        return Preprocess(channels, height, width, mean=tuple(mean[::step]), std=tuple(std[::step]))
     except BadInput as error:
         # Say which file, and leave the ranges to the one place that knows them.
         raise _bad(path, error.problem, error.value, error.bound) from None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from edge import made
 from edge.errors import BadInput
 
 # The disk serves others too, and a job writes a few files more.
@@ -88,6 +89,7 @@ class RowFile:
             # or a machine that fails may keep the name and lose the rows
             os.fsync(file.fileno())
         self.draft.replace(self.path)
+        made.note(self.path)
 
     def _look_at_draft(self) -> None:
         with self.draft.open("rb") as file:
@@ -106,8 +108,9 @@ class RowFile:
         if self.rows and self._row_bytes == row_bytes:
             os.truncate(self.draft, self._start + self.rows * row_bytes)
             return self.draft.open("ab")
-        self.draft.parent.mkdir(parents=True, exist_ok=True)
+        made.make_folder(self.draft.parent)
         file = self.draft.open("wb")
+        made.note(self.draft, grows=True)
         shape = (*self.leading, *trailing)
         head = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(file, head)

@@ -16,6 +16,7 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
+from edge import made
 from edge.errors import BadInput
 from teachers.manifest import Teacher, TeacherManifest, manifest_path, read_manifest
 from teachers.zoo import architecture, build
@@ -71,7 +72,7 @@ def save(module: nn.Module, manifest: TeacherManifest, path: Path) -> None:
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made.make_folder(path.parent)
     _replace(path, serialise(state, metadata={"arch": manifest.arch}))
     text = json.dumps(manifest.to_json(), indent=1) + "\n"
     _replace(manifest_path(path), text.encode("utf-8"))
@@ -199,3 +200,4 @@ def _replace(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    made.note(path)

@@ -53,6 +53,8 @@ class Table:
         files: the files that rows lie in, a picture each or a shard of many; row i lies in
             ``files[file_of[i]]``. Empty where rows are in no file.
         root: the folder that the files belong to.
+        given_names: the classes' names as the source itself spells them, in the order of the
+            labels, where ``class_names`` are a teacher's; empty where it names none.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Table:
     files: Sequence[Path] = ()
     file_of: Rows = field(default_factory=NO_ROWS.copy)
     root: Path | None = None
+    given_names: tuple[str, ...] = ()
 
     @property
     def own_rows(self) -> int:

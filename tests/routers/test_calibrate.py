@@ -17,6 +17,7 @@ from routers.calibrate import (
     appeals,
     appeals_that_win,
     threshold_for_appeals,
+    threshold_words,
 )
 
 SCORES = np.array([0.9, 0.1, 0.5, 0.7, 0.3], dtype=np.float32)
@@ -25,7 +26,8 @@ SCORES = np.array([0.9, 0.1, 0.5, 0.7, 0.3], dtype=np.float32)
 @pytest.mark.parametrize(
     ("budget", "threshold", "rows"),
     [
-        (0.0, 0.1, 0),  # nothing lies below the lowest score
+        (0.0, APPEAL_NEVER, 0),
+        (0.1, 0.1, 0),  # half a row: nothing lies below the lowest score
         (0.2, 0.3, 1),  # one of five may appeal: .1 lies below .3, and .3 itself is trusted
         (0.39, 0.3, 1),  # 1.95 rows: one
         (0.4, 0.5, 2),
@@ -66,7 +68,7 @@ def test_the_budget_is_kept_and_no_larger_threshold_keeps_it(
     threshold = threshold_for_appeals(score, budget)
     allowed = budget * len(score) + 1e-9
     assert appeals(score, threshold).sum() <= allowed
-    if threshold < APPEAL_ALWAYS:
+    if APPEAL_NEVER < threshold < APPEAL_ALWAYS:
         larger = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
         assert appeals(score, larger).sum() > allowed
 
@@ -167,3 +169,58 @@ def test_a_budget_is_spent_where_appeals_win_and_kept_where_they_do_not() -> Non
     # A teacher that answers alike wins nothing either; nothing to spend is no reason to warn.
     assert "+0.00%" in appeals_that_win(SCORE, STUDENT, STUDENT, 0.5).warning
     assert appeals_that_win(SCORE, TEACHER, STUDENT, 0.1).warning == ""
+    # What shows no gain on these rows shows none for inputs of still lower scores.
+    assert not appeals(np.array([-1e30], np.float32), threshold).any()
+
+
+def test_a_budget_of_nothing_appeals_no_input_whatever_its_score() -> None:
+    threshold, warning = appeals_that_win(SCORE, STUDENT, TEACHER, 0.0)
+    lower_than_any_row = np.array([0.0999, -5, -1e38], np.float32)
+    assert not appeals(lower_than_any_row, threshold).any()
+    assert warning == ""
+
+
+@pytest.mark.parametrize(
+    ("tied", "rows", "budget", "words"),
+    [
+        # 12 rows of 100 share the lowest score: 11 appeals buy none of them
+        (12, 100, 0.11, "12.0% of the 100 calibration rows share the lowest score"),
+        (12, 100, 0.01, "the smallest budget that appeals is 12%"),
+        # 1/3 is .3333…: the budget that is named has to be enough
+        (10, 30, 0.3, "the smallest budget that appeals is 33.34%"),
+        # all rows alike: a student that says the same of every input
+        (50, 50, 0.9, "100.0% of the 50 calibration rows share the lowest score"),
+        # no tie, but one row is more than the budget
+        (1, 20, 0.04, "there are only 20 calibration rows; the smallest budget that appeals is 5%"),
+    ],
+)
+def test_a_budget_that_buys_nothing_says_why_and_what_would(
+    tied: int, rows: int, budget: float, words: str
+) -> None:
+    score = np.r_[np.zeros(tied), np.linspace(0.2, 1, rows - tied)].astype(np.float32)
+    student, teacher = (score > 0).astype(int), np.ones(rows, int)
+    choice = appeals_that_win(score, student, teacher, budget)
+    assert not appeals(score, choice.threshold).any()
+    assert words in choice.warning
+    named = float(choice.warning.rsplit(" ", 1)[1].rstrip("%")) / 100
+    better = appeals_that_win(score, student, teacher, named)
+    assert appeals(score, better.threshold).sum() == tied
+    assert better.warning == ""
+
+
+def test_tied_rows_that_nothing_is_won_by_are_no_reason_to_warn() -> None:
+    score = np.r_[np.zeros(12), np.linspace(0.2, 1, 88)].astype(np.float32)
+    right = np.ones(100, int)
+    assert appeals_that_win(score, right, right, 0.1).warning == ""
+
+
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (APPEAL_NEVER, "never, whatever its score"),
+        (APPEAL_ALWAYS, "whatever its score"),
+        (0.25, "where its score is below 0.25"),
+    ],
+)
+def test_a_threshold_in_words(threshold: float, words: str) -> None:
+    assert threshold_words(threshold) == words

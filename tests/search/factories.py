@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from edge.preprocess import Preprocess
-from teachers import zoo
+from teachers.formats import load_teacher
 from teachers.manifest import TeacherManifest
+from tests.search import jobs
 
 Made = tuple[nn.Module, TeacherManifest]
 RGB4 = Preprocess(3, 4, 4, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -60,11 +61,9 @@ def unsupported() -> Made:
 
 
 def digits() -> Made:
-    """An untrained network for scikit-learn's digits."""
-    grey8 = Preprocess(1, 8, 8, mean=(0.3053,), std=(0.3764,))
-    module = zoo.build("small_cnn", input_shape=grey8.input_shape, classes=10)
-    names = tuple(map(str, range(10)))
-    return module, TeacherManifest("small_cnn", grey8, names, unseen="last 900 rows")
+    """The teacher of scikit-learn's digits that other tests have as a file."""
+    teacher = load_teacher(jobs.digits_teacher())
+    return teacher.module, teacher.manifest
 
 
 def digit_probabilities() -> Made:

@@ -171,7 +171,7 @@ def test_one_process_at_a_time(path: Path) -> None:
         assert other.stdout.readline() == "open\n"
         with pytest.raises(BadInput, match="the run is in use") as caught:
             Ledger(path, LAYERS, POOL)
-        assert caught.value.value == str(path.parent)
+        assert str(caught.value.value).startswith(f"{path.parent}, by process {other.pid} on")
         other.kill()
         other.wait()
     # a killed process holds nothing

@@ -27,7 +27,7 @@ from envs.surgery import load
 from routers.ranking import Ranking, fit_and_rank
 from routers.scores import SCORES
 from search import package, pipeline
-from search.events import CandidateDone, Event, Stage
+from search.events import CandidateDone, Event, Finished, Stage
 from search.ledger import Ledger
 from search.prepared import Prepared
 from search.record import PARTS
@@ -230,6 +230,7 @@ def test_a_finished_run_is_packed_again_with_another_router_and_goal(
     job: FinishedJob, tmp_path: Path
 ) -> None:
     shutil.copytree(job.out, tmp_path / "run")
+    (tmp_path / "run" / "bundle" / "notes.txt").write_text("tried on the porch camera")
     asked = {"out": str(tmp_path / "run"), "families": (), "appeals": None, "accuracy": 0.9}
     spec = make_spec(job.spec.model_dump() | asked)
 
@@ -248,6 +249,32 @@ def test_a_finished_run_is_packed_again_with_another_router_and_goal(
     assert result["pair"]["threshold"] == after.manifest.threshold
     assert result["candidates"] == job.result["candidates"]
     assert result["student"]["accuracy"] == job.result["student"]["accuracy"]
+    # the job had opened the test part once
+    assert [e.detail for e in events if isinstance(e, Stage)][-1] == "360 rows, seen 2 times"
+    assert (job.result["test_seen"], result["test_seen"]) == (1, 2)
+    assert "seen 2 times" in result["caveats"][-1]
+    assert not any("seen" in caveat for caveat in job.result["caveats"])
+    # what somebody put beside the bundle's files is still there
+    assert (tmp_path / "run" / "bundle" / "notes.txt").read_text() == "tried on the porch camera"
+
+
+def test_another_router_is_put_beside_the_first(job: FinishedJob, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(job.out, root)
+    names = ("job.yaml", "result.json", "report.html", "bundle/manifest.json", "bundle/pair.onnx")
+    before = {name: (root / name).read_bytes() for name in names}
+    asked = {"out": str(root), "families": (), "appeals": 0.4}
+    spec = make_spec(job.spec.model_dump() | asked)
+    for number in (2, 3):
+        *_, last = pipeline.run(spec, resume=True, again=True, beside=True)
+        assert isinstance(last, Finished)
+        assert last.result["bundle"] == str(root / f"bundle-{number}")
+        assert last.result["test_seen"] == number
+        assert load_bundle(root / f"bundle-{number}").manifest.goal == {"appeals": 0.4}
+        assert json.loads((root / f"result-{number}.json").read_text()) == last.result
+        assert (root / f"report-{number}.html").is_file()
+        assert "appeals: 0.4" in (root / f"job-{number}.yaml").read_text()
+    assert {name: (root / name).read_bytes() for name in names} == before
 
 
 def test_the_bundle_says_what_an_appeal_costs(job: FinishedJob) -> None:

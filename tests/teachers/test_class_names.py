@@ -42,6 +42,8 @@ def test_names_decide_not_places(folders: list[str], teacher: list[str], labels:
     fitted = fit_classes(table(folders), len(teacher), teacher)
     assert fitted.labels.tolist() == labels
     assert fitted.class_names == tuple(teacher)
+    assert sorted(fitted.given_names) == sorted(folders)
+    assert matched(fitted.given_names, teacher) == [*range(len(teacher))]
     assert not fitted.remarks
 
 
@@ -79,6 +81,7 @@ def test_another_language_is_taken_in_order_with_a_warning() -> None:
     fitted = fit_classes(table(["barres", "carrés"]), 2, ["bars", "squares"])
     assert fitted.labels.tolist() == [0, 0, 1, 1]
     assert fitted.class_names == ("bars", "squares")
+    assert fitted.given_names == ("barres", "carrés")
     (remark,) = fitted.remarks
     assert remark.name == "class-names-differ"
     assert "'barres', 'carrés'" in remark.text
