@@ -99,7 +99,10 @@ class JobSpec(BaseModel):
 
     metric: str = _field("Data", "accuracy or balanced_accuracy.", "accuracy")
     teacher_unseen: str | None = _field(
-        "Data", "Training rows the teacher never saw, e.g. 'last 5000'; overrides its JSON.", None
+        "Data",
+        "Rows the teacher never saw: 'last 5000', '50 per class', a folder, a list of files, a "
+        "Parquet file; overrides its JSON.",
+        None,
     )
     resize: bool = _field("Data", "Resize images to the teacher's input.", False)
     memory_gb: float | None = _field(
