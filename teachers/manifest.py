@@ -9,6 +9,7 @@ This module imports no torch, so that a bad manifest is refused before torch loa
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 SCALE = "pixels / 255, then (x - mean) / std"
 REMEDY = "Correct the JSON beside the weights."
 LARGEST_CLASSES = 10_000
+INSPECT = (
+    "`understudy inspect {}` shows what the file says and prints a JSON to save; or write one with "
+    "input, classes, mean, std and class_names."
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class TeacherManifest:
     ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; a job
     warns where it finds much less. ``channel_order`` is the order of the colours that the weights
     are for, "RGB" or "BGR"; ``preprocess``, and everything that is made of the teacher, has RGB.
+    ``named`` is False where nobody says the names of the classes: those here are numbers then, and
+    the data's names take their place.
     """
 
     arch: str
@@ -42,6 +49,7 @@ class TeacherManifest:
     unseen: str | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
     channel_order: str = "RGB"
+    named: bool = True
 
     @property
     def classes(self) -> int:
@@ -52,6 +60,7 @@ class TeacherManifest:
         """The JSON object that :func:`parse_manifest` reads back to an equal manifest."""
         step = -1 if self.channel_order == "BGR" else 1
         order = {"channel_order": self.channel_order} if step < 0 else {}
+        names = {"class_names": list(self.class_names)} if self.named else {}
         return order | {
             "arch": self.arch,
             "input": list(self.preprocess.input_shape),
@@ -59,7 +68,7 @@ class TeacherManifest:
             "mean": list(self.preprocess.mean[::step]),
             "std": list(self.preprocess.std[::step]),
             "scale": SCALE,
-            "class_names": list(self.class_names),
+            **names,
             "unseen": self.unseen,
             "accuracy": dict(self.accuracy),
         }
@@ -88,6 +97,14 @@ def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
 
     ``arch`` is taken where the JSON names none: a format that holds the network needs no name.
     """
+    data = read_json(weights)
+    if arch is not None:
+        data.setdefault("arch", arch)
+    return parse_manifest(data, manifest_path(weights))
+
+
+def read_json(weights: Path) -> dict[str, Any]:
+    """The JSON object beside ``weights``, with or without a byte-order mark; BadInput otherwise."""
     path = manifest_path(weights)
     try:
         text = path.read_bytes()
@@ -96,16 +113,23 @@ def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
             f"teacher {weights.name} has no manifest",
             value=f"no file {path}",
             bound="a JSON file of the same name beside the weights",
-            remedy="Write one with arch, input, classes, mean, std and class_names.",
+            remedy=INSPECT.format(weights)
+            if weights.suffix == ".onnx"
+            else "Write one with arch, input, classes, mean, std and class_names.",
         ) from None
     except OSError as error:
         raise _bad(path, "cannot be read", error.strerror, "a readable file") from None
-    data = strict.loads(text, f"teacher's manifest {path}", REMEDY)
+    data = strict.loads(_utf8(text), f"teacher's manifest {path}", REMEDY)
     if not isinstance(data, dict):
         raise _bad(path, "is not an object", type(data).__name__, "one JSON object")
-    if arch is not None:
-        data.setdefault("arch", arch)
-    return parse_manifest(data, path)
+    return data
+
+
+def _utf8(text: bytes) -> bytes:
+    """Without the mark that editors on Windows put in front; PowerShell writes UTF-16 after it."""
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return text.decode("utf-16", errors="replace").encode()
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest:
@@ -131,6 +155,7 @@ def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest
         class_names=_class_names(data, path),
         unseen=unseen,
         accuracy=_accuracy(data, path),
+        named="class_names" in data,
         channel_order=order,
     )
 

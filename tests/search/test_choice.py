@@ -48,9 +48,11 @@ def chosen(
     records: Sequence[Record],
     times: dict[Actions, float] | None = None,
     count: int = 1,
+    plain: dict[Actions, str] | None = None,
 ) -> tuple[list[Record], list[Event]]:
     told: list[Event] = []
-    steps = choose(space, records, count, None if times is None else times.__getitem__)
+    origins = {str(actions): name for actions, name in (plain or {}).items()}
+    steps = choose(space, records, count, None if times is None else times.__getitem__, origins)
     while True:
         try:
             told.append(next(steps))
@@ -149,6 +151,35 @@ def test_none_that_is_fast_enough(toy: NetSpec) -> None:
 
 def test_a_device_that_is_not_here_is_predicted(toy: NetSpec) -> None:
     assert chosen(limited(toy, Limits(max_ms=3.0)), RECORDS) == (RECORDS[:1], [])
+
+
+def test_plain_students_take_part_beside_what_the_search_found(space: Space) -> None:
+    # the uniform and the largest one always, of the others the best
+    for name in ("uniform", "largest"):
+        assert chosen(space, RECORDS, plain={NONE: name})[0] == [RECORDS[0], RECORDS[2]]
+    others = {HALF: "tapered", NONE: "smaller"}
+    assert chosen(space, RECORDS, plain=others)[0] == RECORDS[:2]
+    both = {HALF: "smaller", NONE: "uniform"}
+    assert chosen(space, RECORDS, plain=both)[0] == [RECORDS[0], RECORDS[2], RECORDS[1]]
+    # they take no candidate's place, even where they are the best by reward
+    ahead = {FULL: "uniform"}
+    assert chosen(space, RECORDS, plain=ahead, count=2)[0] == [*RECORDS[1:], RECORDS[0]]
+    # where the search found nothing else, they are all there is
+    every = {FULL: "uniform", HALF: "largest", NONE: "smaller"}
+    assert chosen(space, RECORDS, plain=every)[0] == RECORDS
+
+
+def test_plain_students_keep_the_limits_as_well(toy: NetSpec) -> None:
+    sizes = [Space(toy, HALVES, ThresholdReward()).cost(r.actions).kb for r in RECORDS]
+    small = limited(toy, Limits(max_kb=sizes[1]))
+    assert chosen(small, RECORDS, plain={FULL: "largest"})[0] == RECORDS[1:2]
+    # one that keeps the limit on latency by a hair does not win, and one that breaks it neither
+    fast = limited(toy, Limits(max_ms=3.0))
+    plain = {HALF: "uniform", NONE: "largest"}
+    for ms, expected in ((2.95, 2), (3.5, 2), (2.0, 3)):
+        found, _ = chosen(fast, RECORDS, {FULL: 2.0, HALF: ms, NONE: 1.0}, plain=plain)
+        assert len(found) == expected
+        assert (RECORDS[1] in found) == (ms == 2.0)
 
 
 def test_every_candidate_failed(space: Space) -> None:

@@ -101,7 +101,7 @@ def test_without_a_word_of_chance_it_is_as_it_was() -> None:
 def test_with_chance_as_well_more_is_never_worth_less(
     one: float, other: float, epochs: int, teacher: float, gain: float, chance: float
 ) -> None:
-    expect = replace(LUCK, teacher=teacher, gain=gain, chance=chance)
+    expect = replace(HALF, teacher=teacher, gain=gain, chance=chance)
     low, high = sorted((one, other))
     assert 0 <= expect(low, epochs) <= expect(high, epochs) + 1e-9 <= 1 + 1e-8
     if high <= teacher:

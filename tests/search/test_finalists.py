@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
 from edge.errors import BadInput
 from search import finalists
+from search.answers import Telling
 from search.candidates import ranked
 from search.events import Event, Note, Progress
 from search.final import Course, Trained
-from search.finalists import LastRound, train_finalists
+from search.finalists import LastRound, accuracies_of, train_baselines, train_finalists
 from search.ledger import Record
 from search.prepared import Prepared
 from search.run_folder import RunFolder
+from search.thresholds import reward_of
 from search.workers import Step
 from tests.search import jobs
 from tests.search.test_preparation import prepared
 
 EPOCHS = 2
+Value = TypeVar("Value")
 
 
 def record(prepared: Prepared, action: int, reward: float, **changes: Any) -> Record:
@@ -83,8 +88,11 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def play(
     job: Prepared, chosen: list[Record], folder: Path, threads: int = 2
 ) -> tuple[LastRound, list[Event]]:
+    return heard(train_finalists(job, chosen, RunFolder(folder), threads))
+
+
+def heard(steps: Telling[Value]) -> tuple[Value, list[Event]]:
     told: list[Event] = []
-    steps = train_finalists(job, chosen, RunFolder(folder), threads)
     while True:
         try:
             told.append(next(steps))
@@ -119,6 +127,63 @@ def test_the_full_training_decides(
     assert len(begun) == 2
     assert again.ranked == last.ranked
     np.testing.assert_array_equal(again.weights["w"], last.weights["w"])
+
+
+def aiming(job: Prepared, target: str) -> Prepared:
+    """The same job with another target."""
+    spec = job.spec.model_copy(update={"target": target})
+    space = copy(job.space)
+    space.reward = reward_of(spec, space.teacher_cost.kb, job.teacher_accuracy)
+    return replace(job, spec=spec, space=space, reward=space.reward)
+
+
+def test_the_target_decides_whom_accuracies_are_held_against(
+    job: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_ray: None
+) -> None:
+    large, small = record(job, 9, 2.0), record(job, 4, 1.0)
+    assert large.bytes > 2 * small.bytes
+    accuracies = {large.actions: 0.51, small.actions: 0.5}
+    monkeypatch.setattr(finalists, "train_fully", pretend(accuracies, []))
+    for target, winner in (("accurate", large), ("smallest", small)):
+        last, _ = play(aiming(job, target), [large, small], tmp_path / target)
+        assert last.winner == winner
+    # of equally accurate ones the smaller, whoever was ahead
+    accuracies[small.actions] = 0.51
+    for order in ([large, small], [small, large]):
+        last, _ = play(job, order, tmp_path / f"tie, {order[0].key} first")
+        assert last.winner == small
+
+
+def test_plain_students_are_trained_before_the_search_and_found_trained_after_it(
+    job: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_ray: None
+) -> None:
+    even, most, other = (record(job, action, 1.0) for action in (1, 2, 3))
+    begun: list[tuple[int, ...]] = []
+    accuracies = {even.actions: 0.7, other.actions: 0.6}
+    monkeypatch.setattr(finalists, "train_fully", pretend(accuracies, begun))
+    folder = RunFolder(tmp_path)
+    found, _ = heard(train_baselines(job, [even, most], folder, 2))
+    # one of them failed
+    assert found == {even.key: 0.7}
+    assert accuracies_of(folder, [even.key, most.key, other.key]) == {even.key: 0.7}
+    begun.clear()
+    origins = {even.key: "uniform", most.key: "largest"}
+    last, _ = heard(train_finalists(job, [other, even], folder, 2, origins))
+    assert begun == [other.actions]
+    assert last.winner == even
+    assert [last.origin(each) for each, _ in last.ranked] == ["uniform", "search"]
+
+
+def test_origins_as_users_read_them(job: Prepared) -> None:
+    names = ("uniform", "largest", "tapered", "smaller")
+    records = [record(job, action, 1.0) for action in range(1, 6)]
+    origins = {each.key: name for each, name in zip(records, names, strict=False)}
+    last = LastRound(records[0], {}, (), origins)
+    assert [last.origin(each) for each in records] == [
+        "uniform", "largest", "pilot", "pilot", "search",
+    ]  # fmt: skip
+    # of a run by an earlier version all were found
+    assert LastRound(records[0], {}, ()).origin(records[0]) == "search"
 
 
 def test_one_that_fails_leaves_the_field_to_the_others(

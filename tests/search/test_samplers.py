@@ -17,6 +17,7 @@ from search.limits import Limits
 from search.samplers import SAMPLERS, Outcome, Sampler
 from search.samplers.evolution import Evolution
 from search.samplers.novel import INSURANCE, Known
+from search.samplers.reinforce import Reinforce
 from search.space import Actions, Space
 from teachers.checkpoint import Checkpoint
 from tests.search.conftest import HALVES
@@ -158,6 +159,26 @@ class TestEverySampler:
         if name in NOVEL or name == PROBING:
             assert len(records) == count
 
+    def test_what_it_is_given_comes_first(self, name: str, tight: Space) -> None:
+        given = everything(tight)[5:8]
+        first = self.make(name, tight)
+        first.begin_with(given)
+        assert first.propose(2) == given[:2]
+        # one of them is still to come, and two are out
+        again = self.make(name, tight)
+        again.begin_with(given)  # as a job that is resumed does, whatever it restores
+        again.restore(Checkpoint.from_bytes(first.save().to_bytes()))
+        following = []
+        for sampler in (first, again):
+            batch = sampler.propose(2)
+            assert batch[0] == given[2]
+            sampler.tell([paid(actions) for actions in (*given, batch[1])])
+            following.append([batch[1], *sampler.propose(1)])
+        assert following[0] == following[1]
+        if name in NOVEL or name == PROBING:
+            known = {tight.key(actions) for actions in given}
+            assert not known & {tight.key(actions) for actions in following[0]}
+
     def test_evidence_of_earlier_jobs(self, name: str, tight: Space) -> None:
         cold, warm, again = (self.make(name, tight) for _ in range(3))
         evidence = [paid(actions) for actions in everything(tight)[::3]]
@@ -227,6 +248,24 @@ def test_a_learner_hears_its_rewards_and_random_does_not(space: Space) -> None:
 
     assert after("random", 0.0) == after("random", 1.0)
     assert after("reinforce", 0.0) != after("reinforce", 1.0)
+
+
+def test_the_agent_learns_from_its_own_episodes_alone(space: Space) -> None:
+    agent = Reinforce(space, 0, units=4, learning_rate=1.0)
+    given = everything(space)[:2]
+    agent.begin_with(given)
+    *theirs, own = agent.propose(3)
+    assert theirs == given
+    before = agent.save()
+    agent.tell([Outcome(actions, 0.9, 5.0) for actions in given])
+    for name, value in agent.save().arrays.items():
+        np.testing.assert_array_equal(value, before.arrays[name])
+    assert agent.baseline is None
+    agent.tell([Outcome(own, 0.5, 2.0)])
+    assert agent.baseline == 2.0
+    # the same candidate, drawn by the policy, is an episode as any other
+    agent.tell([Outcome(given[0], 0.9, 5.0)])
+    assert agent.baseline == pytest.approx(0.9 * 2 + 0.1 * 5)
 
 
 def test_a_limit_too_tight_for_luck_does_not_stall(toy: NetSpec, space: Space) -> None:

@@ -1,0 +1,217 @@
+"""The opening of a search: plain students come first, and a resumed run trains none again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from envs.netspec import NetSpec
+from search.answers import Telling
+from search.baselines import plain_students
+from search.events import Event, Note
+from search.facts import read_facts
+from search.halving import Halving
+from search.ledger import Ledger, Record
+from search.loop import search
+from search.opening import open_search, openers, origins_of, reopened
+from search.pilots import gains_of
+from search.prepared import Prepared
+from search.run_folder import RunFolder, write_bytes
+from search.samplers.random import RandomSampler
+from search.space import Actions
+from teachers.checkpoint import Checkpoint
+from tests.search.evaluators import EPOCHS, FakeEvaluator
+from tests.search.schools import CHANCE, TEACHER, School, pretended
+
+Value = TypeVar("Value")
+PROXY, FULL = 0.8, 0.95
+
+
+class InFull:
+    """Trains plain students in full, as :data:`search.opening.InFull` does, and puts them away."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.trained: list[Actions] = []
+
+    def __call__(self, prepared: Prepared, chosen: Sequence[Record]) -> Telling[dict[str, float]]:
+        yield Note("in full")
+        self.trained += [record.actions for record in chosen]
+        for record in chosen:
+            content = Checkpoint({"w": np.zeros(1)}, {"accuracy": FULL}).to_bytes()
+            write_bytes(self.folder.trained / f"{record.key}.safetensors", content)
+        return {record.key: FULL for record in chosen}
+
+
+@pytest.fixture
+def job(toy: NetSpec) -> Prepared:
+    return pretended(toy)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def ledger(job: Prepared, folder: RunFolder) -> Iterator[Ledger]:
+    folder.root.mkdir(parents=True)
+    with ledger_of(job, folder) as opened:
+        yield opened
+
+
+def ledger_of(job: Prepared, folder: RunFolder) -> Ledger:
+    return Ledger(folder.ledger, [layer.node for layer in job.space.layers], job.moves.pool)
+
+
+def school(fails: Actions | None = None) -> School:
+    """Students that learn better with norms."""
+    return School(
+        lambda prepared, _: PROXY if prepared.normalise else 0.7, lambda actions: actions == fails
+    )
+
+
+def heard(telling: Telling[Value]) -> tuple[Value, list[Event]]:
+    told = []
+    while True:
+        try:
+            told.append(next(telling))
+        except StopIteration as end:
+            return end.value, told
+
+
+def test_the_ledger_begins_with_the_plain_students(
+    job: Prepared, folder: RunFolder, ledger: Ledger
+) -> None:
+    in_full = InFull(folder)
+    found, told = heard(open_search(job, ledger, folder, school(), in_full))
+    plain, origins = plain_students(job.space), origins_of(job.space)
+    records = ledger.records
+    assert [record.actions for record in records] == list(plain.values())
+    assert [origins[record.key] for record in records] == list(plain)
+    assert [record.proposed for record in records] == [1, 2, 3, 4]
+    assert {record.epochs for record in records} == {job.plan.proxy_epochs}
+    assert openers(records, origins) == list(plain.values())
+    # two of them were trained in full, and count with what they reached
+    assert in_full.trained == [plain["uniform"], plain["largest"]]
+    assert found.space.reached == {record.key: FULL for record in records[:2]}
+    for record in records[:2]:
+        assert record.accuracy == PROXY
+        assert record.reward == found.space.reward_of(record.actions, FULL)
+    # the others with what that says of them
+    assert found.space.expectation is not None
+    gain, spread = gains_of([(PROXY, FULL)] * 2, job.plan.proxy_epochs, found.space.expectation)
+    assert (found.space.expectation.gain, found.space.expectation.spread) == (gain, spread)
+    for record in records[2:]:
+        expected = found.space.expectation(PROXY, job.plan.proxy_epochs)
+        assert PROXY < expected < TEACHER
+        assert record.reward == found.space.reward_of(record.actions, expected)
+    assert f"--proxy-gain {gain:.2f}" in next(e.text for e in told[::-1] if isinstance(e, Note))
+
+
+def test_a_resumed_run_finds_it_all_in_its_folder(
+    job: Prepared, folder: RunFolder, ledger: Ledger, toy: NetSpec
+) -> None:
+    origins = origins_of(job.space)
+    assert reopened(job, folder, origins) is None
+    # the proxies had to be made longer
+    slow = School(lambda p, _: PROXY if p.plan.proxy_epochs >= 30 and p.normalise else CHANCE)
+    found, _ = heard(open_search(job, ledger, folder, slow, InFull(folder)))
+    again = reopened(pretended(toy), folder, origins)
+    assert again is not None
+    assert again.plan == found.plan
+    assert again.plan.proxy_epochs == 30
+    assert again.normalise is found.normalise is True
+    assert again.space.expectation == found.space.expectation
+    assert again.space.reached == found.space.reached
+    assert again.facts() == found.facts() == read_facts(folder)
+
+
+def test_a_run_that_was_stopped_between_ledger_and_facts_trains_them_again(
+    job: Prepared, folder: RunFolder, ledger: Ledger, toy: NetSpec
+) -> None:
+    heard(open_search(job, ledger, folder, school(), InFull(folder)))
+    before = list(ledger.records)
+    folder.facts.unlink()
+    later = pretended(toy)
+    assert reopened(later, folder, origins_of(job.space)) is None
+    found, _ = heard(open_search(later, ledger, folder, school(), InFull(folder)))
+    # what stands in the ledger stands, and stands there once
+    assert list(ledger.records) == before
+    assert found.space.reached.keys() == {record.key for record in before[:2]}
+
+
+def test_a_gain_that_the_job_names_spares_the_full_trainings(
+    folder: RunFolder, toy: NetSpec, job: Prepared, ledger: Ledger
+) -> None:
+    named, in_full = pretended(toy, proxy_gain=0.4), InFull(folder)
+    found, _ = heard(open_search(named, ledger, folder, school(), in_full))
+    assert in_full.trained == []
+    assert found.space.reached == {}
+    assert found.space.expectation is not None
+    assert found.space.expectation.gain == 0.4
+    again = reopened(pretended(toy, proxy_gain=0.4), folder, origins_of(job.space))
+    assert again is not None
+    assert again.space.expectation == found.space.expectation
+
+
+def test_one_that_failed_is_not_trained_in_full(
+    job: Prepared, folder: RunFolder, ledger: Ledger
+) -> None:
+    plain, in_full = plain_students(job.space), InFull(folder)
+    heard(open_search(job, ledger, folder, school(fails=plain["largest"]), in_full))
+    assert in_full.trained == [plain["uniform"]]
+    assert [record.failed for record in ledger.records] == [False, True, False, False]
+    assert [record.reward > 0 for record in ledger.records] == [True, False, True, True]
+
+
+def test_a_small_budget_has_room_for_the_uniform_one_alone(
+    toy: NetSpec, folder: RunFolder, ledger: Ledger
+) -> None:
+    small = pretended(toy, budget=3)
+    in_full = InFull(folder)
+    heard(open_search(small, ledger, folder, school(), in_full))
+    assert len(ledger.records) == 1
+    assert in_full.trained == [plain_students(small.space)["uniform"]]
+
+
+def test_the_search_goes_on_from_them_and_distils_none_again(
+    job: Prepared, folder: RunFolder, ledger: Ledger
+) -> None:
+    found, _ = heard(open_search(job, ledger, folder, school(), InFull(folder)))
+    given = openers(ledger.records, origins_of(job.space))
+    sampler, evaluator = RandomSampler(found.space, 0), FakeEvaluator()
+    sampler.begin_with(given)
+    told = list(
+        search(
+            found.space,
+            sampler,
+            evaluator,
+            ledger,
+            budget=6,
+            batch=2,
+            halving=Halving(EPOCHS),
+            first=len(given),
+        )
+    )
+    assert len(evaluator.asked) == 2
+    assert not set(evaluator.asked) & set(given)
+    assert [record.actions for record in ledger.records] == [*given, *evaluator.asked]
+    replayed = [event for event in told if getattr(event, "replayed", False)]
+    assert len(replayed) == len(given)
+
+
+def test_who_was_proposed_first_ends_with_the_first_of_the_search(
+    job: Prepared, folder: RunFolder, ledger: Ledger
+) -> None:
+    heard(open_search(job, ledger, folder, school(), InFull(folder)))
+    origins, records = origins_of(job.space), list(ledger.records)
+    assert openers([], origins) == []
+    assert openers(records, {}) == []
+    searched = records[1:2] + records[:1]
+    assert openers(searched, {records[0].key: "uniform"}) == []
+    assert openers(records[::-1], origins) == [record.actions for record in records[::-1]]
