@@ -8,7 +8,7 @@ from copy import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,6 +16,7 @@ from envs.cost import cost
 from envs.moves import PRESETS, Moves
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward, TimedReward
+from envs.toy import toy_spec
 from envs.trace import trace
 from search.expectation import Expectation
 from search.limits import Limits
@@ -567,3 +568,58 @@ def test_what_promises_know_is_restored_to_where_it_was_learnt(fine: Space) -> N
     now = promises(others, features(others))
     assert not np.allclose(now, before)
     np.testing.assert_array_equal(again(others, features(others)), now)
+
+
+FILLED = Space(toy_spec(), PRESETS["default"], ThresholdReward())
+FREE = np.flatnonzero(FILLED.masks.sum(axis=1) > 2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.01, 1.2), st.booleans())
+def test_filled_candidates_are_as_wide_as_the_limits_allow(
+    seed: int, share: float, named: bool
+) -> None:
+    """By a limit, or where there is none by C0."""
+    space, kb = copy(FILLED), share * FILLED.teacher_cost.kb
+    if named:
+        space.limits = Limits(max_kb=kb)
+    else:
+        space.reward = ThresholdReward(c0=max(0.0, 1 - share))
+    variation, rng = Variation(space), np.random.default_rng(seed)
+    before = variation.drawn(12, rng)
+    found = variation.filled(before)
+    keep, spent = space.moves.keep, space.overspent(found)
+    for old, new, over in zip(before, found, spent, strict=True):
+        assert space.masks[np.arange(len(new)), new].all()
+        # what is removed stays removed, and nothing else is
+        assert [space.moves.removes(a) for a in new] == [space.moves.removes(a) for a in old]
+        stays = [step for step in FREE if not space.moves.removes(int(old[step]))]
+        if over:
+            # not even its narrowest fits: it is left for others to refuse
+            narrowest = old.copy()
+            narrowest[stays] = 1
+            assert space.overspent(narrowest[None])[0]
+            np.testing.assert_array_equal(new, old)
+            continue
+        wider = new.copy()
+        wider[stays] = np.minimum(new[stays] + 1, keep)
+        assert np.array_equal(wider, new) or space.overspent(wider[None])[0]
+        # all go up or down by equally many, as far as there are coefficients
+        shifts = {int(new[step] - old[step]) for step in stays if 1 < new[step] < keep}
+        assert len(shifts) <= 1
+
+
+def test_filled_worked_by_hand() -> None:
+    # from (.03, .1) everything goes up by two: (.075, .15) is the last that fits
+    space = copy(FILLED)
+    stem, inner, outer, down, head = 1, 4, 17, 1, 17
+    limit = space.cost((stem + 2, inner + 2, outer, down + 2, head)).kb
+    assert space.cost((stem + 3, inner + 3, outer, down + 3, head)).kb > limit
+    space.limits = Limits(max_kb=limit)
+    found = Variation(space).filled(np.array([(stem, inner, outer, down, head)]))
+    assert found.tolist() == [[3, 6, 17, 3, 17]]
+    # a removed layer lets the others grow further
+    (gone,) = Variation(space).filled(np.array([(stem, 0, 0, down, head)]))
+    assert gone[[1, 2]].tolist() == [0, 0]
+    assert gone[0] == gone[3] > 3
+    assert len(Variation(space).filled(np.zeros((0, 5), int))) == 0
