@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +101,8 @@ def test_a_local_cluster_has_a_token_of_its_own_whatever_the_home_is(
             assert os.environ["RAY_AUTH_MODE"] == "token"
         assert not set(TOKEN) & set(os.environ)
         # so that a cluster that is joined next is joined as if there had been none
-        assert setup.get_authentication_mode() != setup.AuthenticationMode.TOKEN
+        raylet: Any = import_module("ray._raylet")
+        assert raylet.get_authentication_mode() != raylet.AuthenticationMode.TOKEN
     assert len(set(tokens)) == 2
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -124,7 +127,7 @@ def test_a_ray_that_cannot_write_is_refused_with_the_remedy(
     def init(**_: object) -> None:
         raise PermissionError(13, "Permission denied", "/home/x/.ray")
 
-    monkeypatch.setattr(clusters.ray, "init", init)
+    monkeypatch.setattr("ray.init", init)
     with pytest.raises(BadInput, match="Ray cannot be started: got .*Set TMPDIR or HOME"):
         clusters._connected("local", {}).__enter__()
 
