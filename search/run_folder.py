@@ -20,10 +20,14 @@ from search.claim import Claim, claimed, taken, unmakeable
 from search.job_file import read_yaml, to_yaml
 from search.spec import ROUTING, JobSpec, make_spec
 
+#: how rows are shared out, which must not change while a run is under way
+CUT = "2"
+
 #: what may differ between a run and its resumption: how long, where, what comes after the last
 #: training, and where teacher and data lie, whose digests are compared; never what is searched
 MAY_CHANGE = (
     "teacher", "data", "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8",
+    "licence",
     *ROUTING,
 )  # fmt: skip
 
@@ -55,6 +59,7 @@ class RunFolder:
         self.report = self.root / f"report{last}.html"
         self.result = self.root / f"result{last}.json"
         self.test_seen = self.root / "test_seen.json"
+        self.failure = self.root / "failure.txt"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"
 
@@ -143,6 +148,10 @@ class RunFolder:
         # runs that began before there were probes go on without, to the same proposals
         return make_spec({"probes": 0} | read_yaml(self.job) | {"out": str(self.root)})
 
+    def cut_before_copies(self) -> bool:
+        """Whether the run began when rows were shared out without looking for copies."""
+        return self.inputs.exists() and "cut" not in json.loads(self.inputs.read_text())
+
     def beside(self) -> RunFolder:
         """The same run with free places for what ships."""
         number = 2
@@ -185,8 +194,9 @@ class RunFolder:
                     f"the {name} changed since the run began",
                     value=f"SHA-256 {now}",
                     bound=before[name],
-                    remedy="Bring the old one back, say where it is now with "
-                    f"--{name}, or start a new run.",
+                    remedy="Bring the old one back, or start a new run."
+                    if name not in MAY_CHANGE
+                    else f"Say where the old one is now with --{name}, or start a new run.",
                 )
         try:
             write_bytes(self.job, to_yaml(whole_paths(spec)).encode())
