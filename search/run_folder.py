@@ -26,7 +26,8 @@ CUT = "2"
 #: what may differ between a run and its resumption: how long, where, and what comes after the last
 #: training; never what is searched
 MAY_CHANGE = (
-    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", *ROUTING,
+    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", "licence",
+    *ROUTING,
 )  # fmt: skip
 
 
@@ -57,6 +58,7 @@ class RunFolder:
         self.report = self.root / f"report{last}.html"
         self.result = self.root / f"result{last}.json"
         self.test_seen = self.root / "test_seen.json"
+        self.failure = self.root / "failure.txt"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"
 

@@ -22,7 +22,8 @@ GOAL = (
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
 ROUTING = (
-    "two_head", "router_rows", "sampling", "features", "families", "router_trials", *GOAL,
+    "two_head", "router_rows", "sampling", "features", "families", "router_trials", "portable",
+    *GOAL,
 )  # fmt: skip
 
 
@@ -270,6 +271,10 @@ class JobSpec(BaseModel):
         True,
     )
 
+    licence: str | None = _field(
+        "Bundle", "Licence of what ships, written into its files, e.g. Apache-2.0.", None
+    )
+
     two_head: str = _field(
         "Router",
         "AppealNet's predictor head beside the routers: none, frozen (seconds; the student stays "
@@ -299,6 +304,12 @@ class JobSpec(BaseModel):
         4,
         ge=1,
         le=1000,
+    )
+
+    portable: bool = _field(
+        "Router",
+        "Routers in operators of the ONNX standard domain alone, which every runtime has.",
+        False,
     )
 
     ray: str = _field("Ray", "local, auto, or ray://HOST:PORT.", "local")
