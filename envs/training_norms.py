@@ -32,31 +32,28 @@ _SUFFIX = "_norm"
 def bare_convolutions(spec: NetSpec) -> tuple[str, ...]:
     """Names of the convolutions that a batch norm can be given to and taken from again.
 
-    Their outputs reach no norm before the next weight layer, they have a bias to take its shift,
-    write maps of more than one pixel, and not the logits.
+    Their outputs reach no norm before the next weight layer, they write maps of more than one
+    pixel, and not the logits; and something takes the norm's shift: a bias of their own, or the
+    constants per channel that some exporters write a batch norm as.
     """
     classifiers = {layer.node for layer in anatomy(spec).layers if layer.classifier}
     return tuple(
         node.name
         for node in spec.nodes
         if node.op in ("conv1d", "conv2d")
-        and node.attrs["bias"]
+        and (node.attrs["bias"] or _shift_behind(spec, node.name))
         and node.name not in classifiers
         and max(node.shape[1:]) > 1
         and not _normalised(spec, node.name)
     )
 
 
-def convolutions(spec: NetSpec) -> tuple[str, ...]:
-    """Names of the convolutions of maps that do not write the logits."""
-    classifiers = {layer.node for layer in anatomy(spec).layers if layer.classifier}
-    return tuple(
-        node.name
-        for node in spec.nodes
-        if node.op in ("conv1d", "conv2d")
-        and node.name not in classifiers
-        and max(node.shape[1:]) > 1
-    )
+def _shift_behind(spec: NetSpec, name: str) -> str | None:
+    """The scale and shift that alone reads a layer, where it has a shift."""
+    readers = spec.consumers[name]
+    if len(readers) != 1 or spec[readers[0]].op != "affine":
+        return None
+    return readers[0] if spec[readers[0]].attrs["bias"] else None
 
 
 def _normalised(spec: NetSpec, name: str) -> bool:
@@ -169,7 +166,12 @@ def without_norms(spec: NetSpec, weights: Mapping[str, Tensor]) -> dict[str, Ten
         scale = weight / (var + EPS).sqrt()
         kernel = found[f"{name}.weight"]
         found[f"{name}.weight"] = kernel * scale.reshape(-1, *[1] * (kernel.ndim - 1))
-        found[f"{name}.bias"] = bias + (found[f"{name}.bias"] - mean) * scale
+        if spec[name].attrs["bias"]:
+            found[f"{name}.bias"] = bias + (found[f"{name}.bias"] - mean) * scale
+            continue
+        behind = _shift_behind(spec, name)
+        slope = found.get(f"{behind}.weight", torch.ones_like(scale))
+        found[f"{behind}.bias"] = found[f"{behind}.bias"] + slope * (bias - mean * scale)
     return found
 
 

@@ -17,14 +17,16 @@ import envs
 from edge.errors import BadInput
 from envs.compression import CompressionEnv
 from envs.cost import cost
-from envs.moves import PRESETS
+from envs.moves import PRESETS, Moves
 from envs.resolve import Student, compress
 from envs.reward import PaperReward, ThresholdReward
 from envs.toy import make_toy_env, toy_spec
 from envs.trace import trace
 from tests.envs.networks import Classifier, classifiers
 
-KEEP = PRESETS["default"].keep
+#: outputs alone, in eight steps that are worked with by hand
+EIGHT = Moves((0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o")
+KEEP = EIGHT.keep
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -67,7 +69,7 @@ def play(env: CompressionEnv, actions: list[int]) -> tuple[list[float], dict[str
 
 
 def test_the_reward_comes_at_the_end() -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     env.reset()
     rewards, info = play(env, [3, 4, 7, 5, 7])
     assert rewards[:4] == [0, 0, 0, 0]
@@ -85,7 +87,7 @@ def test_the_accuracy_is_asked_for_once_and_of_the_finished_student() -> None:
         asked.append(student)
         return 0.75
 
-    env = CompressionEnv(toy_spec(), PRESETS["default"], PaperReward(), accuracy)
+    env = CompressionEnv(toy_spec(), EIGHT, PaperReward(), accuracy)
     env.reset()
     rewards, info = play(env, [7, 7, 0, 7, 7])
     assert asked == [info["student"]]
@@ -93,7 +95,7 @@ def test_the_accuracy_is_asked_for_once_and_of_the_finished_student() -> None:
 
 
 def test_without_an_accuracy_it_pays_nothing_and_names_the_student() -> None:
-    env = CompressionEnv(toy_spec(), PRESETS["default"], PaperReward())
+    env = CompressionEnv(toy_spec(), EIGHT, PaperReward())
     env.reset()
     rewards, info = play(env, [1, 1, 0, 1, 7])
     assert rewards == [0] * 5
@@ -103,7 +105,7 @@ def test_without_an_accuracy_it_pays_nothing_and_names_the_student() -> None:
 
 
 def test_the_mask_depends_on_the_layer_alone() -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     episodes = []
     for actions in ([0, 0, 0, 0, 7], [7, 7, 7, 7, 7], [1, 5, 0, 2, 7]):
         _, info = env.reset()
@@ -114,7 +116,7 @@ def test_the_mask_depends_on_the_layer_alone() -> None:
 
 
 def test_a_mask_that_is_written_to_changes_no_other_episode() -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     observation, info = env.reset()
     observation[:] = 0
     info["action_mask"][:] = 0
@@ -125,7 +127,7 @@ def test_a_mask_that_is_written_to_changes_no_other_episode() -> None:
 
 def test_an_illegal_action_counts_as_the_nearest_legal_one() -> None:
     # pool 0 .05 .1 .2 .4 .6 .8 1; outer may only go or stay, and .4 is nearer to 0, .6 nearer to 1
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     for asked, taken in ((4, 0), (5, KEEP)):
         env.reset()
         env.step(KEEP)
@@ -137,14 +139,14 @@ def test_an_illegal_action_counts_as_the_nearest_legal_one() -> None:
 
 @pytest.mark.parametrize("action", [-1, 8])
 def test_an_action_outside_the_pool_is_refused(action: int) -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     env.reset()
     with pytest.raises(BadInput, match=f"got {action}; expected an index from 0 to 7"):
         env.step(action)
 
 
 def test_after_the_end_only_reset_goes_on() -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     env.reset()
     play(env, [KEEP] * 5)
     with pytest.raises(RuntimeError, match=r"call reset\(\) first"):
@@ -154,7 +156,7 @@ def test_after_the_end_only_reset_goes_on() -> None:
 
 
 def test_the_drawing_shows_every_layer_before_and_after() -> None:
-    env = make_toy_env(render_mode="ansi")
+    env = make_toy_env(EIGHT, render_mode="ansi")
     env.reset()
     for action in (4, 4, 0):  # .4, .4, removed
         env.step(action)
@@ -175,15 +177,15 @@ def test_the_drawing_shows_every_layer_before_and_after() -> None:
 
 
 def test_without_a_render_mode_nothing_is_drawn() -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     env.reset()
     assert env.render() is None
     with pytest.raises(ValueError, match="render_mode is 'human'; expected 'ansi' or None"):
-        make_toy_env(render_mode="human")
+        make_toy_env(EIGHT, render_mode="human")
 
 
 def test_seeds_make_action_samples_repeatable() -> None:
-    env = make_toy_env()
+    env = make_toy_env(EIGHT)
     draws = []
     for _ in range(2):
         _, info = env.reset(seed=5)

@@ -161,7 +161,7 @@ def test_a_pool_never_looks_beyond_its_map() -> None:
 )
 def test_illegal_actions_are_refused(actions: Sequence[int], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        compress(toy_spec(), PRESETS["default"], actions)
+        compress(toy_spec(), Moves((0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o"), actions)
 
 
 def _two_adds() -> nn.Module:

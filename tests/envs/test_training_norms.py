@@ -214,7 +214,8 @@ def test_trained_and_folded_a_student_answers_as_it_did_with_its_norms() -> None
     optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
     for _ in range(20):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(module(images), labels).backward()
+        loss = nn.functional.cross_entropy(module(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     module.eval()
     # the norms were trained along, with the statistics of what they saw

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def chosen(
     records: Sequence[Record],
     times: dict[Actions, float] | None = None,
     count: int = 1,
-    plain: dict[Actions, str] | None = None,
+    plain: Mapping[Any, str] | None = None,
 ) -> tuple[list[Record], list[Event]]:
     told: list[Event] = []
     origins = {str(actions): name for actions, name in (plain or {}).items()}

@@ -18,6 +18,7 @@ from search.choices import CHOICES, check_choices
 from search.loop import MODES
 from search.samplers import SAMPLERS
 from search.spec import JobSpec, make_spec
+from search.thresholds import TARGETS
 from teachers.augment import AUGMENTS
 from teachers.losses import LOSSES
 from teachers.metrics import METRICS
@@ -33,7 +34,9 @@ SETS: dict[str, Collection[str]] = {
     "mode": MODES,
     "reward": REWARDS,
     "loss": LOSSES,
-    "augment": AUGMENTS,
+    "augment": ("auto", *AUGMENTS),
+    "target": TARGETS,
+    "normalise": ("auto", "batch", "none"),
     "precision": PRECISIONS,
     "layout": LAYOUTS,
     "two_head": ("none", *WAYS),

@@ -128,3 +128,14 @@ def test_images_are_mirrored_where_the_teacher_is_as_right_about_them() -> None:
     assert training_plan(auto, 1_000, 10, mirrored=False).augment == "shift"
     # what the job names stands, whatever the teacher says
     assert training_plan(job(augment="none"), 1_000, 10, mirrored=True).augment == "none"
+
+
+def test_recipes_follow_the_plan() -> None:
+    spec = job(augment="flip_shift", ema=0.9)
+    found = training_plan(spec, 50_000, 10)
+    proxy, full = (recipe_of(spec, found, proxy=proxy) for proxy in (True, False))
+    assert (proxy.epochs, proxy.batch_size, proxy.learning_rate) == (4, 32, 0.005)
+    assert (full.epochs, full.batch_size, full.learning_rate) == (12, 128, 0.005)
+    # a proxy is as it ends: neither its best epoch nor an average, and all of its epochs
+    assert (proxy.keep_best, proxy.ema, proxy.patience, proxy.augment) == (False, 0.0, 0, "none")
+    assert (full.keep_best, full.ema, full.patience, full.augment) == (True, 0.9, 8, "flip_shift")
