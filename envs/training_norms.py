@@ -25,7 +25,6 @@ from envs.surgery import build
 #: operators that normalise what they are given
 NORMS = ("batch_norm", "group_norm", "layer_norm", "local_response_norm")
 EPS, MOMENTUM = 1e-5, 0.1
-_SUFFIX = "_norm"
 
 
 @lru_cache(maxsize=256)
@@ -71,12 +70,18 @@ def _normalised(spec: NetSpec, name: str) -> bool:
     return False
 
 
+def _norm_names(spec: NetSpec) -> dict[str, str]:
+    """Convolution → name of the norm behind it, which no layer has."""
+    suffix, names = "_norm", {node.name for node in spec.nodes}
+    bare = bare_convolutions(spec)
+    while names & {name + suffix for name in bare}:
+        suffix += "_"
+    return {name: name + suffix for name in bare}
+
+
 def with_norms(spec: NetSpec) -> NetSpec:
     """The spec with a batch norm behind each of its :func:`bare_convolutions`."""
-    norms = {name: name + _SUFFIX for name in bare_convolutions(spec)}
-    taken = {node.name for node in spec.nodes} & set(norms.values())
-    if taken:
-        raise ValueError(f"a layer is called as a norm would be: {sorted(taken)}")
+    norms = _norm_names(spec)
     nodes: list[Node] = []
     for node in spec.nodes:
         nodes.append(replace(node, inputs=tuple(norms.get(name, name) for name in node.inputs)))
@@ -120,7 +125,7 @@ def settle(module: nn.Module, spec: NetSpec, batch: Tensor) -> None:
         spec: without the norms.
         batch: inputs N×C×H×W by whose statistics each norm divides.
     """
-    norms = {name: module.get_submodule(name + _SUFFIX) for name in bare_convolutions(spec)}
+    norms = {name: module.get_submodule(norm) for name, norm in _norm_names(spec).items()}
     training = module.training
     module.eval()
     with ExitStack() as hooks:
@@ -156,8 +161,7 @@ def without_norms(spec: NetSpec, weights: Mapping[str, Tensor]) -> dict[str, Ten
         weights: of the network with them.
     """
     found = dict(weights)
-    for name in bare_convolutions(spec):
-        norm = name + _SUFFIX
+    for name, norm in _norm_names(spec).items():
         read = partial(_popped, found, norm)
         weight, bias, mean, var = (
             read(part) for part in ("weight", "bias", "running_mean", "running_var")

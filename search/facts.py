@@ -31,6 +31,7 @@ class Facts:
             from an earlier version.
         proxy_epochs: of a candidate; None from an earlier version, or before the pilots.
         normalise: whether students get batch norms for the time of their training.
+        pilots: plain students that the ledger begins with.
     """
 
     bytes: int
@@ -48,6 +49,7 @@ class Facts:
     guess: float | None = None
     proxy_epochs: int | None = None
     normalise: bool = False
+    pilots: int = 0
 
     @property
     def kb(self) -> float:

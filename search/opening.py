@@ -37,29 +37,24 @@ def origins_of(space: Space) -> dict[str, str]:
     }
 
 
-def openers(records: Sequence[Record], origins: Mapping[str, str]) -> list[Actions]:
-    """The plain students that a ledger begins with: what its search proposed first."""
-    found = []
-    for record in records:
-        if record.key not in origins:
-            break
-        found.append(record.actions)
-    return found
+def openers(records: Sequence[Record], folder: RunFolder) -> list[Actions]:
+    """The plain students that a run's ledger begins with: what its search proposes first."""
+    return [record.actions for record in records[: read_facts(folder).pilots]]
 
 
 def reopened(prepared: Prepared, folder: RunFolder, origins: Mapping[str, str]) -> Prepared | None:
     """The job as an earlier process settled it; None where nothing is settled yet."""
-    gain = known_gain(prepared.spec, folder)
-    if gain is None or not folder.facts.exists():
-        return None
     try:
         facts = read_facts(folder)
-    except BadInput:
+        gain = known_gain(prepared.spec, folder)
+    except BadInput:  # not written yet, or damaged
+        return None
+    if gain is None:
         return None
     found = _settled(prepared, facts)
     found.space.expect(gain, facts.spread)
     found.space.reached |= accuracies_of(folder, origins)
-    write_facts(folder, found.facts())
+    write_facts(folder, replace(found.facts(), pilots=facts.pilots))
     return found
 
 
@@ -99,7 +94,7 @@ def open_search(
         record = candidates.record_of(evaluation, number)
         if ledger.get(record.key) is None:
             ledger.add(record)
-    write_facts(folder, prepared.facts())
+    write_facts(folder, replace(prepared.facts(), pilots=len(flown.evaluations)))
     return prepared
 
 

@@ -162,6 +162,15 @@ def _explain_chance(prepared: Prepared, evaluators: Evaluators) -> Telling[None]
     space, plan = prepared.space, prepared.plan
     whole = tuple(space.moves.keep for _ in space.layers)
     found = yield from _evaluated(prepared, {"teacher-sized": whole}, evaluators)
+    reason = found["teacher-sized"].reason
+    if reason:
+        yield Note(
+            f"plain students stay at chance after {plan.proxy_steps:,} steps, and one as large as "
+            f"the teacher could not be trained to compare: {reason}",
+            warning=True,
+            name="pilots-at-chance",
+        )
+        return
     if _at_chance(prepared, found):
         assert space.expectation is not None
         raise BadInput(

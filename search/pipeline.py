@@ -171,7 +171,7 @@ def _work(
                 )
             prepared = settled or prepared
             if not (again or enough):
-                told = _search(prepared, ledger, folder, workers, start, origins)
+                told = _search(prepared, ledger, folder, workers, start)
                 yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             finalists = yield from choose(
                 prepared.space,
@@ -209,7 +209,6 @@ def _search(
     folder: RunFolder,
     workers: int,
     start: float,
-    origins: Mapping[str, str],
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
     evaluator = evaluator_of(prepared, workers)
@@ -218,7 +217,7 @@ def _search(
         yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
         sampler = sampler_of(spec, prepared.space, prepared.classroom(proxy=True))
         yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
-        given = openers(ledger.records, origins)
+        given = openers(ledger.records, folder)
         sampler.begin_with(given)
         yield from search(
             prepared.space,

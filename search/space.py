@@ -190,14 +190,14 @@ class Space:
     def _limited(self) -> bool:
         return bool(self.limits.on_cost)
 
-    def overspent(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which candidates, shape (batch, layers), break the limits on cost; without any, those
-        that are larger than C0 asks."""
+    def spent(self, candidates: NDArray[np.int64]) -> Values:
+        """The share of the limits on cost that candidates, shape (batch, layers), use up, above 1
+        where one is broken; without any limit, of the size that C0 asks for."""
         figures = self.figures(candidates)
         if self._limited:
-            return np.asarray((self.limits.ratios(figures) > 1).any(axis=0))
+            return np.asarray(self.limits.ratios(figures).max(axis=0))
         c0 = self.reward.settings.get("c0", 0.0)
-        return np.asarray(figures["max_kb"] > (1 - c0) * self.teacher_cost.kb)
+        return np.asarray(figures["max_kb"] / ((1 - c0) * self.teacher_cost.kb))
 
     def fits(self, actions: Actions) -> bool:
         """Whether a candidate keeps the limits on cost."""

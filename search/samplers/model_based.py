@@ -39,6 +39,8 @@ LEAST_GIVEN = 2
 #: new outcomes after which the surrogate's parameters and the policy learn again; until then what
 #: is new is only taken in
 FRESH = 4
+#: share of the limits that a student uses at least where nothing but accuracy is sought
+LEAST_SPENT = 0.5
 #: candidates that are climbed from in every round
 CLIMBERS = 3
 #: of the best of the pool, how many may be known before one of them is mended
@@ -191,7 +193,7 @@ class ModelBased(NovelSampler):
             if self.space.accuracy_alone:
                 sources.append(self._filled(self.variation.varied(elites, size, rng)))
         if self.imagination is not None:
-            sources.append(self.imagination.sample(size))
+            sources.append(self._filled(self.imagination.sample(size)))
         return self._allowed(np.unique(np.concatenate(sources), axis=0))
 
     def _filled(self, candidates: Batch) -> Batch:
@@ -199,7 +201,9 @@ class ModelBased(NovelSampler):
         for is how to spread the width."""
         if not self.space.accuracy_alone:
             return candidates
-        return self.variation.filled(candidates)
+        found = self.variation.filled(candidates)
+        # what cannot be filled any more has lost too many layers
+        return found[self.space.spent(found) >= LEAST_SPENT]
 
     def _best(self, pool: Batch, rng: Generator) -> Actions:
         """The new candidate of highest expected improvement, climbed to from the pool."""
@@ -285,6 +289,7 @@ class ModelBased(NovelSampler):
                 "pending": self.pending,
                 "fitted": self.appraisal.fitted,
                 "learnt": self.learnt,
+                "start": self.start,
             },
         )
 
@@ -293,6 +298,7 @@ class ModelBased(NovelSampler):
         self.known.from_array(arrays["known"])
         self.outcomes = _outcomes(arrays)
         self.drawn, self.stale, self.learnt = meta["drawn"], meta["stale"], meta["learnt"]
+        self.start = meta.get("start", self.start)
         self.queue = [tuple(actions) for actions in meta["queue"]]
         self.pending = [tuple(actions) for actions in meta["pending"]]
         self.appraisal.surrogate.parameters = arrays["surrogate"]

@@ -77,7 +77,7 @@ class Variation:
                 break
             places = np.clip(start[rows] + shift, self._narrowest, self.counts - 1)
             shifted = self._actions(np.where(stays[rows], places, start[rows]))
-            fits = ~self.space.overspent(shifted)
+            fits = self.space.spent(shifted) <= 1
             found[rows[fits]] = shifted[fits]
             open_[rows[fits]] = False
         return found

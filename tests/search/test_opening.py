@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,7 +96,7 @@ def test_the_ledger_begins_with_the_plain_students(
     assert [origins[record.key] for record in records] == list(plain)
     assert [record.proposed for record in records] == [1, 2, 3, 4]
     assert {record.epochs for record in records} == {job.plan.proxy_epochs}
-    assert openers(records, origins) == list(plain.values())
+    assert openers(records, folder) == list(plain.values())
     # two of them were trained in full, and count with what they reached
     assert in_full.trained == [plain["uniform"], plain["largest"]]
     assert found.space.reached == {record.key: FULL for record in records[:2]}
@@ -183,7 +184,7 @@ def test_the_search_goes_on_from_them_and_distils_none_again(
     job: Prepared, folder: RunFolder, ledger: Ledger
 ) -> None:
     found, _ = heard(open_search(job, ledger, folder, school(), InFull(folder)))
-    given = openers(ledger.records, origins_of(job.space))
+    given = openers(ledger.records, folder)
     sampler, evaluator = RandomSampler(found.space, 0), FakeEvaluator()
     sampler.begin_with(given)
     told = list(
@@ -205,13 +206,13 @@ def test_the_search_goes_on_from_them_and_distils_none_again(
     assert len(replayed) == len(given)
 
 
-def test_who_was_proposed_first_ends_with_the_first_of_the_search(
+def test_a_student_of_the_search_is_none_of_those_that_were_given_to_it(
     job: Prepared, folder: RunFolder, ledger: Ledger
 ) -> None:
-    heard(open_search(job, ledger, folder, school(), InFull(folder)))
-    origins, records = origins_of(job.space), list(ledger.records)
-    assert openers([], origins) == []
-    assert openers(records, {}) == []
-    searched = records[1:2] + records[:1]
-    assert openers(searched, {records[0].key: "uniform"}) == []
-    assert openers(records[::-1], origins) == [record.actions for record in records[::-1]]
+    # a budget of 6 has room for two of the four; the search may propose a third by itself
+    small = replace(job, spec=job.spec.model_copy(update={"budget": 6}))
+    heard(open_search(small, ledger, folder, school(), InFull(folder)))
+    other = plain_students(job.space)["tapered"]
+    ledger.add(replace(ledger.records[0], key="another", actions=other))
+    assert len(ledger.records) == 3
+    assert openers(ledger.records, folder) == list(plain_students(job.space).values())[:2]

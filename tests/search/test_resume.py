@@ -25,7 +25,7 @@ from search.job_file import to_yaml
 from search.ledger import Ledger, Record
 from search.limits import Limits
 from search.loop import search
-from search.opening import openers, origins_of
+from search.opening import openers
 from search.pipeline import run
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
@@ -218,7 +218,7 @@ def proposals(spec: JobSpec, out: Path) -> list[list[Actions]]:
     )
     with opened(spec, out) as ledger:
         assert spec.proxy_epochs is not None
-        given = openers(ledger.records, origins_of(space))
+        given = openers(ledger.records, RunFolder(out))
         witness.begin_with(given)
         for _ in search(
             space,

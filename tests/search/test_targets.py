@@ -128,7 +128,7 @@ def test_who_spends_too_much(toy: NetSpec) -> None:
     rows = np.array([(2, 2, 2, 2, 2), (1, 1, 2, 1, 2), (0, 0, 2, 1, 2)])
     free = Space(toy, HALVES, ThresholdReward(c0=0.5))
     kb, half = free.figures(rows)["max_kb"], free.teacher_cost.kb / 2
-    assert free.overspent(rows).tolist() == (kb > half).tolist() == [True, False, False]
+    assert (free.spent(rows) > 1).tolist() == (kb > half).tolist() == [True, False, False]
     # a limit takes the place of C0
     tight = Space(toy, HALVES, ThresholdReward(c0=0.5), Limits(max_kb=float(kb[2])))
-    assert tight.overspent(rows).tolist() == [True, True, False]
+    assert (tight.spent(rows) > 1).tolist() == [True, True, False]
