@@ -172,7 +172,7 @@ def _work(
                 prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads)
+        shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads, warned)
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)

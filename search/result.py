@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.cost import cost
+from routers.goal_options import options_of
 from routers.metrics import defined
-from search.events import Note
+from search.events import Note, has_name
 from search.finalists import LastRound
 from search.latency import measured_ms
 from search.ledger import Record
@@ -71,7 +72,7 @@ def result_of(
     def test(name: str) -> float | None:
         return figures[f"test.{name}"].value
 
-    return {
+    result = {
         "out": str(folder.root),
         "bundle": str(folder.bundle),
         "report": str(folder.report),
@@ -97,7 +98,7 @@ def result_of(
         "router": {
             "name": manifest.router.name,
             "kind": manifest.router.kind,
-            "kb": manifest.router.bytes / 1024,
+            "kb": router_kb(shipped),
         },
         "ranking": _ranking(shipped),
         "pair": {
@@ -105,6 +106,15 @@ def result_of(
             "appeals": test("appeals"),
             "acc_i": test("acc_i"),
             "threshold": manifest.threshold,
+            # of fp32 weights and of the router's own file; and of the one file that runs
+            "kb": pair_kb(shipped),
+            "file_kb": manifest.pair.bytes / 1024,
+        },
+        "goal": {
+            **options_of(shipped.goal.goal),
+            "words": shipped.goal.goal.words(),
+            "part": "calibration",
+            "met": shipped.goal.verdict == "met",
         },
         "threads": speeds.threads,
         "limits": limits,
@@ -142,6 +152,17 @@ def _seen_often(seen: int) -> list[str]:
         f"the test part has been seen {times(seen)} by now: if routers or thresholds are chosen by "
         "these figures, they are rosier than new data will be"
     ]
+
+
+def router_kb(shipped: Shipped) -> float:
+    """What the router adds to the student: its file, or the head in the student's own."""
+    router = shipped.manifest.router
+    return (shipped.ranking.winner.bytes if router.kind == "head" else router.bytes) / 1024
+
+
+def pair_kb(shipped: Shipped) -> float:
+    """Student and router as limits count them: fp32 weights, and the router's file."""
+    return shipped.manifest.student.kb + router_kb(shipped)
 
 
 def _ranking(shipped: Shipped) -> dict[str, Any]:

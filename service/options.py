@@ -13,6 +13,8 @@ from edge.errors import BadInput
 from search.job_file import read_yaml
 from search.spec import JobSpec, fields, make_spec, overridden
 
+#: of ``--strict``, wherever there is one
+STRICT_HELP = "End with exit code 3 where a warning stands."
 #: of latency, which a ledger does not know
 _TIMED = ("max_ms", "gamma", "l0")
 #: fields that a candidate's reward follows from, and the limits that it has to keep
