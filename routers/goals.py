@@ -99,7 +99,7 @@ class Calibrated:
     def verdict(self) -> str:
         """Whether the goal is met; a figure that makes no sense meets nothing."""
         if self.doubt:
-            return f"not to be relied on: {self.doubt}"
+            return f"but {self.doubt}"
         if not self.met:
             return "not met"
         return "nothing is spent" if self.name else "met"

@@ -44,13 +44,14 @@ from routers.ranking import (
     RouterData,
     fit_and_rank,
 )
+from routers.room import Room
 from search.answers import Telling
 from search.bundle_folder import put_bundle
 from search.events import Event, Note, Progress, Stage
 from search.goal import goal_of
 from search.int8 import Int8, int8_of
 from search.measure import Measure, PairRows, figures
-from search.model_card import model_card
+from search.model_card import card_of
 from search.preparation import NEVER_SAID
 from search.prepared import Prepared
 from search.router_rows import WAYS
@@ -113,7 +114,8 @@ def ship(
 
     measure = Measure(prepared, made.ships, folder, threads)
     data = yield from _router_data(prepared, actions, measure, folder)
-    ranking = yield from _rank(prepared, data, made.headed, folder, threads)
+    room = Room(cost(student).kb, prepared.spec.max_kb, prepared.spec.max_pair_kb)
+    ranking = yield from _rank(prepared, data, made.headed, folder, threads, room)
     router: Session | None = None
     if ranking.winner.kind == "head":
         made = made.with_head()
@@ -128,7 +130,10 @@ def ship(
     seen = folder.see_test()
     yield Stage("test", f"{len(prepared.parts.test):,} rows, seen {times(seen)}")
     rows["test"] = measure.pair("test", router)
-    parts = {part: PartSeen.of(pair.logits.argmax(1), pair.teacher_logits.argmax(1), pair.labels) for part, pair in rows.items()}
+    parts = {
+        part: PartSeen.of(pair.logits.argmax(1), pair.teacher_logits.argmax(1), pair.labels)
+        for part, pair in rows.items()
+    }
     unseen = prepared.parts.teacher_unseen
     odd = sense_of(parts, unseen=unseen, limits=prepared.space.limits.options())
     yield from odd
@@ -137,7 +142,7 @@ def ship(
     warnings = {note.name: note for note in (*warned.values(), *odd)}
     manifest = _manifest(prepared, student, ranking, found, rows, made, tuple(warnings.values()))
     contents = _contents(made, student, ranking.winner.model, found.threshold)
-    contents["MODEL_CARD.md"] = model_card(manifest).encode()
+    contents["MODEL_CARD.md"] = card_of(manifest, contents)
     # one may have been left by a process that was stopped here, or by a run on a smaller budget
     written = put_bundle(folder.bundle, manifest, contents)
     return Shipped(written, student, ranking, found.threshold, rows, found, seen)
@@ -236,7 +241,12 @@ def _router_data(
 
 
 def _rank(
-    prepared: Prepared, data: RouterData, headed: Headed | None, folder: RunFolder, threads: int
+    prepared: Prepared,
+    data: RouterData,
+    headed: Headed | None,
+    folder: RunFolder,
+    threads: int,
+    room: Room,
 ) -> Telling[Ranking]:
     offered = []
     if headed is not None:
@@ -252,6 +262,7 @@ def _rank(
         trials=prepared.spec.router_trials,
         seed=prepared.spec.seed,
         offered=offered,
+        room=room,
         on_event=lambda name, done, total: told.append(Progress(done, total, name)),
     )
     yield from told

@@ -30,6 +30,7 @@ from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
 from search.ledger import Ledger
+from search.limits import with_room
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
@@ -81,6 +82,7 @@ def run(
             candidates, and nothing else is touched.
     """
     start = time.monotonic()
+    spec = spec if again else with_room(spec)
     folder = RunFolder(spec.out)
     check_inputs(spec, resume, claim is None, trusted)
     check_names(spec)
@@ -172,7 +174,9 @@ def _work(
                 prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads, warned)
+        shipped = yield from ship(
+            prepared, last.winner.actions, last.weights, folder, threads, warned
+        )
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)

@@ -17,6 +17,7 @@ from search.package import Shipped
 from search.pareto import hypervolume, pareto_front
 from search.prepared import Prepared
 from search.run_folder import RunFolder, times
+from search.verdict import verdict_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def result_of(
     def test(name: str) -> float | None:
         return figures[f"test.{name}"].value
 
-    result = {
+    result: dict[str, Any] = {
         "out": str(folder.root),
         "bundle": str(folder.bundle),
         "report": str(folder.report),
@@ -141,8 +142,12 @@ def result_of(
             *({"name": note.name, "text": note.text} for note in warned),
             *_broken(limits),
         ],
-        "caveats": [*manifest.warnings, *_seen_often(shipped.seen)],
+        "caveats": [
+            *(warning for warning in manifest.warnings if not has_name(warning)),
+            *_seen_often(shipped.seen),
+        ],
     }
+    return {"verdict": verdict_of(result), **result}
 
 
 def _seen_often(seen: int) -> list[str]:
@@ -180,6 +185,7 @@ def _ranking(shipped: Shipped) -> dict[str, Any]:
                 "name": row.name,
                 "kind": row.kind,
                 "kb": row.bytes / 1024,
+                "whole_kb": row.whole_kb,  # what "smallest" compares
                 "microseconds": defined(row.microseconds),
                 "area_low": defined(row.area_low),
                 "area_high": defined(row.area_high),
@@ -208,6 +214,9 @@ def _limits(
     values = {"max_kb": student.kb, "max_macs": float(student.macs), "max_ms": speeds.student}
     if prepared.latency is not None and not prepared.latency.here:
         values["max_ms"] = prepared.space.ms(winner.actions)
+    values["max_pair_kb"] = pair_kb(shipped)
+    if prepared.spec.max_pair_kb is not None:
+        limits["max_pair_kb"] = prepared.spec.max_pair_kb
     pairs = {name: (limits[name], value) for name, value in values.items() if name in limits}
     if prepared.spec.max_drop is not None:
         teacher, learnt = (
@@ -226,8 +235,8 @@ def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[dict[str, 
     return [
         {
             "name": f"{name.replace('_', '-')}-not-kept",
-            "text": f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that "
-            f"ships has {found['value']:.4g}",
+            "text": f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the "
+            f"{'pair' if name == 'max_pair_kb' else 'student'} that ships has {found['value']:.4g}",
         }
         for name, found in limits.items()
         if not found["kept"]

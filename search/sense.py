@@ -93,8 +93,13 @@ class PartSeen:
         student: NDArray[np.integer], teacher: NDArray[np.integer], labels: NDArray[np.integer]
     ) -> PartSeen:
         """From both networks' answers, N each."""
-        right = (int((answers == labels).sum()) for answers in (student, teacher))
-        return PartSeen(len(labels), *right, Blind.of(student, labels), Blind.of(teacher, labels))
+        return PartSeen(
+            rows=len(labels),
+            student=int((student == labels).sum()),
+            teacher=int((teacher == labels).sum()),
+            blind=Blind.of(student, labels),
+            blind_teacher=Blind.of(teacher, labels),
+        )
 
 
 def sense_of(parts: Mapping[str, PartSeen], *, unseen: bool, limits: str = "") -> list[Note]:
@@ -131,14 +136,15 @@ def at_chance(parts: Mapping[str, PartSeen]) -> Note | None:
     )
 
 
-def far_below(test: PartSeen, limits: str = "") -> Note | None:
-    """Where the student keeps less than :data:`FAR_BELOW` of the teacher's accuracy on test."""
+def far_below(test: PartSeen, limits: str = "", rows: str = "test rows") -> Note | None:
+    """Where the student keeps less than :data:`FAR_BELOW` of the teacher's accuracy on these
+    rows."""
     if not test.rows or test.student >= FAR_BELOW * test.teacher:
         return None
     size = f"a limit that is too tight ({limits}: raise it), " if limits else ""
     return _note(
         BELOW_TEACHER,
-        f"the student is right on {_share(test.student, test.rows)} of {test.rows:,} test rows, "
+        f"the student is right on {_share(test.student, test.rows)} of {test.rows:,} {rows}, "
         f"which is less than nine tenths of the teacher's {_share(test.teacher, test.rows)}. "
         f"Likely causes: {size}too few steps of training (raise --final-epochs and "
         "--proxy-epochs), or too few candidates (raise --budget, then --resume).",

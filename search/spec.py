@@ -22,7 +22,8 @@ GOAL = (
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
 ROUTING = (
-    "two_head", "router_rows", "sampling", "features", "families", "router_trials", *GOAL,
+    "two_head", "router_rows", "sampling", "features", "families", "router_trials", "max_pair_kb",
+    *GOAL,
 )  # fmt: skip
 
 
@@ -41,6 +42,9 @@ class JobSpec(BaseModel):
     seed: int = _field("Job", "Seed of everything that is drawn.", 0, ge=0, lt=2**31)
 
     max_kb: float | None = _field("Limits", "Largest student, KB of fp32 weights.", None, gt=0)
+    max_pair_kb: float | None = _field(
+        "Limits", "Largest student and router together; no router above it ships.", None, gt=0
+    )
     max_macs: float | None = _field(
         "Limits", "Most multiply-accumulates of the student for one input.", None, gt=0
     )

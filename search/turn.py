@@ -20,9 +20,11 @@ from routers.metrics import OperatingPoint
 from routers.pair import with_threshold
 from search.bundle_folder import put_bundle
 from search.events import Note, has_name
-from search.model_card import model_card
+from search.model_card import card_of
 from search.sense import AT_CHANCE, SHORT, Blind
 
+#: fewer calibration rows than these are no evidence against a student
+FEW = 20
 #: figures that depend on the threshold; the others speak of student and teacher alone
 OF_THE_PAIR = ("pair_", "appeals", "acc_i")
 
@@ -54,7 +56,7 @@ def turn(folder: Path, goal: Goal, out: Path | None = None) -> Calibrated:
     contents = {name: bundle.read(name) for name in manifest.files}
     pair = bundle.manifest.pair.file
     contents[pair] = with_threshold(contents[pair], found.threshold)
-    contents["MODEL_CARD.md"] = model_card(manifest).encode()
+    contents["MODEL_CARD.md"] = card_of(manifest, contents)
     if out is not None:
         write_bundle(out, manifest, contents)
     else:
@@ -101,6 +103,8 @@ def _doubt(manifest: Manifest, point: OperatingPoint) -> str:
     for warning in _lasting(manifest):
         if warning.split(":", 1)[0] in SHORT:
             return SHORT[warning.split(":", 1)[0]]
+    if point.rows < FEW:
+        return ""
     rows, chance = point.rows, 1 / len(manifest.class_names)
     blind = Blind(rows, rows * chance, math.sqrt(rows * chance * (1 - chance)))
     return SHORT[AT_CHANCE] if blind.explains(round(point.student_accuracy * rows)) else ""

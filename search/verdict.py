@@ -37,7 +37,7 @@ def verdict_of(result: Mapping[str, Any]) -> str:
         f"test rows where the teacher is right on {teacher['accuracy']:.2%}, and the pair of "
         f"{pair['kb']:,.1f} KB on {pair['accuracy']:.2%} with {pair['appeals']:.1%} appealed"
     )
-    parts = [what, _limits(result["limits"])]
+    parts = [what, _limits(result["limits"], pair["kb"])]
     if not result["warnings"]:
         parts.append(_goal(result["goal"]))
         return _sentence(parts)
@@ -65,15 +65,19 @@ def _short(warning: Mapping[str, str]) -> str:
     }.get(name, name.replace("-", " "))
 
 
-def _limits(limits: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is kept and what is not; a student's KB is not the pair's, so each says whose it is."""
+def _limits(limits: Mapping[str, Mapping[str, Any]], pair_kb: float) -> str:
+    """What is kept and what is not; --max-kb is the student's, and a pair beyond it is told of."""
     kept = [_option(name, found) for name, found in limits.items() if found["kept"]]
-    broken = [
+    said = [f"{' and '.join(kept)} kept"] if kept else []
+    alone = limits.get("max_kb")
+    if alone is not None and alone["kept"] and pair_kb > alone["limit"]:
+        said = [f"{said[0]} by the student, whose router takes the pair beyond --max-kb"]
+    said += [
         f"{_option(name, found)} is not kept ({found['value']:.4g})"
         for name, found in limits.items()
         if not found["kept"]
     ]
-    return ", ".join(([f"{' and '.join(kept)} kept"] if kept else []) + broken)
+    return ", ".join(said)
 
 
 def _option(name: str, found: Mapping[str, Any]) -> str:

@@ -67,7 +67,9 @@ def search(
     spec = job_values(job, resume, options)
     own_code(spec.teacher)
     from search.checks import check_inputs
+    from search.limits import with_room
 
+    spec = with_room(spec)
     check_inputs(spec, resume, trusted=True)  # at once: what follows takes seconds to import
     from search.run_folder import RunFolder
 

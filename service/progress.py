@@ -31,9 +31,7 @@ LOG_EVERY = 10.0
 STRICT = 3
 
 
-def show(
-    job: Iterator[events.Event], resume: str, as_json: bool, strict: bool = False
-) -> None:
+def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool = False) -> None:
     """Run a job to its end.
 
     Args:

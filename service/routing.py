@@ -145,7 +145,7 @@ def _again(
         from service.progress import show
 
         events = work(spec, resume=True, again=True, beside=not replace, claim=claim, trusted=True)
-        show(events, resume=spec.out, as_json=as_json)
+        show(events, resume=spec.out, as_json=as_json, strict=strict)
 
 
 def _flags(names: tuple[str, ...]) -> list[str]:

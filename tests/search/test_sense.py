@@ -33,8 +33,9 @@ def answers(
 
 def part(rows: int, student: float, teacher: float, classes: int = 10, seed: int = 0) -> PartSeen:
     labels = np.arange(rows) % classes
-    said = (answers(labels, share, classes, seed + i) for i, share in enumerate((student, teacher)))
-    return PartSeen.of(*said, labels)
+    return PartSeen.of(
+        answers(labels, student, classes, seed), answers(labels, teacher, classes, seed + 1), labels
+    )
 
 
 def names(**parts: PartSeen) -> list[str]:
