@@ -1,0 +1,86 @@
+"""What a case is compared with: the uniform student by our trainer, and a network trained by hand.
+
+Both keep the job's KB limit. Each runs in a process of its own and leaves one file: its answers
+about the test rows.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.rivals.searching import settled
+from benchmarks.rivals.sizing import uniform
+from benchmarks.strange import data, hand
+from benchmarks.strange.cases import Case
+from benchmarks.strange.data import Labels
+from benchmarks.strange.exports import FOLDING
+from benchmarks.strange.networks import size_kb, widest
+from benchmarks.strange.rebuild import found_in
+from envs.cost import cost
+from envs.surgery import Inheritance
+from search.preparation import prepare
+from search.run_folder import RunFolder, write_bytes
+from search.spec import make_spec
+from teachers.distill import distil
+from teachers.training import predict
+
+
+def keep(path: Path, answers: Labels, kb: float) -> None:
+    """Write a contender's answers, whole or not at all."""
+    write_bytes(path, json.dumps({"kb": kb, "answers": answers.tolist()}).encode())
+
+
+def kept(path: Path) -> tuple[Labels, float]:
+    """What :func:`keep` wrote."""
+    stored = json.loads(path.read_text())
+    return np.array(stored["answers"], np.int64), float(stored["kb"])
+
+
+def by_hand(case: Case, place: Path, seed: int, out: Path) -> None:
+    """The network's own class at the largest width that keeps the limit, learnt from labels.
+
+    Args:
+        case: whose network and limit.
+        place: folder of its data: all its training rows are learnt from, as a stranger would.
+        seed: of weights and order.
+        out: file for its answers.
+    """
+    torch.set_num_threads(1)
+    images = data.read(place)
+    channels, side, _ = images.shape
+    folded = case.export in FOLDING
+    torch.manual_seed(seed)
+    net = widest(case.network, channels, len(images.names), side, case.max_kb, folded)
+    hand.train(net, images, hand.RIVAL, seed=seed, flip=case.flip)
+    keep(out, hand.answers(net, images), size_kb(net, folded))
+
+
+def by_uniform_width(run: Path, stands: Path, place: Path, out: Path) -> None:
+    """The uniform student at the limit, by the full training of a job that has been run.
+
+    For runs that let none into their final round.
+
+    Args:
+        run: folder of the job.
+        stands: folder in which it was started.
+        place: folder of the case's data.
+        out: file for its answers; a folder for the preparation lies beside it.
+    """
+    torch.set_num_threads(1)
+    stored = RunFolder(run).stored_job()
+    folder = RunFolder(out.with_suffix(""))
+    spec = make_spec(stored.model_dump() | {"out": str(folder.root)})
+    with found_in(stands):
+        job = settled(prepare(spec, folder, trusted=True))
+    inheritance = Inheritance.of(job.network, job.teacher.module.state_dict(), spec.criterion)
+    assert spec.max_kb is not None
+    student = uniform(inheritance, spec.max_kb, spec.seed)
+    room, recipe = job.classroom(proxy=False), job.recipe(proxy=False)
+    module = student.module
+    distil(module, job.tap, room.lesson, recipe, seed=spec.seed, exam=room.exam)
+    answers = predict(module, data.read(place).test, job.teacher.manifest.preprocess)
+    keep(out, answers.logits.argmax(1), cost(student.spec).kb)
