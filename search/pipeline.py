@@ -180,11 +180,13 @@ def _work(
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)
-        record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked, earlier)
-        write_report(folder.report, record)
         seconds = time.monotonic() - start
         notes = list(warned.values())
         result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds, notes)
+        record = record_of(
+            prepared, ledger.records, last, shipped, speeds, now, asked, earlier, result
+        )
+        write_report(folder.report, record)
         folder.write_result(result)
     yield Finished(result)
 
