@@ -66,7 +66,9 @@ def main() -> None:
     if chosen.what == "teachers":
         teachers(cases, plan, chosen.workers)
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as with Ctrl-C
+    # Ctrl-C also where a shell's background has it ignored, which jobs would inherit
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)
     rows = []
     try:
         for case in cases:

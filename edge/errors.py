@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Collection
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 
 class BadInput(ValueError):
@@ -46,11 +52,22 @@ class MissingExtra(RuntimeError):
     """A command needs packages that the base install leaves out."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs packages that are not installed: pip install 'understudy[{extra}]'"
-        )
         self.what = what
         self.extra = extra
+        self.remedy = f"Install them: {_install(extra)}"
+        super().__init__(f"{what} needs packages that are not installed. {self.remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return MissingExtra, (self.what, self.extra)
+
+
+def _install(extra: str) -> str:
+    """The command that installs an extra: understudy is on no index, but lies where it was."""
+    origin = "{}"
+    with suppress(PackageNotFoundError):
+        origin = distribution("understudy").read_text("direct_url.json") or "{}"
+    url = str(json.loads(origin).get("url", ""))
+    source = unquote(urlsplit(url).path) if url.startswith("file:") else ""
+    if not source or not (Path(source) / "pyproject.toml").is_file():
+        return f"python -m pip install '.[{extra}]' in a clone of understudy"
+    return f"python -m pip install {shlex.quote(f'{source}[{extra}]')}"

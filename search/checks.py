@@ -13,6 +13,7 @@ from pathlib import Path
 from edge.errors import BadInput, check_member
 from edge.profile import read_profile
 from envs.moves import PRESETS, Moves
+from search.choices import check_choices
 from search.goal import goal_of
 from search.machine import image_budget
 from search.run_folder import RunFolder
@@ -20,7 +21,6 @@ from search.spec import JobSpec
 from search.warm import check_warm
 from teachers.datasets import check_dataset
 from teachers.formats import check_teacher
-from teachers.metrics import METRICS
 
 CONNECT_SECONDS = 3.0
 
@@ -41,6 +41,7 @@ def check_inputs(
     """
     if own_folder:
         RunFolder(spec.out).check(spec, resume)
+    check_choices(spec)
     moves_of(spec)
     goal_of(spec)
     check_warm(spec)
@@ -50,7 +51,6 @@ def check_inputs(
         check_storage(spec.storage)
     _check_ray(spec.ray)
     _check_gpus(spec.gpus)
-    check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")
     if spec.profile is not None:
         read_profile(Path(spec.profile))
     manifest = check_teacher(spec.teacher, trusted=trusted)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from pathlib import Path
+
+from envs.memory import memory
 
 
 def cores() -> int:
@@ -12,14 +12,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def memory() -> int:
-    """Bytes of memory that this process may use; fewer than there are in a container."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):
-        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return most
 
 
 def image_budget(gb: float | None) -> int:

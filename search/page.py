@@ -53,7 +53,8 @@ th { font-weight: 600; white-space: nowrap; }
 th.n, .fits th { white-space: normal; }
 .fits td { overflow-wrap: anywhere; }
 .fits td.n, .fits td:first-child { overflow-wrap: normal; }
-.second { display: block; color: var(--faint); font-size: .8rem; font-weight: 400; }
+.second { display: block; color: var(--faint); font-size: .8rem; font-weight: 400;
+  white-space: normal; }
 tr.winner td, tr.winner th { font-weight: 650; }
 tr.out td { color: var(--faint); }
 details { margin-top: 12px; }
@@ -268,18 +269,19 @@ random router walks the straight line from student to teacher.</figcaption></fig
 error.</figcaption></figure>
 </div>
 <div class="card scroll" style="margin-top: 12px">
-<table id="routers" class="fits">
-<caption>Ranked on the validation part by <i>area</i>, the mean accuracy of the pair over all
-shares of appeals, with its 95 % interval. <i>Tied</i>: the data cannot tell it from the best, as the
-interval of the difference reaches zero. Of the tied ones the <i>smallest</i> ships, by whole KB of its
-file as shown here, and of equally small ones that of the largest area; one that would take the pair
-beyond --max-kb comes after those that do not. Below the tied ones the others stand by area.
+<p class="faint">Ranked on the validation part by <i>area</i>, the mean accuracy of the pair over
+all shares of appeals, with its 95 % interval. <i>Tied</i>: the data cannot tell it from the best,
+as the interval of the difference reaches zero. Of the tied ones the <i>smallest</i> ships, by whole
+KB of its file as shown here, and of equally small ones that of the largest area; one that would
+take the pair beyond --max-kb comes after those that do not. Below the tied ones the others stand by
+area.
 {% if run.ranking is not none %}Rows to fit on: the student errs on
 {{ run.ranking.complex_rows | count }} of {{ run.ranking.fitted_rows | count }}.{% endif %}
-</caption>
+</p>
+<table id="routers" class="fits">
 <tr><th scope="col">router</th><th scope="col">standing</th><th scope="col" class="n">area</th>
-<th scope="col" class="n">KB, rounded up</th>
-<th scope="col" class="n">accuracy at 10 % appeals</th>
+<th scope="col" class="n">KB</th>
+<th scope="col" class="n extra">accuracy at 10 % appeals</th>
 <th scope="col" class="n extra">appeals for 90 % AccI</th>
 <th scope="col" class="n extra">AUROC</th><th scope="col" class="n extra">µs a row</th></tr>
 {% for row in run.routers %}
@@ -291,10 +293,10 @@ beyond --max-kb comes after those that do not. Below the tied ones the others st
 {% else %}
 <td>{{ "ships" if row.name == run.router_name else "tied" if row.tied else "behind"
 }}{{ "" if not row.note else ": " ~ row.note }}</td>
-<td class="n">{{ row.area | share }}<span class="second">{{ row.area_low | share }} to
+<td class="n">{{ row.area | share }}<span class="second extra">{{ row.area_low | share }} to
 {{ row.area_high | share }}</span></td>
 <td class="n">{{ row.kb | ceil }}</td>
-<td class="n">{{ row.accuracy_at_10 | share }}</td>
+<td class="n extra">{{ row.accuracy_at_10 | share }}</td>
 <td class="n extra">{{ row.appeals_for_90 | share }}</td>
 <td class="n extra">{{ row.auroc | number }}</td>
 <td class="n extra">{{ row.microseconds | number }}</td></tr>

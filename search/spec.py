@@ -27,6 +27,10 @@ ROUTING = (
 )  # fmt: skip
 
 
+#: fields that are shares of 1, which people write as percentages too
+SHARES = ("max_drop", "appeals", "accuracy", "acci", "risk", "confidence")
+
+
 def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, description=help_, json_schema_extra={"group": group}, **bounds)
 
@@ -61,7 +65,7 @@ class JobSpec(BaseModel):
         "Accuracy that the student may lose, as a share (.01 is one point).",
         None,
         ge=0,
-        le=1,
+        lt=1,
     )
     budget: int = _field("Limits", "Candidates to distil.", 24, ge=1, le=1_000_000)
     minutes: float | None = _field("Limits", "Stop within about this time.", None, gt=0)
@@ -352,10 +356,32 @@ def make_spec(values: Mapping[str, Any]) -> JobSpec:
     Raises:
         BadInput: names the first field that is wrong, what it holds and what it may hold.
     """
+    for name in SHARES:
+        _check_share(name, values.get(name))
     try:
         return JobSpec(**values)
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def _check_share(name: str, value: Any) -> None:
+    """Ask whoever gives a share as a percentage; a drop of all accuracy is no limit at all."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if value <= 1 and not (name == "max_drop" and value == 1):
+        return
+    option = "--" + name.replace("_", "-")
+    meant = f"{value / 100:g}"
+    if name == "max_drop":
+        bound = f"less than 1; {meant} is {value:g} point{'s' * (value != 1)}"
+    else:
+        bound = f"at most 1; {meant} is {value:g} per cent"
+    raise BadInput(
+        f"{name!r} of the job is a share",
+        value=value,
+        bound=bound,
+        remedy=f"Did you mean {option} {meant}?" if value <= 100 else f"Mend {option}.",
+    )
 
 
 def _explain(error: ValidationError) -> BadInput:

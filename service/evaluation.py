@@ -14,14 +14,20 @@ import typer
 
 from edge.errors import BadInput
 from service.options import STRICT_HELP
+from service.places import bundle_of, is_run
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, or of a run that has one.")],
     teacher: Annotated[
-        str, typer.Option(help="Who answers the appeals: .onnx, as in cloud/, or .safetensors.")
-    ],
-    data: Annotated[str, typer.Option(help="Labelled data, as for a search.")],
+        str | None,
+        typer.Option(
+            help="Who answers the appeals: .onnx, as in cloud/, or .safetensors; of a run its own."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled data, as for a search; of a run its own.")
+    ] = None,
     rows: Annotated[str, typer.Option(help="test (the test table) or all.")] = "test",
     cost_per_appeal: Annotated[
         float | None,
@@ -48,6 +54,8 @@ def evaluate(
             bound="a number of at least 0",
             remedy="Give the price of one appeal, in any unit.",
         )
+    teacher, data = _named(bundle, teacher, data)
+    bundle = bundle_of(bundle)
     from edge.bundle import load_bundle
     from teachers.datasets import check_dataset, load_dataset
 
@@ -71,12 +79,29 @@ def evaluate(
     else:
         _print(said)
     if strict:
-        from rich.console import Console
-
         from service.progress import end_strictly
 
-        warned = [warning.name for warning in found.warnings]
-        end_strictly(Console(stderr=True, highlight=False, soft_wrap=True), warned)
+        end_strictly([warning.name for warning in found.warnings])
+
+
+def _named(path: Path, teacher: str | None, data: str | None) -> tuple[str, str]:
+    """Teacher and data; what is not named is the run's own, where it is a run."""
+    if is_run(path) and (teacher is None or data is None):
+        from search.run_folder import RunFolder
+
+        folder = RunFolder(path)
+        return teacher or str(folder.cloud_teacher), data or folder.stored_job().data
+    for name, value in (("teacher", teacher), ("data", data)):
+        if value is None:
+            raise BadInput(
+                f"evaluating a bundle takes --{name}",
+                value="none",
+                bound="one, beside the folder of a bundle",
+                remedy=f"Give --{name}, or name the folder of the run, which knows its own.",
+            )
+    assert teacher is not None
+    assert data is not None
+    return teacher, data
 
 
 @contextmanager

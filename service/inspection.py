@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from edge.errors import check_member
 from envs.cost import Cost, cost, node_cost
 from envs.layers import Anatomy, Layer, anatomy
 from envs.moves import PRESETS, Moves
-from envs.netspec import NetSpec
+from envs.netspec import NetSpec, Node
+from envs.ops.weighted import CONVOLUTIONS
 from envs.viewer import describe
+from service.streams import console
 from service.tables import print_table
 from teachers.description import Described, understand
-from teachers.formats import load_teacher
+from teachers.formats import guess_teacher, lacks_json, load_teacher
+from teachers.guessing import Guess
 
 #: columns that no table of layers fills; to ask how many it would like
 ROOM = 10_000
@@ -43,11 +47,19 @@ def inspect_teacher(
     """
     check_member("preset", preset, PRESETS)
     moves = replace(PRESETS[preset], protect=tuple(protect))
-    described = understand(load_teacher(path, trusted=trusted))
+    if lacks_json(path):
+        teacher, guess = guess_teacher(path)
+    else:
+        teacher, guess = load_teacher(path, trusted=trusted), Guess({}, {}, {})
+    described = understand(teacher)
     structure = anatomy(described.network)
     moves.check_protected(structure.layers)
     whole = cost(described.network)
     return _summary(described, whole) | {
+        "normalisation": normalisation(described.network),
+        "json": dict(guess.data),
+        "json_found": dict(guess.found),
+        "json_guessed": dict(guess.guessed),
         "pool": list(moves.pool),
         "scaled": moves.scaled,
         "groups": _groups(structure),
@@ -72,6 +84,41 @@ def _summary(described: Described, whole: Cost) -> dict[str, Any]:
         "peak_kb": whole.peak / 1024,
         "notes": list(described.notes),
     }
+
+
+#: operators with weights that normalise, in words
+NORMS = {
+    "batch_norm": "batch norm",
+    "group_norm": "group or instance norm",
+    "layer_norm": "layer norm",
+    "local_response_norm": "local response norm",
+}
+
+
+def normalisation(network: NetSpec) -> str:
+    """Which norms there are, and what is behind the convolutions, in words.
+
+    That a batch norm was folded into a convolution cannot be told from its never having been there.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in network.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    counts = Counter(NORMS[node.op] for node in network.nodes if node.op in NORMS)
+    told = ", ".join(f"{count} × {name}" for name, count in counts.items())
+    convolutions = [node for node in network.nodes if node.op in CONVOLUTIONS]
+    behind = [{reader.op for reader in readers.get(node.name, ())} for node in convolutions]
+    written = sum("affine" in ops and not ops & NORMS.keys() for ops in behind)
+    bare = sum(not ops & {"affine", *NORMS} for ops in behind)
+    parts = [told] if told else []
+    if written:
+        parts.append(
+            f"written out as constants per channel behind {written} of {len(behind)} convolutions"
+        )
+    if bare or not parts:
+        why = "" if told else " (folded at export, or never there)"
+        parts.append(f"none behind {bare} of {len(behind)} convolutions{why}")
+    return "; ".join(parts)
 
 
 def _groups(structure: Anatomy) -> list[dict[str, Any]]:
@@ -131,27 +178,39 @@ def _earlier_writers(structure: Anatomy, layer: Layer) -> list[int]:
 
 def print_inspection(found: Mapping[str, Any]) -> None:
     """The same as a table; a terminal that is too narrow for it gets a lighter one."""
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     wide = _table(found)
-    wanted = console.measure(wide, options=console.options.update(width=ROOM)).maximum
+    wanted = out.measure(wide, options=out.options.update(width=ROOM)).maximum
     shape = "×".join(map(str, found["input"]))
     lines = [
         f"{found['name']}: {found['architecture']}, {shape} -> {found['classes']} classes",
         f"{found['kb']:,.1f} KB, {found['parameters']:,} parameters, {found['macs']:,} MACs, "
         f"{found['peak_kb']:,.1f} KB of activations at once",
+        f"normalisation: {found['normalisation']}",
         f"coefficients {_pool(found['pool'])} of {_scaled(found['scaled'])}",
     ]
-    console.print("\n".join(lines), markup=False)
-    print_table(
-        _table(found, light=True) if console.is_terminal and wanted > console.width else wide
-    )
+    out.print("\n".join(lines))
+    print_table(_table(found, light=True) if out.is_terminal and wanted > out.width else wide)
     shared = _shared(found["groups"])
     if shared:
-        console.print("Layers that share channels; the first one left sets their number:")
+        out.print("Layers that share channels; the first one left sets their number:")
     for line in shared:
-        console.print(f"  {line}", markup=False)
+        out.print(f"  {line}")
     for note in found["notes"]:
-        console.print(f"Note: {note}", markup=False)
+        out.print(f"Note: {note}")
+    if found["json"]:
+        out.print("\n".join(_told_json(found)))
+
+
+def _told_json(found: Mapping[str, Any]) -> list[str]:
+    """The JSON to save, with what in it is a guess."""
+    lines = [f"From the file: {key} ({why})." for key, why in found["json_found"].items()]
+    lines += [f"A guess: {key} ({why})." for key, why in found["json_guessed"].items()]
+    lines += [
+        f"Correct what is guessed, and save this as {found['name']}.json beside the file:",
+        json.dumps(found["json"], ensure_ascii=False),
+    ]
+    return lines
 
 
 def _table(found: Mapping[str, Any], light: bool = False) -> Table:

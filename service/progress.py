@@ -6,7 +6,7 @@ there are plain lines instead of a moving bar and a table.
 
 from __future__ import annotations
 
-import json
+import shlex
 import signal
 import sys
 import time
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from search import events
 from search.run_folder import RunFolder
+from service import streams
 from service.pace import Pace, duration, running_text
 
 #: a log gets a line of progress at most this often, seconds
@@ -43,7 +44,7 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool =
     Raises:
         SystemExit: with 130 after Ctrl-C, and with 3 as ``strict`` says.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = streams.console(stderr=True, markup=True)
     view = _Bars(console) if console.is_terminal else _Lines(console)
     # SIGTERM ends a job as Ctrl-C does, so that a service manager loses nothing either. A shell
     # that starts a job in the background has it ignore SIGINT, and then `kill -INT` would be mute.
@@ -58,21 +59,25 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool =
                 else:
                     view.show(event)
     except KeyboardInterrupt:
-        console.print("[yellow]Stopped.[/] " + _how_to_go_on(resume))
+        how = _how_to_go_on(resume)
+        console.print("[yellow]Stopped.[/] " + escape(how))
+        if as_json:
+            streams.print_failure("stopped", "", how)
         sys.exit(130)
     assert result is not None
     _summary(console, result)
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
+        streams.print_json(result)
     if strict:
-        end_strictly(console, [warning["name"] for warning in result.get("warnings", [])])
+        end_strictly([warning["name"] for warning in result.get("warnings", [])])
 
 
-def end_strictly(console: Console, names: Sequence[str]) -> None:
+def end_strictly(names: Sequence[str]) -> None:
     """End with :data:`STRICT` where warnings of these names stand."""
     if names:
-        console.print(f"[bold red]--strict:[/] {escape(', '.join(names))}")
+        streams.console(stderr=True, markup=True).print(
+            f"[bold red]--strict:[/] {escape(', '.join(names))}"
+        )
         sys.exit(STRICT)
 
 
@@ -81,7 +86,7 @@ def _how_to_go_on(folder: str) -> str:
         return "Nothing had been done yet; start it again."
     return (
         "Every finished candidate is kept. Go on with: "
-        f"understudy search --resume --out {escape(folder)}"
+        f"understudy search --resume --out {shlex.quote(folder)}"
     )
 
 
@@ -123,11 +128,11 @@ class _Bars:
         self.console = console
         self.pace = Pace()
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
         )
         self.live = Live(console=console, get_renderable=self._view, transient=True)
@@ -172,9 +177,7 @@ class _Bars:
         elif not left and done:
             seconds = (time.monotonic() - self.began) * (total - done) / done
             left = f"about {duration(seconds)} left"
-        self.bars.update(
-            self.task, description=escape(text), completed=done, total=total, left=left
-        )
+        self.bars.update(self.task, description=text, completed=done, total=total, left=left)
 
 
 def event_text(event: events.Event) -> str:

@@ -99,12 +99,10 @@ def _turn(
             typer.echo(f"Note: {found.warning}")
         typer.echo(f"bundle  {out or bundle}")
     if strict:
-        from rich.console import Console
-
         from search.turn import standing
         from service.progress import end_strictly
 
-        end_strictly(Console(stderr=True, highlight=False, soft_wrap=True), standing(out or bundle))
+        end_strictly(standing(out or bundle))
 
 
 def _again(

@@ -220,8 +220,6 @@ def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
 
 
 def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
-    from rich.console import Console
-
     from edge.errors import BadInput
     from search.events import Event
     from search.outer import train_thresholds
@@ -230,10 +228,11 @@ def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
     from search.tune import check_limits
     from service.cli import own_code
     from service.progress import event_text
+    from service.streams import console
 
     check_limits(target, spec)
     own_code(spec.teacher)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    err = console(stderr=True, markup=True)
     known = None
     if RunFolder(spec.out).facts.exists():
         with suppress(BadInput):  # a run without a candidate has nothing to tell
@@ -241,7 +240,7 @@ def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
 
     def tell(event: Event) -> None:
         if text := event_text(event):
-            console.print(text)
+            err.print(text)
 
     said = train_thresholds(spec, target, trials, known, tell, trusted=True)
     if as_json:

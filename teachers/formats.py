@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from edge.errors import BadInput
 from teachers import factory, onnx_file, safetensors_file
-from teachers.manifest import Teacher, TeacherManifest
+from teachers.guessing import Guess, guess_manifest
+from teachers.manifest import Teacher, TeacherManifest, manifest_path, parse_manifest, read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +66,30 @@ def load_teacher(path: str | Path, *, trusted: bool = False) -> Teacher:
         return factory.load(str(path), trusted=trusted)
     path = Path(path)
     return _format(path).load(path)
+
+
+def lacks_json(path: str | Path) -> bool:
+    """Whether it is an ONNX file whose JSON is missing or lacks what can be guessed."""
+    if _is_factory(path) or Path(path).suffix.lower() != ".onnx" or not Path(path).is_file():
+        return False
+    if not manifest_path(Path(path)).exists():
+        return True
+    said = read_json(Path(path))
+    return any(key not in said for key in ("input", "mean", "std")) or not (
+        "classes" in said or "class_names" in said
+    )
+
+
+def guess_teacher(path: str | Path) -> tuple[Teacher, Guess]:
+    """The teacher in an ONNX file, and its JSON as far as the file tells and a guess at the rest.
+
+    For looking at it; a job wants to be told. BadInput as in :func:`load_teacher`.
+    """
+    path = Path(path)
+    _format(path)
+    guess = guess_manifest(path)
+    manifest = parse_manifest({"arch": onnx_file.ARCH} | dict(guess.data), manifest_path(path))
+    return onnx_file.load(path, manifest), guess
 
 
 def save_teacher(module: nn.Module, manifest: TeacherManifest, path: str | Path) -> None:

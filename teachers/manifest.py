@@ -9,6 +9,7 @@ This module imports no torch, so that a bad manifest is refused before torch loa
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 SCALE = "pixels / 255, then (x - mean) / std"
 REMEDY = "Correct the JSON beside the weights."
 LARGEST_CLASSES = 10_000
+INSPECT = (
+    "`understudy inspect {}` shows what the file says and prints a JSON to save; or write one with "
+    "input, classes, mean, std and class_names."
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,14 @@ def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
 
     ``arch`` is taken where the JSON names none: a format that holds the network needs no name.
     """
+    data = read_json(weights)
+    if arch is not None:
+        data.setdefault("arch", arch)
+    return parse_manifest(data, manifest_path(weights))
+
+
+def read_json(weights: Path) -> dict[str, Any]:
+    """The JSON object beside ``weights``, with or without a byte-order mark; BadInput otherwise."""
     path = manifest_path(weights)
     try:
         text = path.read_bytes()
@@ -96,16 +109,23 @@ def read_manifest(weights: Path, arch: str | None = None) -> TeacherManifest:
             f"teacher {weights.name} has no manifest",
             value=f"no file {path}",
             bound="a JSON file of the same name beside the weights",
-            remedy="Write one with arch, input, classes, mean, std and class_names.",
+            remedy=INSPECT.format(weights)
+            if weights.suffix == ".onnx"
+            else "Write one with arch, input, classes, mean, std and class_names.",
         ) from None
     except OSError as error:
         raise _bad(path, "cannot be read", error.strerror, "a readable file") from None
-    data = strict.loads(text, f"teacher's manifest {path}", REMEDY)
+    data = strict.loads(_utf8(text), f"teacher's manifest {path}", REMEDY)
     if not isinstance(data, dict):
         raise _bad(path, "is not an object", type(data).__name__, "one JSON object")
-    if arch is not None:
-        data.setdefault("arch", arch)
-    return parse_manifest(data, path)
+    return data
+
+
+def _utf8(text: bytes) -> bytes:
+    """Without the mark that editors on Windows put in front; PowerShell writes UTF-16 after it."""
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return text.decode("utf-16", errors="replace").encode()
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest:

@@ -23,22 +23,27 @@ def check(path: Path) -> TeacherManifest:
     return manifest
 
 
-def load(path: Path) -> Teacher:
-    """The checked teacher as a float32 module in eval mode that torch.fx can trace."""
+def load(path: Path, manifest: TeacherManifest | None = None) -> Teacher:
+    """The checked teacher as a float32 module in eval mode that torch.fx can trace.
+
+    ``manifest`` stands for the JSON beside it.
+    """
     from teachers.onnx_import.convert import convert
 
-    manifest, graph, fingerprint = _read(path)
+    manifest, graph, fingerprint = _read(path, manifest)
     module = convert(graph, manifest.preprocess.input_shape, manifest.classes)
     return Teacher(manifest, module, fingerprint, path.stem)
 
 
-def _read(path: Path) -> tuple[TeacherManifest, OnnxGraph, str]:
+def _read(
+    path: Path, manifest: TeacherManifest | None = None
+) -> tuple[TeacherManifest, OnnxGraph, str]:
     from teachers.onnx_import.reading import parse_model, read_bytes
     from teachers.onnx_import.structure import read_graph
 
     data = read_bytes(path)
     model, opset = parse_model(data, path.name)
-    manifest = read_manifest(path, arch=ARCH)
+    manifest = manifest or read_manifest(path, arch=ARCH)
     graph = read_graph(model, opset, path.parent, manifest.classes)
     check_input(graph, manifest.preprocess.input_shape)
     _check_classes(graph, manifest.classes)

@@ -85,6 +85,14 @@ def scaled(network: NetSpec, shape: Sequence[float], factor: float) -> Student:
         shape: a coefficient of outputs for every weight layer; 0 removes it, and stays 0.
         factor: of all of them. A layer that cannot change, and the classifier, stay as they are.
     """
+    moves, actions = scaling(network, shape, factor)
+    return compress(network, moves, actions)
+
+
+def scaling(
+    network: NetSpec, shape: Sequence[float], factor: float
+) -> tuple[Moves, tuple[int, ...]]:
+    """A pool and the actions from it that give :func:`scaled`; arguments as there."""
     layers = anatomy(network).layers
     wanted = [min(1.0, factor * coefficient) for coefficient in shape]
     moves = Moves(tuple(sorted({0.0, 1.0, *wanted})), "o")
@@ -93,7 +101,7 @@ def scaled(network: NetSpec, shape: Sequence[float], factor: float) -> Student:
     legal = [
         action if mask[action] else moves.keep for action, mask in zip(actions, masks, strict=True)
     ]
-    return compress(network, moves, legal)
+    return moves, tuple(legal)
 
 
 def uniform(inheritance: Inheritance, limit: float, seed: int = 0) -> Sized:

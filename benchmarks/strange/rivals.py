@@ -7,13 +7,14 @@ about the test rows.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.rivals.searching import settled
-from benchmarks.rivals.sizing import uniform
+from benchmarks.rivals.sizing import scaling, uniform
 from benchmarks.strange import data, hand
 from benchmarks.strange.cases import Case
 from benchmarks.strange.data import Labels
@@ -21,11 +22,13 @@ from benchmarks.strange.exports import FOLDING
 from benchmarks.strange.networks import size_kb, widest
 from benchmarks.strange.rebuild import found_in
 from envs.cost import cost
-from envs.surgery import Inheritance
+from envs.layers import anatomy
+from envs.resolve import compress
+from envs.surgery import Inheritance, load
+from search.classroom import Distiller
 from search.preparation import prepare
 from search.run_folder import RunFolder, write_bytes
 from search.spec import make_spec
-from teachers.distill import distil
 from teachers.training import predict
 
 
@@ -76,11 +79,17 @@ def by_uniform_width(run: Path, stands: Path, place: Path, out: Path) -> None:
     spec = make_spec(stored.model_dump() | {"out": str(folder.root)})
     with found_in(stands):
         job = settled(prepare(spec, folder, trusted=True))
-    inheritance = Inheritance.of(job.network, job.teacher.module.state_dict(), spec.criterion)
+    network = job.network
+    inheritance = Inheritance.of(network, job.teacher.module.state_dict(), spec.criterion)
     assert spec.max_kb is not None
-    student = uniform(inheritance, spec.max_kb, spec.seed)
-    room, recipe = job.classroom(proxy=False), job.recipe(proxy=False)
-    module = student.module
-    distil(module, job.tap, room.lesson, recipe, seed=spec.seed, exam=room.exam)
+    factor = uniform(inheritance, spec.max_kb, spec.seed).factor
+    moves, actions = scaling(network, [1.0] * len(anatomy(network).layers), factor)
+    room = replace(job.classroom(proxy=False), moves=moves)
+    pupil = Distiller(room, job.recipe(proxy=False)).begin(actions, None)
+    while not pupil.epoch(examine=True).done:
+        pass
+    weights = {name: torch.from_numpy(array) for name, array in pupil.weights().items()}
+    student = compress(network, moves, actions).spec
+    module = load(student, weights).eval()
     answers = predict(module, data.read(place).test, job.teacher.manifest.preprocess)
-    keep(out, answers.logits.argmax(1), cost(student.spec).kb)
+    keep(out, answers.logits.argmax(1), cost(student).kb)

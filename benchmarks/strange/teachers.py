@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,17 +51,27 @@ def ready(case: Case, made: Path, python: str | None) -> Ready:
     """
     made = made.resolve()
     places = made / "data" / case.data_folder, made / "data" / case.taught_folder
-    data.write(case.data, case.rows, case.form, places[0])
-    data.write(case.data, case.taught or case.rows, case.form, places[1])
+    for place, rows in zip(places, (case.rows, case.taught or case.rows), strict=True):
+        with alone(place):
+            data.write(case.data, rows, case.form, place)
     folder = made / "teachers" / case.teacher_folder
-    folder.mkdir(parents=True, exist_ok=True)
     module = f"stranger_{case.digest(case.teacher_folder)}"
     is_function = case.export == "function"
     teacher = f"{module}:teacher" if is_function else str(folder / "teacher.onnx")
-    if not (folder / "made").exists():
-        _make(case, made, places[1], folder, module, python)
-        write_bytes(folder / "made", b"")
+    with alone(folder), alone(made / "weights" / case.weights_folder):
+        if not (folder / "made").exists():
+            _make(case, made, places[1], folder, module, python)
+            write_bytes(folder / "made", b"")
     return Ready(teacher, places[0] / "data", folder, data.read(places[0]))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Only one process at a time fills a folder; the others wait, and find it filled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _make(
@@ -80,7 +93,6 @@ def _make(
         net.load_state_dict(torch.load(weights, weights_only=True))
     else:
         hand.train(net, images, hand.TEACHER, flip=case.flip)
-        weights.parent.mkdir(parents=True, exist_ok=True)
         torch.save(net.state_dict(), weights.with_suffix(".part"))
         weights.with_suffix(".part").replace(weights)
     net.eval()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edge.errors import BadInput
+from envs.memory import constant_budget
 from envs.netspec import INPUT
 from envs.reading.axes import plain, sizes
 from envs.reading.capture import (
@@ -28,8 +29,6 @@ from envs.reading.tables import CALLS, ORDERLESS, reader_of
 
 #: numpy's names for arguments, which torch takes too
 ALIASES = {"axis": "dim", "keepdims": "keepdim", "tensor": "input"}
-#: constants are computed up to this many numbers
-LARGEST_CONSTANT = 2**26
 
 
 class Reading:
@@ -139,8 +138,12 @@ class Reading:
         """What is computed from weights alone is computed here and now."""
         if node.meta[OVERWRITES]:
             raise self.net.refuse("weights that are written over", "weights as they are")
-        if sum(tensor.numel() for tensor in tensors_in(node.meta[VALUE])) > LARGEST_CONSTANT:
-            raise self.net.refuse("a very large constant", f"up to {LARGEST_CONSTANT} numbers")
+        numbers = sum(tensor.numel() for tensor in tensors_in(node.meta[VALUE]))
+        if numbers > constant_budget():
+            raise self.net.refuse(
+                f"a constant of {numbers} numbers",
+                f"up to {constant_budget()}, as the memory of this machine allows",
+            )
         args, kwargs = _plain((args, kwargs))
         with eval_mode(self.module), torch.no_grad():
             if node.op == "call_module":

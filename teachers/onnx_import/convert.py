@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import cast
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -50,7 +51,10 @@ class Conversion:
         self.graph = graph
         self.input_shape = input_shape
         self.writer = Writer()
-        stored = sum(array.size for array in graph.constants.values())
+        # some exporters keep weights in nodes
+        kept = [value for node in graph.nodes for value in node.attributes.values()]
+        arrays = [*graph.constants.values(), *(v for v in kept if isinstance(v, np.ndarray))]
+        stored = sum(array.size for array in arrays)
         self.folder = Folder(graph.opset, stored)
         self.reads = Counter(name for node in graph.nodes for name in node.inputs)
         self.reads.update(name for node in graph.nodes for name in reads(node) - set(node.inputs))

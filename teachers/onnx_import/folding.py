@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import BadInput
+from envs.memory import constant_budget
 from teachers.onnx_import.graph import Array, Node, is_float
 from teachers.onnx_import.refusals import refuse
 from teachers.onnx_import.rules import (
@@ -37,18 +38,16 @@ FAULTS = (
     TypeError,
     ValueError,
 )
-#: numbers that folding may write in one file, beyond copies of what is stored in it
-MOST_NUMBERS = 2**26
-
 Fold = Callable[[Node, int, list[Any]], Any]
 
 
 class Folder:
-    """Folds nodes of one graph within one budget."""
+    """Folds nodes of one graph within one budget, beyond copies of the numbers ``stored`` in it."""
 
     def __init__(self, opset: int, stored: int) -> None:
         self.opset = opset
-        self.left = MOST_NUMBERS + 4 * stored
+        self.most = constant_budget()
+        self.left = self.most + 4 * stored
 
     def fold(self, node: Node, inputs: Inputs) -> list[Array]:
         """The node's outputs; BadInput where it is not defined, or larger than the budget."""
@@ -86,7 +85,7 @@ class Folder:
                 node,
                 "would write a constant that is too large",
                 value=f"{numbers} numbers on {axes} axes",
-                bound=f"at most {MOST_NUMBERS} numbers in all constants, on {MOST_AXES} axes",
+                bound=f"at most {self.most} numbers in all constants, on {MOST_AXES} axes",
             )
         self.left -= max(numbers, 1)
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
-from service.inspection import inspect_teacher, print_inspection
+from envs.export import to_onnx
+from envs.trace import trace
+from service.inspection import inspect_teacher, normalisation, print_inspection
 from teachers import zoo
 from teachers.formats import save_teacher
 from teachers.manifest import TeacherManifest
@@ -218,3 +221,49 @@ def test_a_narrow_terminal_gets_a_lighter_table(
 def test_a_teacher_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="teacher not found"):
         inspect_teacher(str(tmp_path / "nowhere.safetensors"), "default")
+
+
+def _norms(*layers: nn.Module) -> str:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), *layers, nn.Flatten(), nn.Linear(4 * 36, 2))
+    return normalisation(trace(net.eval(), (1, 8, 8)))
+
+
+class Scaled(nn.Module):
+    """A norm as some exporters write it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.arange(1.0, 5.0).view(1, 4, 1, 1)
+
+
+def test_what_normalisation_there_is() -> None:
+    absent = "none behind 1 of 1 convolutions (folded at export, or never there)"
+    assert _norms(nn.ReLU()) == absent
+    assert _norms(nn.BatchNorm2d(4), nn.ReLU()) == "1 × batch norm"
+    assert _norms(nn.GroupNorm(2, 4)) == "1 × group or instance norm"
+    assert _norms(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)) == (
+        "1 × batch norm; none behind 1 of 2 convolutions"
+    )
+    assert _norms(Scaled()) == "written out as constants per channel behind 1 of 1 convolutions"
+
+
+def test_an_onnx_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a JSON: what it says, what is guessed, and the JSON to save."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(to_onnx(net.eval(), (3, 8, 8)))
+    found = inspect_teacher(str(path), "default")
+    assert found["json"] == {
+        "input": [3, 8, 8],
+        "classes": 5,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+    }
+    assert set(found["json_guessed"]) == {"mean and std"}
+    print_inspection(found)
+    told = capsys.readouterr().out
+    assert "normalisation: none behind 1 of 1 convolutions" in told
+    assert "A guess: mean and std" in told
+    assert json.loads(told.splitlines()[-1]) == found["json"]
+    path.with_suffix(".json").write_text(told.splitlines()[-1])
+    assert inspect_teacher(str(path), "default")["json"] == {}

@@ -8,11 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, numpy_helper
 from torch import nn
 
+from edge.errors import BadInput
 from teachers.description import understand
 from teachers.formats import load_teacher
+from teachers.onnx_import import folding
 from tests.teachers.onnx_graphs import (
     EXPORTERS,
     assert_equal_logits,
@@ -147,3 +149,33 @@ def test_one_output_for_two_classes(
         found = described.teacher.module(images)
     logit = images.flatten(1) @ torch.from_numpy(stored["fc_weight"])
     assert torch.allclose(found, torch.cat([0 * logit, logit], 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("in_node", [False, True])
+def test_stored_weights_may_be_rearranged_however_large(
+    in_node: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VGG-19's first linear layer has 103 M numbers; here 768 are beyond the budget of 100."""
+    monkeypatch.setattr(folding, "constant_budget", lambda: 100)
+    stored = weights(w=(4, 3 * 8 * 8))
+    nodes = [
+        node("Transpose", "w", "t"),
+        node("Flatten", "x", "f"),
+        node("MatMul", "f t", "y"),
+    ]
+    if in_node:
+        kept = numpy_helper.from_array(stored.pop("w"), "w")
+        nodes.insert(0, node("Constant", "", "w", value=kept))
+    made = model(nodes, stored)
+    assert_equal_logits(made, (3, 8, 8))
+    # what is not stored has to keep the budget
+    shape = {"s": ints(101), "z": ints(0), "w": stored.get("w", weights(w=(4, 192))["w"])}
+    grown = [node("ConstantOfShape", "s", "c"), node("ReduceSum", "c", "d")]
+    grown += [
+        node("Flatten", "x", "f"),
+        node("Gemm", "f w", "g", transB=1),
+        node("Add", "g d", "y"),
+    ]
+    monkeypatch.setattr(folding, "constant_budget", lambda: -4 * 800)
+    with pytest.raises(BadInput, match="would write a constant that is too large"):
+        imported(model(grown, shape), (3, 8, 8))

@@ -151,6 +151,31 @@ MAPS: dict[str, Case] = {
         {},
         7,
     ),
+    "average pool that keeps the size, more padding behind": (
+        [node("AveragePool", "x", "m", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
+        {},
+        11,
+    ),
+    "average pool that keeps the size, more padding in front": (
+        [node("AveragePool", "x", "m", kernel_shape=[2, 2], auto_pad="SAME_LOWER")],
+        {},
+        11,
+    ),
+    "average pool, uneven in another way on either axis": (
+        [node("AveragePool", "x", "m", kernel_shape=[4, 3], strides=[1, 2], pads=[1, 1, 2, 0])],
+        {},
+        11,
+    ),
+    "average pool over the map and more, as GoogLeNet's last": (
+        [node("AveragePool", "x", "m", kernel_shape=[9, 9], pads=[0, 0, 1, 1])],
+        {},
+        11,
+    ),
+    "average pool over the map, with more padding than half a window": (
+        [node("AveragePool", "x", "m", kernel_shape=[11, 10], pads=[3, 2, 0, 0])],
+        {},
+        11,
+    ),
     "average pool that counts its padding": (
         [
             node(

@@ -153,7 +153,7 @@ REFUSED: dict[str, tuple[list[NodeProto], Weights, str]] = {
         r"Conv_m.*3 channels.*input",
     ),
     "pool over padding that is not counted": (
-        [node("AveragePool", "x", "m", kernel_shape=[2, 2], auto_pad="SAME_UPPER")],
+        [node("AveragePool", "x", "m", kernel_shape=[3, 3], strides=[2, 2], pads=[2, 2, 0, 0])],
         {},
         r"AveragePool_m.*count_include_pad",
     ),

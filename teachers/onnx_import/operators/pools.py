@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -52,8 +53,13 @@ def average_pool(step: Step) -> Activation:
     if not any(any(pair) for pair in view.pads):
         include = True
     spelled = None if include else view.spelled(x.shape[2:], ceil)
+    kept: tuple[slice, ...] = ()
     if spelled is not None:
         padding, ceil = spelled
+    elif not include and x.rank < 5 and view.whole(x.shape[2:], ceil):
+        return step.call(GLOBAL_AVERAGE[x.rank - 2], x, 1)
+    elif not include and (found := view.aligned(x.shape[2:], ceil)) is not None:
+        padding, ceil, kept = found
     elif not view.poolable:
         if not include or ceil:
             raise step.refuse(
@@ -65,7 +71,7 @@ def average_pool(step: Step) -> Activation:
         x = padded(step, x, view.pads, 0.0)
         padding = (0,) * len(padding)
     part_of = PART_OF_LRN if x.rank == 5 else ""
-    return step.call(
+    pooled = step.call(
         function,
         x,
         list(view.kernel),
@@ -75,6 +81,9 @@ def average_pool(step: Step) -> Activation:
         include,
         part_of=part_of,
     )
+    if all(part == slice(0, side) for part, side in zip(kept, pooled.shape[2:], strict=False)):
+        return pooled
+    return step.call(operator.getitem, pooled, (slice(None), slice(None), *kept))
 
 
 def lp_pool(step: Step) -> Activation:

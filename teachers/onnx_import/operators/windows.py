@@ -58,6 +58,50 @@ class Window:
                 return self.padding, rounded_up
         return None
 
+    def aligned(
+        self, lengths: Sequence[int], ceil: bool
+    ) -> tuple[tuple[int, ...], bool, tuple[slice, ...]] | None:
+        """Padding and ceil_mode with which torch has these windows among others, and which.
+
+        Only where padding is not counted, as :meth:`spelled`. A padding that is larger by whole
+        strides has the same windows with more in front, and one that is even more behind.
+        """
+        wanted = self._counts(lengths, self.pads, ceil)
+        for rounded_up in (False, True):
+            found = [
+                self._axis(axis, lengths, wanted[axis], rounded_up) for axis in range(len(lengths))
+            ]
+            kept = [pair for pair in found if pair is not None]
+            if len(kept) == len(found):
+                return tuple(pad for pad, _ in kept), rounded_up, tuple(part for _, part in kept)
+        return None
+
+    def _axis(
+        self, axis: int, lengths: Sequence[int], wanted: int, ceil: bool
+    ) -> tuple[int, slice] | None:
+        """The least padding of one axis that has all its windows, and which those are."""
+        before, stride = self.pads[axis][0], self.stride[axis]
+        for pad in range(before, self.kernel[axis] // 2 + 1, stride):
+            even = tuple((pad, pad) if i == axis else pair for i, pair in enumerate(self.pads))
+            first = (pad - before) // stride
+            if self._counts(lengths, even, ceil)[axis] >= first + wanted:
+                return pad, slice(first, first + wanted)
+        return None
+
+    def whole(self, lengths: Sequence[int], ceil: bool) -> bool:
+        """Whether there is one window, and the image is all in it."""
+        return all(
+            count == 1 and kernel >= length + pads[0] and dilation == 1
+            for count, kernel, length, pads, dilation in zip(
+                self._counts(lengths, self.pads, ceil),
+                self.kernel,
+                lengths,
+                self.pads,
+                self.dilation,
+                strict=True,
+            )
+        )
+
     def _counts(
         self, lengths: Sequence[int], pads: tuple[tuple[int, int], ...], ceil: bool
     ) -> list[int]:
