@@ -1,4 +1,4 @@
-"""The two errors a user can mend, raised by every layer and shown as one line."""
+"""The errors that a user is told in one line, raised by every layer."""
 
 from __future__ import annotations
 
@@ -46,6 +46,30 @@ def check_member(
             bound=f"one of {', '.join(sorted(known))}",
             remedy=remedy,
         )
+
+
+class Unfinished(RuntimeError):
+    """A job stopped at an error of its own; what it has found is kept, and it can be gone on with.
+
+    ``said``: the error in one line; ``kept``: the folder; ``command``: that goes on; ``details``:
+    the file with the rest.
+    """
+
+    def __init__(self, said: str, *, kept: str, command: str, details: str) -> None:
+        super().__init__(
+            f"The job stopped at an error that it could not mend: {said}. Its candidates and "
+            f"trained students are kept in {kept}. Go on with: {command}  It begins where this "
+            f"one stopped; if it stops there again, {details} tells where, for a report of the "
+            "fault."
+        )
+        self.said, self.kept, self.command, self.details = said, kept, command, details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unfinished, (self.said, self.kept, self.command, self.details)
+
+
+def _unfinished(said: str, kept: str, command: str, details: str) -> Unfinished:
+    return Unfinished(said, kept=kept, command=command, details=details)
 
 
 class MissingExtra(RuntimeError):

@@ -90,9 +90,11 @@ class Calibrated:
     @property
     def name(self) -> str:
         """Of the warning, where it stands for a goal that is missed; "" where it is a caveat."""
+        if not self.warning:
+            return ""
         if not self.met:
             return "goal-not-reached"
-        unspent = self.warning and self.threshold > APPEAL_NEVER and not self.expected.appeals
+        unspent = self.threshold > APPEAL_NEVER and not self.expected.appeals
         return "budget-unspent" if unspent else ""
 
     @property

@@ -19,7 +19,7 @@ from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.spec import JobSpec
 from search.warm import check_warm
-from teachers.datasets import check_dataset
+from teachers.datasets import check_table, open_for
 from teachers.formats import check_teacher
 
 CONNECT_SECONDS = 3.0
@@ -55,11 +55,12 @@ def check_inputs(
         read_profile(Path(spec.profile))
     manifest = check_teacher(spec.teacher, trusted=trusted)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
-    check_dataset(
-        spec.data,
+    beside = Path(spec.teacher).parent
+    found = open_for(spec.data, manifest, unseen=spec.teacher_unseen, beside=beside)
+    check_table(
+        found.table,
         preprocess,
         manifest.classes,
-        manifest.class_names,
         max_bytes=image_budget(spec.memory_gb),
         folder=RunFolder(spec.out).cache,
     )

@@ -51,6 +51,8 @@ def model_card(manifest: Manifest) -> str:
         f"- **Router**: {manifest.router.name} ({manifest.router.kind}). An input is appealed "
         f"{threshold_words(manifest.threshold)}, set on the calibration part; the "
         f"goal was {chosen_goal(manifest.goal).words()}.",
+        f"- **Runs on**: any runtime for ONNX that knows the operators of {_operators(manifest)}.",
+        f"- **Licence**: {manifest.licence or 'not stated by whoever made it'}.",
         "",
         "## Figures",
         "",
@@ -80,6 +82,11 @@ def _pair(manifest: Manifest) -> str:
         return f"{manifest.student.kb:,.1f} KB of fp32 weights and the student's own head"
     kb = manifest.student.kb + manifest.router.bytes / 1024
     return f"{kb:,.1f} KB of fp32 weights and router"
+
+
+def _operators(manifest: Manifest) -> str:
+    needed = [f"{domain} (opset {version})" for domain, version in manifest.pair.operators.items()]
+    return " and ".join(needed) or "the domains that pair.onnx declares"
 
 
 def _parts(manifest: Manifest) -> list[str]:

@@ -34,13 +34,12 @@ from search.limits import with_room
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
-from search.package import ship
+from search.packing import nothing_lost, packed, reported
 from search.patience import Patience
 from search.pilots import fly
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
 from search.probe import probe_of
-from search.report import write_report
 from search.result import result_of, speeds_of
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
@@ -94,7 +93,8 @@ def run(
         warned: dict[str, Note] = {}
         preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
         prepared = yield from kept(preparing, warned)
-        yield from kept(_work(prepared, folder, start, again, warned), warned)
+        with nothing_lost(folder, again):
+            yield from kept(_work(prepared, folder, start, again, warned), warned)
 
 
 def kept(telling: Telling[T], warned: dict[str, Note]) -> Telling[T]:
@@ -174,19 +174,18 @@ def _work(
                 prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(
+        shipped = yield from packed(
             prepared, last.winner.actions, last.weights, folder, threads, warned
         )
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)
         seconds = time.monotonic() - start
-        notes = list(warned.values())
-        result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds, notes)
-        record = record_of(
-            prepared, ledger.records, last, shipped, speeds, now, asked, earlier, result
-        )
-        write_report(folder.report, record)
+        given = prepared, ledger.records, last, shipped, speeds
+        result = result_of(*given, folder, seconds, list(warned.values()))
+        yield from reported(folder, record_of(*given, now, asked, earlier, result))
+        if "no-report" in warned:
+            result = result_of(*given, folder, seconds, list(warned.values()))
         folder.write_result(result)
     yield Finished(result)
 

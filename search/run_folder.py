@@ -20,10 +20,14 @@ from search.claim import Claim, claimed, taken, unmakeable
 from search.job_file import read_yaml, to_yaml
 from search.spec import ROUTING, JobSpec, make_spec
 
+#: how rows are shared out, which must not change while a run is under way
+CUT = "2"
+
 #: what may differ between a run and its resumption: how long, where, and what comes after the last
 #: training; never what is searched
 MAY_CHANGE = (
-    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", *ROUTING,
+    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", "licence",
+    *ROUTING,
 )  # fmt: skip
 
 
@@ -54,6 +58,7 @@ class RunFolder:
         self.report = self.root / f"report{last}.html"
         self.result = self.root / f"result{last}.json"
         self.test_seen = self.root / "test_seen.json"
+        self.failure = self.root / "failure.txt"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"
 
@@ -141,6 +146,10 @@ class RunFolder:
             )
         # runs that began before there were probes go on without, to the same proposals
         return make_spec({"probes": 0} | read_yaml(self.job) | {"out": str(self.root)})
+
+    def cut_before_copies(self) -> bool:
+        """Whether the run began when rows were shared out without looking for copies."""
+        return self.inputs.exists() and "cut" not in json.loads(self.inputs.read_text())
 
     def beside(self) -> RunFolder:
         """The same run with free places for what ships."""

@@ -22,7 +22,8 @@ GOAL = (
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
 ROUTING = (
-    "two_head", "router_rows", "sampling", "features", "families", "router_trials", "max_pair_kb",
+    "two_head", "router_rows", "sampling", "features", "families", "router_trials", "portable",
+    "max_pair_kb",
     *GOAL,
 )  # fmt: skip
 
@@ -102,7 +103,10 @@ class JobSpec(BaseModel):
 
     metric: str = _field("Data", "accuracy or balanced_accuracy.", "accuracy")
     teacher_unseen: str | None = _field(
-        "Data", "Training rows the teacher never saw, e.g. 'last 5000'; overrides its JSON.", None
+        "Data",
+        "Rows the teacher never saw: 'last 5000', '50 per class', a folder, a list of files, a "
+        "Parquet file; overrides its JSON.",
+        None,
     )
     resize: bool = _field("Data", "Resize images to the teacher's input.", False)
     memory_gb: float | None = _field(
@@ -271,6 +275,10 @@ class JobSpec(BaseModel):
         True,
     )
 
+    licence: str | None = _field(
+        "Bundle", "Licence of what ships, written into its files, e.g. Apache-2.0.", None
+    )
+
     two_head: str = _field(
         "Router",
         "AppealNet's predictor head beside the routers: none, frozen (seconds; the student stays "
@@ -300,6 +308,12 @@ class JobSpec(BaseModel):
         4,
         ge=1,
         le=1000,
+    )
+
+    portable: bool = _field(
+        "Router",
+        "Routers in operators of the ONNX standard domain alone, which every runtime has.",
+        False,
     )
 
     ray: str = _field("Ray", "local, auto, or ray://HOST:PORT.", "local")

@@ -1,8 +1,9 @@
 """The command line: ``understudy demo | search | rerank | …``.
 
-Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 3 done but a warning stands
-and ``--strict`` was given, 130 stopped with Ctrl-C. With ``--json`` the last line of stdout is one
-JSON object, of an error too; everything else goes to stderr.
+Exit codes: 0 done, 1 stopped at an error that says how to go on, 2 bad input (one line says what
+and how to mend it), 3 done but a warning stands and ``--strict`` was given, 130 stopped with
+Ctrl-C. With ``--json`` the last line of stdout is one JSON object, of an error too; everything else
+goes to stderr.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.errors import BadInput, MissingExtra
+from edge.errors import BadInput, MissingExtra, Unfinished
 from service import thresholds
 from service.evaluation import evaluate
 from service.options import STRICT_HELP, job_values, takes_job
@@ -196,6 +197,11 @@ def main() -> None:
     except (BadInput, MissingExtra) as error:
         print_error(error, as_json)
         sys.exit(2)
+    except Unfinished as error:
+        typer.echo(f"Error: {error}", err=True)
+        if as_json:
+            print_failure("the job stopped at an error", error.said, f"Go on: {error.command}")
+        sys.exit(1)
     except KeyboardInterrupt:
         console(stderr=True).print("Stopped.")
         if as_json:
