@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,8 @@ from search.run_folder import write_bytes
 
 #: candidates of every job
 BUDGET = 12
+#: seconds for a job to end after Ctrl-C, before it is asked again
+PATIENCE = 20
 Row = dict[str, Any]
 
 
@@ -161,8 +163,7 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
         try:
             code = process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)  # it leaves a run that can be gone on with
-            process.wait()
+            _interrupt(process)
             raise
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
@@ -170,6 +171,14 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
         lines = (folder / "job.log").read_text(errors="replace").strip().splitlines()
         return f"exit code {code}: {lines[-1] if lines else ''}"
     return ""
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """End a job so that it can be gone on with; asked again where a library has swallowed it."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 @cache
