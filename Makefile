@@ -1,6 +1,7 @@
 # make demo   teacher in, student and router out, on a data set that installs with the project
 # make test   the whole test-suite
 # make test-long  many more cases of the property tests, and every network of the zoo; half an hour
+# make test-runtimes  pairs in OpenVINO and in ONNX Runtime for the web, which it installs; needs npm
 # make lint   ruff, mypy --strict, the contract on imports
 # make format put the code in the form that lint asks for
 #
@@ -17,8 +18,9 @@ INPUTS     := pyproject.toml constraints.txt
 HAS_PIP    := $(VENV)/.made
 HAS_SEARCH := $(VENV)/.search
 HAS_DEV    := $(VENV)/.dev
+RUNTIMES   := .runtimes
 
-.PHONY: demo test test-long lint format clean
+.PHONY: demo test test-long test-runtimes lint format clean
 
 # The command line refuses an existing folder, and a demo is meant to be repeated.
 demo: $(HAS_SEARCH)
@@ -41,6 +43,23 @@ test-long: $(HAS_DEV)
 	$(SHARED) -m long $(WITH_RAY:%=--ignore=%) $(FAULTS:%=--ignore=%)
 	$(BIN)/python -m pytest -m long $(WITH_RAY) $(FAULTS)
 
+# In environments of their own: neither is needed to develop, nor may it move what is.
+OPENVINO := $(RUNTIMES)/openvino
+WEB      := $(RUNTIMES)/web
+
+test-runtimes: $(HAS_DEV) $(OPENVINO)/.made $(WEB)/.made
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long tests/runtimes/test_runtimes.py
+
+$(OPENVINO)/.made:
+	$(PYTHON) -m venv $(OPENVINO)
+	$(OPENVINO)/bin/python -m pip install -q 'openvino==2026.*' numpy
+	@touch $@
+
+$(WEB)/.made:
+	mkdir -p $(WEB)
+	cd $(WEB) && npm init -y > /dev/null && npm install --silent --no-fund --no-audit onnxruntime-web@1
+	@touch $@
+
 lint: $(HAS_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,7 +71,7 @@ format: $(HAS_DEV)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-base build *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) .venv-base $(RUNTIMES) build *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 	    .hypothesis .import_linter_cache
 
 # Stamps: an install is repeated only when what it was made from has changed.

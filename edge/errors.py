@@ -1,8 +1,14 @@
-"""The two errors a user can mend, raised by every layer and shown as one line."""
+"""The errors that a user is told in one line, raised by every layer."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Collection
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 
 class BadInput(ValueError):
@@ -42,15 +48,50 @@ def check_member(
         )
 
 
+class Unfinished(RuntimeError):
+    """A job stopped at an error of its own; what it has found is kept, and it can be gone on with.
+
+    ``said``: the error in one line; ``kept``: the folder; ``command``: that goes on; ``details``:
+    the file with the rest.
+    """
+
+    def __init__(self, said: str, *, kept: str, command: str, details: str) -> None:
+        super().__init__(
+            f"The job stopped at an error that it could not mend: {said}. Its candidates and "
+            f"trained students are kept in {kept}. Go on with: {command}  It begins where this "
+            f"one stopped; if it stops there again, {details} tells where, for a report of the "
+            "fault."
+        )
+        self.said, self.kept, self.command, self.details = said, kept, command, details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unfinished, (self.said, self.kept, self.command, self.details)
+
+
+def _unfinished(said: str, kept: str, command: str, details: str) -> Unfinished:
+    return Unfinished(said, kept=kept, command=command, details=details)
+
+
 class MissingExtra(RuntimeError):
     """A command needs packages that the base install leaves out."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs packages that are not installed: pip install 'understudy[{extra}]'"
-        )
         self.what = what
         self.extra = extra
+        self.remedy = f"Install them: {_install(extra)}"
+        super().__init__(f"{what} needs packages that are not installed. {self.remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return MissingExtra, (self.what, self.extra)
+
+
+def _install(extra: str) -> str:
+    """The command that installs an extra: understudy is on no index, but lies where it was."""
+    origin = "{}"
+    with suppress(PackageNotFoundError):
+        origin = distribution("understudy").read_text("direct_url.json") or "{}"
+    url = str(json.loads(origin).get("url", ""))
+    source = unquote(urlsplit(url).path) if url.startswith("file:") else ""
+    if not source or not (Path(source) / "pyproject.toml").is_file():
+        return f"python -m pip install '.[{extra}]' in a clone of understudy"
+    return f"python -m pip install {shlex.quote(f'{source}[{extra}]')}"

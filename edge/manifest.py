@@ -13,7 +13,9 @@ from edge import strict
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+#: versions that can be read; what a file of before does not say is taken as unknown
+READABLE = (2, FORMAT_VERSION)
 CHECKSUM_KEY = "manifest_sha256"
 REMEDY = "The bundle is damaged or was edited: copy it again, or make a new one."
 
@@ -60,13 +62,17 @@ class RouterInfo:
 @dataclass(frozen=True)
 class PairInfo:
     """Student, router and threshold as one graph, which is what the device runs: ``image``
-    [N, C, H, W] in; ``logits`` [N, K], ``score`` [N] and ``trusted`` [N] out."""
+    [N, C, H, W] in; ``logits`` [N, K], ``score`` [N] and ``trusted`` [N] out. ``operators``: the
+    ONNX domains that a runtime must know to run it, and their versions; empty where nobody said."""
 
     file: str
     bytes: int = 0
+    operators: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _at_least("pair.bytes", self.bytes, 0)
+        for domain, version in self.operators.items():
+            _at_least(f"pair.operators.{domain}", version, 1)
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,8 @@ class Manifest:
     appealed when its score lies below; goal: what was asked of the threshold, by the
     names of the options (``appeals``, ``accuracy``, ``risk`` and ``confidence`` …); note: how the
     router was chosen; parts: rows of every part of the data;
-    figures: measured values by name; warnings: what a reader of the figures must know; files:
+    figures: measured values by name; warnings: what a reader of the figures must know; licence:
+    of what ships, "" where nobody named one; files:
     left empty by whoever writes a bundle, filled in by ``write_bundle``.
     Raises BadInput when a field is out of range.
     """
@@ -166,6 +173,7 @@ class Manifest:
     warnings: tuple[str, ...]
     calibration: Calibration
     teacher: TeacherInfo
+    licence: str = ""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     version: int = FORMAT_VERSION
 
@@ -202,7 +210,8 @@ class Manifest:
         if not isinstance(value, dict):
             raise _bad("document", strict.shorten(value), "an object")
         # First of all: a later version may have other keys, and that should not read as damage.
-        if value.get("version") != FORMAT_VERSION or isinstance(value.get("version"), bool):
+        version = value.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or version not in READABLE:
             raise _wrong_version(value.get("version", "none"))
         body = {key: item for key, item in value.items() if key != CHECKSUM_KEY}
         try:
@@ -211,7 +220,16 @@ class Manifest:
             raise _bad("document", error, "values that JSON can hold") from error
         if found != expected:
             raise _bad("its own checksum", strict.shorten(found), expected)
-        return strict.parse(cls, body, "manifest.json", REMEDY)
+        return strict.parse(cls, _up_to_date(body), "manifest.json", REMEDY)
+
+
+def _up_to_date(body: dict[str, object]) -> dict[str, object]:
+    """A document of an earlier version with the keys that it could not have."""
+    pair = body.get("pair")
+    if body["version"] == 2 and isinstance(pair, dict):
+        pair = {"operators": {}, **pair}
+        return {"licence": "", **body, "pair": pair, "version": FORMAT_VERSION}
+    return body
 
 
 def check_name(name: str) -> None:
@@ -224,7 +242,7 @@ def _wrong_version(found: object) -> BadInput:
     return BadInput(
         "manifest.json: version of the format",
         value=strict.shorten(found),
-        bound=str(FORMAT_VERSION),
+        bound=" or ".join(map(str, READABLE)),
         remedy="Read the bundle with the understudy that wrote it, or make a new one.",
     )
 

@@ -11,6 +11,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,12 @@ from PIL import Image, UnidentifiedImageError
 from edge import strict
 from edge.errors import BadInput
 
-# Formats that are pixels and nothing else. Pillow would also open EPS, by way of Ghostscript.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Formats that are pixels and nothing else. Pillow would also open EPS, by way of Ghostscript, and
+# scientific containers, by way of whatever handler is registered.
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA",
+    "TIFF", "WEBP",
+)  # fmt: skip
 
 # Refused before decoding: a few hundred bytes of PNG can claim gigabytes of pixels. Lower than
 # Pillow's own bound, at which it only warns.
@@ -34,6 +39,13 @@ _MODES = {1: "L", 3: "RGB"}
 
 # What Pillow's decoders raise on bytes that are no image or stop half-way.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """The members of :data:`FORMATS` that the Pillow installed here decodes."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ class Preprocess:
                 remedy="Check the path.",
             ) from error
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
                 return self.from_image(image, called)
         except BadInput:
             raise
@@ -198,6 +210,6 @@ def _undecodable(name: str, error: Exception) -> BadInput:
     return BadInput(
         f"image {name} cannot be decoded",
         value="no known image format" if no_image else strict.shorten(error),
-        bound="an intact image, one of " + ", ".join(FORMATS),
+        bound="an intact image, one of " + ", ".join(formats()),
         remedy="Check the file, or save it again.",
     )

@@ -28,14 +28,15 @@ class Writer:
         **attributes: Any,
     ) -> str:
         """The name of the operator's first result, which is ``output`` where that is given."""
-        names = [item if isinstance(item, str) else self._constant(item) for item in inputs]
+        names = [item if isinstance(item, str) else self.constant(item) for item in inputs]
         result = output or self._name()
         # TopK must name its second result, the indices, though nothing here reads them.
         results = [result, self._name()] if operator == "TopK" else [result]
         self.nodes.append(helper.make_node(operator, names, results, **attributes))
         return result
 
-    def _constant(self, value: NDArray[Any]) -> str:
+    def constant(self, value: NDArray[Any]) -> str:
+        """The name of a constant, for those that several operators read."""
         name = self._name()
         tensor = numpy_helper.from_array(np.asarray(value))
         self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))

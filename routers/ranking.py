@@ -26,6 +26,7 @@ from routers.intervals import FIGURES, bootstrap, figures_of
 from routers.labels import student_right
 from routers.qbc import SAMPLING
 from routers.scores import SCORES
+from routers.standard import standard
 from routers.ties import broken, second_score
 from routers.tuning import tuned
 
@@ -43,6 +44,9 @@ NO_GAP = (
 # Below this many errors a fitted router mostly learns noise.
 LEAST_COMPLEX_ROWS = 20
 CONFIDENCE = 0.95
+
+# Takes a router's file, and raises ValueError where it cannot stand in one graph with the student.
+Joined = Callable[[Model], object]
 
 # Called after each candidate with its name, how many are done, and how many there are.
 OnEvent = Callable[[str, int, int], None]
@@ -165,21 +169,25 @@ def fit_and_rank(
     seed: int,
     resamples: int = 1000,
     offered: Sequence[Offered] = (),
+    portable: bool = False,
+    joined: Joined | None = None,
     on_event: OnEvent | None = None,
 ) -> Ranking:
     """Fit ``families`` on the router part, add ``scores``, rank all on the validation part.
 
     ``sampling`` and ``r`` choose the rows of the fit (:data:`SAMPLING`); ``features`` what the
     families look at; ``trials`` of each family's parameters are made (:mod:`routers.tuning`), on
-    the router part alone; ``offered`` are ranked with the others. With fewer than 20 complex rows,
-    or no normal one, families are listed unfitted with the reason. BadInput for an unknown name and
-    where no score is given, as the baselines always take part.
+    the router part alone; ``offered`` are ranked with the others. ``portable``: all files are in
+    operators of the ONNX standard domain. A router that ``joined`` refuses is out of the race. With
+    fewer than 20 complex rows, or no normal one, families are listed unfitted with the reason.
+    BadInput for an unknown name and where no score is given, as the baselines always take part.
     """
     look = _check_names(families, scores, sampling, features)
     entries, right = [], student_right(data.router_logits, data.router_labels)
     M, total = int(np.sum(right == 0)), len(scores) + len(families) + len(offered)
 
     def done(entry: _Entry) -> None:
+        entry = _joining(entry, joined)
         entries.append(entry)
         if on_event is not None:
             on_event(entry.row.name, len(entries), total)
@@ -199,7 +207,7 @@ def fit_and_rank(
         if part is None:
             done(_Entry(RankedRouter(name, "family", reason=unfit), None))
         else:
-            done(_family(name, part, data, seed, trials))
+            done(_family(name, part, data, seed, trials, portable))
     return _rank(entries, data, M, unfit, resamples, seed)
 
 
@@ -242,7 +250,9 @@ def _score(name: str, data: RouterData) -> _Entry:
     return _checked(RankedRouter(name, "score", model=model), member.score(logits), logits)
 
 
-def _family(name: str, part: _Part, data: RouterData, seed: int, trials: int) -> _Entry:
+def _family(
+    name: str, part: _Part, data: RouterData, seed: int, trials: int, portable: bool
+) -> _Entry:
     row, logits = RankedRouter(name, "family"), data.validation_logits
     classes, look = logits.shape[1], part.look
     try:
@@ -252,7 +262,8 @@ def _family(name: str, part: _Part, data: RouterData, seed: int, trials: int) ->
         )  # fmt: skip
         row = replace(row, parameters=fitted.parameters)
         expected = fitted.score(look.compute(logits))
-        model = fitted.to_onnx(classes, look).SerializeToString(deterministic=True)
+        file = fitted.to_onnx(classes, look)
+        model = (standard(file) if portable else file).SerializeToString(deterministic=True)
         return _checked(replace(row, model=model), expected, logits)
     except Exception as error:
         # One family that three libraries disagree on must not cost the job its other eight.
@@ -265,6 +276,17 @@ def _checked(row: RankedRouter, expected: Floats, logits: Logits) -> _Entry:
         return _Entry(row, export.check_export(expected, row.model, logits))
     except export.ExportMismatch as mismatch:
         return _Entry(replace(row, reason=str(mismatch)), None)
+
+
+def _joining(entry: _Entry, joined: Joined | None) -> _Entry:
+    """The same, or out of the race where the student's graph and the router's cannot be one."""
+    if joined is None or entry.scores is None or not entry.row.model:
+        return entry
+    try:
+        joined(entry.row.model)
+    except ValueError as error:
+        return _Entry(replace(entry.row, reason=f"cannot ship with this student: {error}"), None)
+    return entry
 
 
 def _rank(

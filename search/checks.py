@@ -13,14 +13,15 @@ from pathlib import Path
 from edge.errors import BadInput, check_member
 from edge.profile import read_profile
 from envs.moves import PRESETS, Moves
+from search.choices import check_choices
 from search.goal import goal_of
 from search.machine import image_budget
 from search.run_folder import RunFolder
 from search.spec import JobSpec
 from search.warm import check_warm
-from teachers.datasets import check_dataset
+from teachers.datasets import check_table, open_for
+from teachers.factory import is_factory
 from teachers.formats import check_teacher
-from teachers.metrics import METRICS
 
 CONNECT_SECONDS = 3.0
 
@@ -41,6 +42,9 @@ def check_inputs(
     """
     if own_folder:
         RunFolder(spec.out).check(spec, resume)
+    if resume:
+        _check_there(spec)
+    check_choices(spec)
     moves_of(spec)
     goal_of(spec)
     check_warm(spec)
@@ -50,19 +54,32 @@ def check_inputs(
         check_storage(spec.storage)
     _check_ray(spec.ray)
     _check_gpus(spec.gpus)
-    check_member("metric", spec.metric, METRICS, "Choose one of these for --metric.")
     if spec.profile is not None:
         read_profile(Path(spec.profile))
     manifest = check_teacher(spec.teacher, trusted=trusted)
     preprocess = replace(manifest.preprocess, resize=spec.resize)
-    check_dataset(
-        spec.data,
+    beside = Path(spec.teacher).parent
+    found = open_for(spec.data, manifest, unseen=spec.teacher_unseen, beside=beside)
+    check_table(
+        found.table,
         preprocess,
         manifest.classes,
-        manifest.class_names,
         max_bytes=image_budget(spec.memory_gb),
         folder=RunFolder(spec.out).cache,
     )
+
+
+def _check_there(spec: JobSpec) -> None:
+    """Teacher and data of a run may have been moved since it began."""
+    for name, value in (("teacher", spec.teacher), ("data", spec.data)):
+        named = is_factory(value) if name == "teacher" else value == "digits"
+        if not named and not Path(value).exists():
+            raise BadInput(
+                f"the run's {name} is not where it was",
+                value=value,
+                bound="the one that the run began with; its digest is compared",
+                remedy=f"Say where it is now: --{name}.",
+            )
 
 
 def _check_ray(address: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+import os
 import platform
+import secrets
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,16 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from edge import made
 from edge.errors import BadInput
 from search.watchdog import scratch_folder
 
+#: where our packages lie side by side
+ROOT = Path(made.__file__).resolve().parents[1]
 #: packages of ours that a worker needs; a cluster gets them from here, as they are on this machine
 SHIPPED = ("edge", "envs", "teachers", "routers", "search")
+#: variables that tell Ray how its processes know each other
+TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
 #: libraries whose version decides what a candidate's accuracy is, or whether a node works at all
 COMPARED = ("ray", "torch", "numpy")
 #: seconds that a node has to say what it has; it unpacks our code in them
@@ -59,7 +66,10 @@ def cluster(address: str, processors: int, data_bytes: int = 0) -> Iterator[None
         "configure_logging": False,
     }
     if address != "local":
-        with _connected(address, quiet | {"runtime_env": {"py_modules": shipped()}}):
+        # with a working folder, even one with next to nothing in it, Ray does not put the folder
+        # that we are in on the workers' path, where a project's `search` would hide ours
+        sent = {"py_modules": shipped(), "working_dir": str(ROOT / "understudy")}
+        with _connected(address, quiet | {"runtime_env": sent}):
             yield
         return
     # what it says at every start (that it protects itself by a token) is no news
@@ -70,9 +80,34 @@ def cluster(address: str, processors: int, data_bytes: int = 0) -> Iterator[None
             "include_dashboard": False,
             "object_store_memory": max(128 << 20, 2 * data_bytes + (64 << 20)),
             "_temp_dir": scratch,
+            # workers find our packages first, whatever lies in the folder that we are in
+            "_system_config": {"preload_python_modules": ["understudy"]},
         }
-        with _connected(address, own):
+        with _own_token(), _connected(address, own):
             yield
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """A token for one cluster, told to its processes alone.
+
+    Ray would write one into ``~/.ray``: a home folder may not be writable, as in containers and
+    services, and where several jobs begin at once each would write over what another has read.
+    """
+    if any(name in os.environ for name in TOKEN):
+        yield  # whoever says how to do it decides
+        return
+    raylet: Any = import_module("ray._raylet")
+    loader = raylet.AuthenticationTokenLoader.instance()
+    os.environ[TOKEN[0]] = secrets.token_hex(32)
+    loader.reset_cache()
+    try:
+        yield
+    finally:
+        for name in TOKEN:  # Ray sets one more of them, and would go on by it
+            os.environ.pop(name, None)
+        raylet.Config.initialize("")
+        loader.reset_cache()
 
 
 @contextmanager
@@ -98,6 +133,14 @@ def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
             bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
             remedy=f"Start one with `ray start --head`, or use --ray local. ({first})",
         ) from None
+    except OSError as error:
+        raise BadInput(
+            "Ray cannot be started",
+            value=error,
+            bound="a temporary folder that can be written, and a home folder where Ray keeps its "
+            "token there",
+            remedy="Set TMPDIR or HOME to one that can be, or RAY_AUTH_TOKEN to a token.",
+        ) from None
     with _off_stdout():
         try:
             yield
@@ -119,13 +162,7 @@ def _off_stdout() -> Iterator[None]:
 
 def shipped() -> list[str]:
     """Folders of our packages, for Ray to send to every node."""
-    folders = []
-    for name in SHIPPED:
-        found = importlib.util.find_spec(name)
-        assert found is not None
-        assert found.origin is not None
-        folders.append(str(Path(found.origin).parent))
-    return folders
+    return [str(ROOT / name) for name in SHIPPED]
 
 
 # --- what there is in it

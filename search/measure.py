@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,6 +15,7 @@ from edge.session import Session
 from routers.calibrate import appeals
 from routers.labels import student_right
 from routers.metrics import acc_i, pair_accuracy
+from search.events import Event, Note
 from search.prepared import Prepared
 from search.run_folder import RunFolder, write_array
 from teachers.metrics import METRICS
@@ -111,6 +112,31 @@ class Measure:
             score,
             student_right(logits, labels),
             student_right(teacher, labels),
+        )
+
+
+def compared(
+    pair: bytes, inputs: NDArray[np.float32], rows: PairRows, threshold: float
+) -> Iterator[Event]:
+    """Tell where the pair's file decides otherwise than its parts did when they were measured.
+
+    Args:
+        pair: the file.
+        inputs: the first of the validation part, n×C×H×W.
+        rows: the whole part, as the parts see it.
+        threshold: of the score.
+    """
+    trusted = Session(pair, "pair.onnx").run_all(inputs, {"trusted": (np.bool_, ())})["trusted"]
+    expected = ~appeals(rows.score[: len(inputs)], threshold)
+    other = int((trusted != expected).sum())
+    if other:
+        yield Note(
+            f"pair.onnx decides {other} of {len(inputs)} inputs of the validation part otherwise "
+            "than student and router run apart, with which the figures were measured: these lie "
+            "so near the threshold that rounding decides, or this runtime errs. --no-int8 or "
+            "another --families may agree",
+            warning=True,
+            name="pair-and-parts-differ",
         )
 
 

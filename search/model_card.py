@@ -35,6 +35,8 @@ def model_card(manifest: Manifest) -> str:
         f"- **Router**: {manifest.router.name} ({manifest.router.kind}). An input is appealed "
         f"{threshold_words(manifest.threshold)}, set on the calibration part; the "
         f"goal was {chosen_goal(manifest.goal).words()}.",
+        f"- **Runs on**: any runtime for ONNX that knows the operators of {_operators(manifest)}.",
+        f"- **Licence**: {manifest.licence or 'not stated by whoever made it'}.",
         "",
         "## Figures",
         "",
@@ -56,6 +58,11 @@ def model_card(manifest: Manifest) -> str:
         lines += ["", "## Warnings", "", *(f"- {warning}" for warning in manifest.warnings)]
     lines += ["", "## Classes", "", ", ".join(manifest.class_names), ""]
     return "\n".join(lines)
+
+
+def _operators(manifest: Manifest) -> str:
+    needed = [f"{domain} (opset {version})" for domain, version in manifest.pair.operators.items()]
+    return " and ".join(needed) or "the domains that pair.onnx declares"
 
 
 def _parts(manifest: Manifest) -> list[str]:

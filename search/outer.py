@@ -56,6 +56,7 @@ _BESIDE = (
     *("beta", "c0", "a0", "rho", "final_epochs", "finalists", "patience", "ema", "augment"),
     *("views", "sampling", "families", "ray", "workers", "worker_memory_mb", "memory_gb"),
     *("candidate_minutes", "teacher", "data", "halving", "protect"),
+    *("portable", "licence"),
 )
 
 

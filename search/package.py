@@ -30,6 +30,7 @@ from envs.cost import cost
 from envs.export import to_onnx
 from envs.netspec import NetSpec
 from envs.surgery import load
+from envs.tidy import described, operators_of
 from routers.calibrate import CalibrationRows
 from routers.goal_options import options_of
 from routers.goals import Calibrated, calibrate
@@ -47,8 +48,9 @@ from search.answers import Telling
 from search.bundle_folder import put_bundle
 from search.events import Event, Note, Progress, Stage
 from search.goal import goal_of
+from search.inscription import ROUTER_WORDS, named, network_facts, pair_words, router_facts
 from search.int8 import Int8, int8_of
-from search.measure import Measure, PairRows, figures
+from search.measure import Measure, PairRows, compared, figures
 from search.model_card import model_card
 from search.preparation import NEVER_SAID
 from search.prepared import Prepared
@@ -102,12 +104,13 @@ def ship(
     """
     student = prepared.space.student(actions).spec
     if not folder.cloud_teacher.exists():
-        write_bytes(folder.cloud_teacher, to_onnx(prepared.teacher.module, student.input_shape))
+        teacher = to_onnx(prepared.teacher.module, student.input_shape)
+        write_bytes(folder.cloud_teacher, named(prepared, teacher, "teacher"))
     made = yield from _export(prepared, student, weights, folder, threads)
 
     measure = Measure(prepared, made.ships, folder, threads)
     data = yield from _router_data(prepared, actions, measure, folder)
-    ranking = yield from _rank(prepared, data, made.headed, folder, threads)
+    ranking = yield from _rank(prepared, data, made, folder, threads)
     router: Session | None = None
     if ranking.winner.kind == "head":
         made = made.with_head()
@@ -124,7 +127,12 @@ def ship(
     yield Stage("test", f"{len(prepared.parts.test):,} rows, seen {times(seen)}")
     rows["test"] = measure.pair("test", router)
     manifest = _manifest(prepared, student, ranking, found, rows, made)
-    contents = _contents(made, student, ranking.winner.model, found.threshold)
+    contents = _contents(made, student, ranking.winner.model, manifest)
+    pair = contents[manifest.pair.file]
+    yield from compared(
+        pair, next(prepared.inputs("validation")), rows["validation"], found.threshold
+    )
+    manifest = replace(manifest, pair=PairInfo("pair.onnx", operators=operators_of(pair)))
     contents["MODEL_CARD.md"] = model_card(manifest).encode()
     # one may have been left by a process that was stopped here, or by a run on a smaller budget
     written = put_bundle(folder.bundle, manifest, contents)
@@ -167,25 +175,35 @@ def _export(
     prepared: Prepared, student: NetSpec, weights: Weights, folder: RunFolder, threads: int
 ) -> Telling[_Made]:
     yield Stage("package", "export to ONNX")
-    plain = to_onnx(_module(student, weights), student.input_shape)
+    plain = _exported(prepared, student, weights)
     headed = yield from _headed(prepared, student, weights, plain, folder, threads)
     if headed is not None and headed.changed:
         weights = headed.weights
-        plain = to_onnx(_module(student, weights), student.input_shape)
+        plain = _exported(prepared, student, weights)
     small = yield from int8_of(prepared, plain, threads)
+    if small is not None:
+        small = replace(small, model=named(prepared, small.model, "student in int8"))
     return _Made(plain, weights, small, headed)
 
 
-def _contents(made: _Made, student: NetSpec, router: bytes, threshold: float) -> dict[str, bytes]:
+def _exported(prepared: Prepared, student: NetSpec, weights: Weights) -> bytes:
+    plain = to_onnx(_module(student, weights), student.input_shape)
+    return named(prepared, plain, "student")
+
+
+def _contents(made: _Made, student: NetSpec, router: bytes, manifest: Manifest) -> dict[str, bytes]:
     """Files of the bundle but for its card; no ``router`` where the student's own head decides."""
+    chosen = router_facts(manifest.router)
+    facts = network_facts(manifest.preprocess, manifest.class_names, manifest.licence or None)
+    words = pair_words(len(manifest.class_names), manifest.router)
     contents = {
-        "pair.onnx": merge(made.ships, router or None, threshold),
+        "pair.onnx": merge(made.ships, router or None, manifest.threshold, facts | chosen, words),
         "student.onnx": made.plain,
         "student.safetensors": save_safetensors(dict(made.weights)),
         "netspec.json": student.to_json().encode(),
     }
     if router:
-        contents[ROUTER_FILE] = router
+        contents[ROUTER_FILE] = described(router, ROUTER_WORDS, chosen)
     if made.headed is not None:
         contents[HEAD_FILE] = made.headed.state
     if made.small is not None:
@@ -212,7 +230,10 @@ def _headed(
     _, teacher, labels = Measure(prepared, plain, folder, threads).both("validation")
     right = student_right(teacher, labels)
     module = _module(student, weights)
-    return (yield from give_head(prepared, student, module, plain, right, folder))
+    found = yield from give_head(prepared, student, module, plain, right, folder)
+    if found is None:
+        return None
+    return replace(found, onnx=named(prepared, found.onnx, "student with a score of its own"))
 
 
 def _router_data(
@@ -224,9 +245,9 @@ def _router_data(
 
 
 def _rank(
-    prepared: Prepared, data: RouterData, headed: Headed | None, folder: RunFolder, threads: int
+    prepared: Prepared, data: RouterData, made: _Made, folder: RunFolder, threads: int
 ) -> Telling[Ranking]:
-    offered = []
+    offered, headed = [], made.headed
     if headed is not None:
         with_head = Measure(prepared, headed.onnx, folder, threads)
         spent = 1000 * max(0.0, headed.timing.two_head_ms - headed.timing.student_ms)
@@ -240,6 +261,8 @@ def _rank(
         trials=prepared.spec.router_trials,
         seed=prepared.spec.seed,
         offered=offered,
+        portable=prepared.spec.portable,
+        joined=lambda router: merge(made.ships, router, 0.0),
         on_event=lambda name, done, total: told.append(Progress(done, total, name)),
     )
     yield from told
@@ -281,6 +304,7 @@ def _manifest(
         teacher=TeacherInfo(
             prepared.teacher.name, prepared.teacher.fingerprint, teacher.kb, teacher.macs
         ),
+        licence=prepared.spec.licence or "",
     )
 
 

@@ -33,13 +33,12 @@ from search.ledger import Ledger
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
-from search.package import ship
+from search.packing import nothing_lost, packed, reported
 from search.patience import Patience
 from search.pilots import fly
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
 from search.probe import probe_of
-from search.report import write_report
 from search.result import result_of, speeds_of
 from search.run_folder import RunFolder
 from search.samplers import SAMPLERS, Sampler
@@ -92,7 +91,8 @@ def run(
         warned: dict[str, Note] = {}
         preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
         prepared = yield from kept(preparing, warned)
-        yield from kept(_work(prepared, folder, start, again, warned), warned)
+        with nothing_lost(folder, again):
+            yield from kept(_work(prepared, folder, start, again, warned), warned)
 
 
 def kept(telling: Telling[T], warned: dict[str, Note]) -> Telling[T]:
@@ -172,12 +172,12 @@ def _work(
                 prepared, finalists, folder, processors if again else widest(workers * spec.threads)
             )
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from ship(prepared, last.winner.actions, last.weights, folder, threads)
+        shipped = yield from packed(prepared, last.winner.actions, last.weights, folder, threads)
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)
         record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked, earlier)
-        write_report(folder.report, record)
+        yield from reported(folder, record)
         seconds = time.monotonic() - start
         notes = list(warned.values())
         result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds, notes)

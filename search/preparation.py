@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from edge.errors import BadInput, check_member
 from envs.cost import cost
@@ -24,14 +26,15 @@ from search.latency import keep_profile, latency_of
 from search.loop import MODES
 from search.machine import image_budget
 from search.prepared import Prepared, recipe_of
-from search.run_folder import RunFolder
+from search.run_folder import CUT, RunFolder
 from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
 from search.teacher_check import check_teacher_sense
 from search.thresholds import drop_of, limits_of, reward_of
 from teachers.augment import AUGMENTS
-from teachers.datasets import Dataset, map_dataset, open_dataset, read_dataset
+from teachers.copies import Copies, find_copies
+from teachers.datasets import Dataset, map_dataset, open_for, read_dataset
 from teachers.description import understand
 from teachers.formats import load_teacher
 from teachers.image_file import image_bytes
@@ -39,10 +42,12 @@ from teachers.lesson import Lesson
 from teachers.losses import LOSSES
 from teachers.manifest import Teacher
 from teachers.metrics import METRICS
+from teachers.part_checks import part_remarks
 from teachers.precision import PRECISIONS
-from teachers.source import Table
-from teachers.splits import HeldOut, Parts, hold_out, parse_unseen, withhold_router
+from teachers.source import Remark, Table
+from teachers.splits import HeldOut, Parts, hold_out, withhold_router
 from teachers.two_head_recipe import WAYS
+from teachers.unseen import Unseen
 
 
 def check_names(spec: JobSpec) -> None:
@@ -122,17 +127,28 @@ def prepare(
     latency = yield from latency_of(spec, folder, teacher, network, moves)
     if latency is not None:
         Space(network, moves, PaperReward(), limits, latency.predictor)
-    table = open_dataset(spec.data)
-    unseen = parse_unseen(spec.teacher_unseen or teacher.manifest.unseen, table.train_rows)
-    held = hold_out(table.labels, table.train_rows, unseen=unseen, seed=spec.seed)
-    data = yield from _load(table, teacher, spec, folder)
+    beside = Path(spec.teacher).parent
+    found = open_for(spec.data, teacher.manifest, unseen=spec.teacher_unseen, beside=beside)
+    table = found.table
+    yield from map(_told, table.remarks)
+    # the data's names serve where the teacher has none
+    named = replace(teacher.manifest, class_names=table.class_names, named=True)
+    teacher = replace(teacher, manifest=named) if table.class_names else teacher
+    # what can be refused by the labels alone is refused before anything is decoded
+    hold_out(table.labels, table.train_rows, unseen=found.rows, seed=spec.seed)
+    cut = {} if folder.cut_before_copies() else {"cut": CUT}
+    data = yield from _load(table, teacher, spec, folder, cut)
     ready(data)
-    inputs = {"teacher": teacher.fingerprint, "data": data.digest}
+    held, copies = yield from _held_out(data, found, spec, plainly=not cut)
+    inputs = {"teacher": teacher.fingerprint, "data": data.digest} | cut
     folder.create(spec, inputs if latency is None else inputs | {"profile": latency.digest})
     keep_profile(latency, folder)
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
-    parts, accuracy = yield from _share_out(asker, held, spec, named=bool(table.class_names))
+    names = table.given_names or data.class_names
+    parts, accuracy = yield from _share_out(
+        asker, held, spec, copies, names, named=bool(table.given_names)
+    )
     lesson = yield from _lesson(asker, parts, spec, views=0)
     drawn = (yield from _lesson(asker, parts, spec, spec.views)) if spec.views else None
     if not parts.teacher_unseen:
@@ -186,14 +202,41 @@ NEVER_SAID = (
 )
 
 
-def _load(table: Table, teacher: Teacher, spec: JobSpec, folder: RunFolder) -> Telling[Dataset]:
+def _held_out(
+    data: Dataset, found: Unseen, spec: JobSpec, *, plainly: bool
+) -> Telling[tuple[HeldOut, Copies | None]]:
+    """The rows held out, and what is to be said of them; ``plainly`` as runs did before copies
+    were looked for, which go on with the parts that they began with."""
+    labels = data.labels
+    if plainly:
+        kept = hold_out(labels, data.train_rows, unseen=found.rows, seed=spec.seed, least=0)
+        return kept, None
+    copies = find_copies(data.images, claimed=found.claimed)
+    held = hold_out(labels, data.train_rows, unseen=found.rows, seed=spec.seed, copies=copies)
+    used = np.concatenate([held.validation, held.calibration, held.test, held.rest])
+    left_out = np.setdiff1d(np.arange(len(labels)), used)
+    test_rows = len(labels) - data.train_rows
+    unseen_rows = 0 if found.rows is None else len(found.rows)
+    remark = copies.remark(labels, test_rows, unseen_rows, left_out)
+    remarks = [] if remark is None else [remark]
+    yield from map(_told, (*remarks, *part_remarks(data.images, labels, held, data.class_names)))
+    return held, copies
+
+
+def _told(remark: Remark) -> Note:
+    return Note(remark.text, warning=bool(remark.name), name=remark.name)
+
+
+def _load(
+    table: Table, teacher: Teacher, spec: JobSpec, folder: RunFolder, cut: Mapping[str, str]
+) -> Telling[Dataset]:
     """The data in memory or, beyond its budget, decoded into a file in the run's folder."""
     preprocess, names = teacher.manifest.preprocess, teacher.manifest.class_names
     size, budget = image_bytes(table, preprocess), image_budget(spec.memory_gb)
     if size <= budget:
         return read_dataset(table, preprocess, names)
     # made now, because what is decoded should be there when the job is resumed
-    folder.create(spec, {"teacher": teacher.fingerprint})
+    folder.create(spec, {"teacher": teacher.fingerprint, **cut})
     yield Note(
         f"{size / 1e9:.3g} GB of images are more than the {budget / 1e9:.3g} GB that may be held "
         "in memory: they are decoded into the run's folder"
@@ -203,9 +246,17 @@ def _load(table: Table, teacher: Teacher, spec: JobSpec, folder: RunFolder) -> T
 
 
 def _share_out(
-    asker: Asker, held: HeldOut, spec: JobSpec, *, named: bool
+    asker: Asker,
+    held: HeldOut,
+    spec: JobSpec,
+    copies: Copies | None,
+    names: tuple[str, ...],
+    *,
+    named: bool,
 ) -> Telling[tuple[Parts, float]]:
     """The five parts, the router's sized by the teacher's own errors; and its accuracy.
+
+    ``names`` are those of the labels' classes, and ``named`` says whether the data give them.
 
     Raises:
         BadInput: the teacher's answers have nothing to do with the labels.
@@ -214,7 +265,7 @@ def _share_out(
     validation = yield from asker.answers("validation", held.validation)
     yield from check_teacher_sense(
         asker.teacher.manifest,
-        asker.data.class_names,
+        names,
         asker.data.images,
         labels,
         held.validation,
@@ -224,7 +275,8 @@ def _share_out(
     )
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
     error_rate = 1 - accuracy + drop_of(spec) / 2
-    return withhold_router(held, labels, error_rate=error_rate, seed=spec.seed), accuracy
+    parts = withhold_router(held, labels, error_rate=error_rate, seed=spec.seed, copies=copies)
+    return parts, accuracy
 
 
 def _lesson(asker: Asker, parts: Parts, spec: JobSpec, views: int) -> Telling[Lesson]:

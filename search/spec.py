@@ -22,8 +22,13 @@ GOAL = (
 #: those of them that say more about another one
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
 ROUTING = (
-    "two_head", "router_rows", "sampling", "features", "families", "router_trials", *GOAL,
+    "two_head", "router_rows", "sampling", "features", "families", "router_trials", "portable",
+    *GOAL,
 )  # fmt: skip
+
+
+#: fields that are shares of 1, which people write as percentages too
+SHARES = ("max_drop", "appeals", "accuracy", "acci", "risk", "confidence")
 
 
 def _field(group: str, help_: str, default: Any = ..., **bounds: Any) -> Any:
@@ -57,7 +62,7 @@ class JobSpec(BaseModel):
         "Accuracy that the student may lose, as a share (.01 is one point).",
         None,
         ge=0,
-        le=1,
+        lt=1,
     )
     budget: int = _field("Limits", "Candidates to distil.", 24, ge=1, le=1_000_000)
     minutes: float | None = _field("Limits", "Stop within about this time.", None, gt=0)
@@ -94,7 +99,10 @@ class JobSpec(BaseModel):
 
     metric: str = _field("Data", "accuracy or balanced_accuracy.", "accuracy")
     teacher_unseen: str | None = _field(
-        "Data", "Training rows the teacher never saw, e.g. 'last 5000'; overrides its JSON.", None
+        "Data",
+        "Rows the teacher never saw: 'last 5000', '50 per class', a folder, a list of files, a "
+        "Parquet file; overrides its JSON.",
+        None,
     )
     resize: bool = _field("Data", "Resize images to the teacher's input.", False)
     memory_gb: float | None = _field(
@@ -263,6 +271,10 @@ class JobSpec(BaseModel):
         True,
     )
 
+    licence: str | None = _field(
+        "Bundle", "Licence of what ships, written into its files, e.g. Apache-2.0.", None
+    )
+
     two_head: str = _field(
         "Router",
         "AppealNet's predictor head beside the routers: none, frozen (seconds; the student stays "
@@ -292,6 +304,12 @@ class JobSpec(BaseModel):
         4,
         ge=1,
         le=1000,
+    )
+
+    portable: bool = _field(
+        "Router",
+        "Routers in operators of the ONNX standard domain alone, which every runtime has.",
+        False,
     )
 
     ray: str = _field("Ray", "local, auto, or ray://HOST:PORT.", "local")
@@ -348,10 +366,32 @@ def make_spec(values: Mapping[str, Any]) -> JobSpec:
     Raises:
         BadInput: names the first field that is wrong, what it holds and what it may hold.
     """
+    for name in SHARES:
+        _check_share(name, values.get(name))
     try:
         return JobSpec(**values)
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def _check_share(name: str, value: Any) -> None:
+    """Ask whoever gives a share as a percentage; a drop of all accuracy is no limit at all."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if value <= 1 and not (name == "max_drop" and value == 1):
+        return
+    option = "--" + name.replace("_", "-")
+    meant = f"{value / 100:g}"
+    if name == "max_drop":
+        bound = f"less than 1; {meant} is {value:g} point{'s' * (value != 1)}"
+    else:
+        bound = f"at most 1; {meant} is {value:g} per cent"
+    raise BadInput(
+        f"{name!r} of the job is a share",
+        value=value,
+        bound=bound,
+        remedy=f"Did you mean {option} {meant}?" if value <= 100 else f"Mend {option}.",
+    )
 
 
 def _explain(error: ValidationError) -> BadInput:

@@ -1,25 +1,26 @@
 """The command line: ``understudy demo | search | rerank | …``.
 
-Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 130 stopped with Ctrl-C.
-With ``--json`` the last line of stdout is one JSON object; everything else goes to stderr.
+Exit codes: 0 done, 1 stopped at an error that says how to go on, 2 bad input (one line says what
+and how to mend it), 130 stopped with Ctrl-C. With ``--json`` the last line of stdout is one JSON
+object, of an error too; everything else goes to stderr.
 """
 
 from __future__ import annotations
 
-import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from edge.errors import BadInput, MissingExtra
+from edge.errors import BadInput, MissingExtra, Unfinished
 from service import thresholds
 from service.evaluation import evaluate
 from service.options import job_values, takes_job
 from service.profiling import profile
 from service.routing import route
+from service.streams import console, print_error, print_failure, print_json, spare_no_letter
 
 app = typer.Typer(
     name="understudy",
@@ -27,9 +28,31 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"understudy {version('understudy')}")
+        except PackageNotFoundError:
+            typer.echo("understudy, not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """A small student for the edge, and a router that knows when to ask the teacher."""
 
 
 @app.command()
@@ -101,15 +124,17 @@ def inspect(
     patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]
     found = inspect_teacher(teacher, preset, patterns, trusted=True)
     if as_json:
-        typer.echo(json.dumps(found))
+        print_json(found)
     else:
         print_inspection(found)
 
 
 @app.command()
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, or of a run that has one.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, and folders with images in or below them.")
+    ],
     teacher: Annotated[
         Path | None, typer.Option(help="ONNX teacher that answers the appeals.")
     ] = None,
@@ -120,7 +145,7 @@ def predict(
 
     found = predict_images(bundle, images, teacher)
     if as_json:
-        typer.echo(json.dumps(found))
+        print_json(found)
     else:
         print_predictions(found)
 
@@ -140,11 +165,12 @@ thresholds.register(app)
 
 
 def own_code(teacher: str) -> None:
-    """A teacher of the user's own may stand in the folder that they are in, as for `python -m`."""
+    """A teacher of the user's own may stand in the folder that they are in, as for `python -m`; it
+    comes last on the path, so that an ``envs/`` there hides none of ours."""
     from teachers.factory import is_factory
 
     if is_factory(teacher) and not Path(teacher).exists():
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
 
 
 def needs_search(what: str) -> None:
@@ -157,18 +183,32 @@ def needs_search(what: str) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    spare_no_letter()
+    as_json = "--json" in sys.argv[1:]
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=not as_json)
+        sys.exit(code if isinstance(code, int) else 0)
     except (BadInput, MissingExtra) as error:
-        errors.print(f"[bold red]Error:[/] {_plain(str(error))}")
+        print_error(error, as_json)
         sys.exit(2)
+    except Unfinished as error:
+        typer.echo(f"Error: {error}", err=True)
+        if as_json:
+            print_failure("the job stopped at an error", error.said, f"Go on: {error.command}")
+        sys.exit(1)
     except KeyboardInterrupt:
-        errors.print("Stopped.")
+        console(stderr=True).print("Stopped.")
+        if as_json:
+            print_failure("stopped", "", "Start it again.")
         sys.exit(130)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    except Exception as error:
+        if not as_json:
+            raise
+        said = getattr(error, "format_message", None)  # of an option, or an argument
+        if said is None:
+            traceback.print_exc()
+            print_failure("a fault of understudy's own", repr(error), "Report the traceback above.")
+            sys.exit(1)
+        typer.echo(f"Error: {said()}", err=True)
+        print_failure("the command line cannot be used", said(), "See --help.")
+        sys.exit(2)

@@ -8,20 +8,34 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from edge.errors import BadInput
+from service.places import bundle_of, is_run
+
+if TYPE_CHECKING:
+    from edge.preprocess import Preprocess
+    from teachers.datasets import Dataset
+    from teachers.source import Table
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder with manifest.json.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, or of a run that has one.")],
     teacher: Annotated[
-        str, typer.Option(help="Who answers the appeals: .onnx, as in cloud/, or .safetensors.")
-    ],
-    data: Annotated[str, typer.Option(help="Labelled data, as for a search.")],
-    rows: Annotated[str, typer.Option(help="test (the test table) or all.")] = "test",
+        str | None,
+        typer.Option(
+            help="Who answers the appeals: .onnx, as in cloud/, or .safetensors; of a run its own."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled data, as for a search; of a run its own.")
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="test (the test table) or all; else the test table if there is one."),
+    ] = None,
     cost_per_appeal: Annotated[
         float | None,
         typer.Option(help="What an appeal costs you, to be told beside MACs and bytes."),
@@ -37,7 +51,7 @@ def evaluate(
     from service.cli import needs_search
 
     needs_search("Evaluating a bundle")
-    if rows not in ("test", "all"):
+    if rows not in (None, "test", "all"):
         raise BadInput("--rows", value=rows, bound="test or all", remedy="Choose one of them.")
     if cost_per_appeal is not None and not 0 <= cost_per_appeal < math.inf:
         raise BadInput(
@@ -46,18 +60,22 @@ def evaluate(
             bound="a number of at least 0",
             remedy="Give the price of one appeal, in any unit.",
         )
+    teacher, data = _named(bundle, teacher, data)
+    bundle = bundle_of(bundle)
     from edge.bundle import load_bundle
-    from teachers.datasets import check_dataset, load_dataset
+    from teachers.class_names import fit_classes
+    from teachers.datasets import open_dataset
 
     loaded = load_bundle(bundle)
     look, names = loaded.manifest.preprocess, loaded.manifest.class_names
-    check_dataset(data, look, len(names), names)
-    chosen: Literal["test", "all"] = "test" if rows == "test" else "all"
-    with _as_onnx(teacher, look.input_shape) as file:
+    table = fit_classes(open_dataset(data), len(names), names)
+    for remark in table.remarks:
+        typer.echo(f"Note: {remark.text}", err=True)
+    chosen = _rows(rows, table)
+    with _as_onnx(teacher, look.input_shape) as file, _read(table, look) as images:
         from search.evaluate import evaluate as measured
         from service.tables import counted
 
-        images = load_dataset(data, look, names)
         with counted("rows", len(images.labels)) as on_rows:
             found = measured(loaded, file, images, chosen, on_rows, cost_per_appeal=cost_per_appeal)
     said = {"bundle": str(bundle), **found.result()}
@@ -68,6 +86,59 @@ def evaluate(
         typer.echo(json.dumps(said))
     else:
         _print(said)
+
+
+def _rows(asked: str | None, table: Table) -> Literal["test", "all"]:
+    """Which rows to measure on; without a test table, and unless it is asked for, all of them."""
+    if asked == "test" or (asked is None and len(table.labels) > table.train_rows):
+        return "test"
+    if asked is None:
+        typer.echo(
+            f"Note: {table.name} has no test table: all rows are taken, and student and teacher "
+            "may have learnt from them",
+            err=True,
+        )
+    return "all"
+
+
+@contextmanager
+def _read(table: Table, look: Preprocess) -> Iterator[Dataset]:
+    """The data in memory or, beyond what a job would hold there, in a file for the time being."""
+    from search.machine import image_budget
+    from teachers.datasets import map_dataset, read_dataset
+    from teachers.image_file import image_bytes
+
+    if image_bytes(table, look) <= image_budget(None):
+        yield read_dataset(table, look)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        steps = map_dataset(table, look, (), Path(folder))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                yield end.value
+                return
+
+
+def _named(path: Path, teacher: str | None, data: str | None) -> tuple[str, str]:
+    """Teacher and data; what is not named is the run's own, where it is a run."""
+    if is_run(path) and (teacher is None or data is None):
+        from search.run_folder import RunFolder
+
+        folder = RunFolder(path)
+        return teacher or str(folder.cloud_teacher), data or folder.stored_job().data
+    for name, value in (("teacher", teacher), ("data", data)):
+        if value is None:
+            raise BadInput(
+                f"evaluating a bundle takes --{name}",
+                value="none",
+                bound="one, beside the folder of a bundle",
+                remedy=f"Give --{name}, or name the folder of the run, which knows its own.",
+            )
+    assert teacher is not None
+    assert data is not None
+    return teacher, data
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from edge.errors import check_member
@@ -19,6 +18,7 @@ from envs.moves import PRESETS, Moves
 from envs.netspec import NetSpec, Node
 from envs.ops.weighted import CONVOLUTIONS
 from envs.viewer import describe
+from service.streams import console
 from service.tables import print_table
 from teachers.description import Described, understand
 from teachers.formats import guess_teacher, lacks_json, load_teacher
@@ -178,9 +178,9 @@ def _earlier_writers(structure: Anatomy, layer: Layer) -> list[int]:
 
 def print_inspection(found: Mapping[str, Any]) -> None:
     """The same as a table; a terminal that is too narrow for it gets a lighter one."""
-    console = Console(highlight=False, soft_wrap=True)
+    out = console()
     wide = _table(found)
-    wanted = console.measure(wide, options=console.options.update(width=ROOM)).maximum
+    wanted = out.measure(wide, options=out.options.update(width=ROOM)).maximum
     shape = "×".join(map(str, found["input"]))
     lines = [
         f"{found['name']}: {found['architecture']}, {shape} -> {found['classes']} classes",
@@ -189,19 +189,17 @@ def print_inspection(found: Mapping[str, Any]) -> None:
         f"normalisation: {found['normalisation']}",
         f"coefficients {_pool(found['pool'])} of {_scaled(found['scaled'])}",
     ]
-    console.print("\n".join(lines), markup=False)
-    print_table(
-        _table(found, light=True) if console.is_terminal and wanted > console.width else wide
-    )
+    out.print("\n".join(lines))
+    print_table(_table(found, light=True) if out.is_terminal and wanted > out.width else wide)
     shared = _shared(found["groups"])
     if shared:
-        console.print("Layers that share channels; the first one left sets their number:")
+        out.print("Layers that share channels; the first one left sets their number:")
     for line in shared:
-        console.print(f"  {line}", markup=False)
+        out.print(f"  {line}")
     for note in found["notes"]:
-        console.print(f"Note: {note}", markup=False)
+        out.print(f"Note: {note}")
     if found["json"]:
-        console.print("\n".join(_told_json(found)), markup=False)
+        out.print("\n".join(_told_json(found)))
 
 
 def _told_json(found: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from edge.errors import BadInput
+from search.choices import CHOICES
 from search.job_file import read_yaml
 from search.spec import JobSpec, fields, make_spec, overridden
 
@@ -66,6 +67,7 @@ def _option(name: str, defaults: bool) -> inspect.Parameter:
     option = typer.Option(
         *((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)),
         help=(info.description or "") + (" Comma-separated." if many else ""),
+        metavar=_choices(name, many),
         rich_help_panel=str(info.json_schema_extra["group"]),
         show_default=False if default is False else str(",".join(default) if many else default),
     )
@@ -75,6 +77,14 @@ def _option(name: str, defaults: bool) -> inspect.Parameter:
         default=None,
         annotation=Annotated[kind | None, option],
     )
+
+
+def _choices(name: str, many: bool) -> str | None:
+    """What stands behind an option that takes names of a set."""
+    names = CHOICES.get(name)
+    if names is None:
+        return None
+    return ",".join(names) if many else f"[{'|'.join(names)}]"
 
 
 def job_values(job: Path | None, resume: bool, options: Mapping[str, Any]) -> JobSpec:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from rich.table import Table
 
 from edge.bundle import load_bundle
 from edge.runtime import EdgeRuntime, OnnxTeacher
+from edge.session import CHUNK
+from service.places import bundle_of, images_of
 from service.tables import print_table
 
 
@@ -19,27 +22,33 @@ def predict_images(bundle: Path, images: Sequence[Path], teacher: Path | None) -
     """Answers for image files.
 
     Args:
-        bundle: folder of a bundle.
-        images: files that Pillow reads.
+        bundle: folder of a bundle, or of a run.
+        images: files that Pillow reads, and folders with some.
         teacher: ONNX model that answers the appeals; without one they are only marked.
 
     Raises:
         BadInput: a bundle, image or teacher that cannot be used.
     """
+    bundle = bundle_of(bundle)
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
+    files, others = images_of(images)
     cloud = None
     if teacher is not None:
         cloud = OnnxTeacher(teacher, manifest.preprocess, len(manifest.class_names))
-    pixels = np.stack([manifest.preprocess.decode(path) for path in images])
-    answers = EdgeRuntime(loaded).answer(pixels, cloud)
+    edge, answers = EdgeRuntime(loaded), []
+    for start in range(0, len(files), CHUNK):
+        some = files[start : start + CHUNK]
+        pixels = np.stack([manifest.preprocess.decode(path) for path in some])
+        answers += edge.answer(pixels, cloud)
     return {
         "bundle": str(bundle),
         "threshold": manifest.threshold,
         "images": [
             {"image": str(path), "trusted": answer.decision.trusted} | asdict(answer)
-            for path, answer in zip(images, answers, strict=True)
+            for path, answer in zip(files, answers, strict=True)
         ],
+        "left_out": others,
     }
 
 
@@ -59,3 +68,5 @@ def print_predictions(found: dict[str, Any]) -> None:
             row["answered_by"] + (" (appeal failed)" if row["appeal_failed"] else ""),
         )
     print_table(table)
+    if found["left_out"]:
+        typer.echo(f"{found['left_out']:,} other files in the folders are no images by their names")

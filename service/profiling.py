@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from edge.errors import BadInput
+from service.streams import console
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -101,7 +101,7 @@ def _time_kit(folder: Path, out: Path, threads: int, rounds: int) -> dict[str, A
             remedy="Choose another --out.",
         )
     graphs, least = timed_kit(folder, kit, threads), [0.0]
-    with Progress(console=Console(stderr=True)) as bar:
+    with Progress(console=console(stderr=True)) as bar:
         task = bar.add_task(f"{len(graphs)} graphs", total=rounds)
         for done, ms in least_ms(graphs, rounds, threads):
             least = ms

@@ -6,7 +6,7 @@ there are plain lines instead of a moving bar and a table.
 
 from __future__ import annotations
 
-import json
+import shlex
 import signal
 import sys
 import time
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from search import events
 from search.run_folder import RunFolder
+from service import streams
 from service.pace import Pace, duration, running_text
 
 #: a log gets a line of progress at most this often, seconds
@@ -38,7 +39,7 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool) -> None:
     Raises:
         SystemExit: with 130 after Ctrl-C.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = streams.console(stderr=True, markup=True)
     view = _Bars(console) if console.is_terminal else _Lines(console)
     # SIGTERM ends a job as Ctrl-C does, so that a service manager loses nothing either. A shell
     # that starts a job in the background has it ignore SIGINT, and then `kill -INT` would be mute.
@@ -53,13 +54,15 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool) -> None:
                 else:
                     view.show(event)
     except KeyboardInterrupt:
-        console.print("[yellow]Stopped.[/] " + _how_to_go_on(resume))
+        how = _how_to_go_on(resume)
+        console.print("[yellow]Stopped.[/] " + escape(how))
+        if as_json:
+            streams.print_failure("stopped", "", how)
         sys.exit(130)
     assert result is not None
     _summary(console, result)
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
+        streams.print_json(result)
 
 
 def _how_to_go_on(folder: str) -> str:
@@ -67,7 +70,7 @@ def _how_to_go_on(folder: str) -> str:
         return "Nothing had been done yet; start it again."
     return (
         "Every finished candidate is kept. Go on with: "
-        f"understudy search --resume --out {escape(folder)}"
+        f"understudy search --resume --out {shlex.quote(folder)}"
     )
 
 
@@ -109,11 +112,11 @@ class _Bars:
         self.console = console
         self.pace = Pace()
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
         )
         self.live = Live(console=console, get_renderable=self._view, transient=True)
@@ -158,9 +161,7 @@ class _Bars:
         elif not left and done:
             seconds = (time.monotonic() - self.began) * (total - done) / done
             left = f"about {duration(seconds)} left"
-        self.bars.update(
-            self.task, description=escape(text), completed=done, total=total, left=left
-        )
+        self.bars.update(self.task, description=text, completed=done, total=total, left=left)
 
 
 def event_text(event: events.Event) -> str:

@@ -21,7 +21,7 @@ RunPath = Annotated[Path, typer.Argument(help="Folder of a run, finished or not.
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-@takes_fields(REWARD_FIELDS)
+@takes_fields((*REWARD_FIELDS, "teacher", "data"))
 def rerank(
     run: RunPath,
     top: Annotated[int, typer.Option(min=1, help="Candidates to show.")] = 10,
@@ -155,7 +155,7 @@ def export(
     typer.echo(f"{len(found.columns):,} candidates: {csv}", err=True)
 
 
-@takes_fields((*REWARD_FIELDS, "budget", "sampler", "batch", "workers", "ray"))
+@takes_fields((*REWARD_FIELDS, "teacher", "data", "budget", "sampler", "batch", "workers", "ray"))
 def tune(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or the YAML file of its job.")],
     target: Annotated[
@@ -220,8 +220,6 @@ def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
 
 
 def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
-    from rich.console import Console
-
     from edge.errors import BadInput
     from search.events import Event
     from search.outer import train_thresholds
@@ -230,10 +228,11 @@ def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
     from search.tune import check_limits
     from service.cli import own_code
     from service.progress import event_text
+    from service.streams import console
 
     check_limits(target, spec)
     own_code(spec.teacher)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    err = console(stderr=True, markup=True)
     known = None
     if RunFolder(spec.out).facts.exists():
         with suppress(BadInput):  # a run without a candidate has nothing to tell
@@ -241,7 +240,7 @@ def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
 
     def tell(event: Event) -> None:
         if text := event_text(event):
-            console.print(text)
+            err.print(text)
 
     said = train_thresholds(spec, target, trials, known, tell, trusted=True)
     if as_json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
+from teachers.class_names import fit_classes
 from teachers.digits import DIGITS
 from teachers.image_file import ImageFile, block_rows, digest_of, image_bytes, write_images
 from teachers.image_folder import IMAGE_FOLDER
+from teachers.manifest import TeacherManifest
 from teachers.parquet import PARQUET
+from teachers.part_checks import check_unseen
 from teachers.row_file import check_room
 from teachers.source import Images, Source, Table, decoded
+from teachers.unseen import Unseen, find_unseen
 
 MAX_BYTES = 8 * 1024**3
 PEEK_ROWS = 3
@@ -77,6 +81,27 @@ def open_dataset(source: str) -> Table:
     )
 
 
+def open_for(
+    source: str,
+    manifest: TeacherManifest,
+    *,
+    unseen: str | None = None,
+    beside: Path | None = None,
+) -> Unseen:
+    """Open ``source`` with the teacher's labels, and find the rows that it was not trained on.
+
+    ``unseen`` overrides what the teacher's JSON says of them; ``beside`` is a folder from which
+    paths may start. BadInput where the source is missing, its classes are not the teacher's, or
+    such rows cannot be found or lack most classes.
+    """
+    names = manifest.class_names if manifest.named else ()
+    text = unseen or manifest.unseen
+    found = find_unseen(open_dataset(source), text, open_dataset, names=names, beside=beside)
+    table = fit_classes(found.table, manifest.classes, names)
+    check_unseen(table.labels, table.own_rows, found.rows, table.class_names)
+    return replace(found, table=table)
+
+
 def check_dataset(
     source: str,
     preprocess: Preprocess,
@@ -93,8 +118,20 @@ def check_dataset(
     another size, or the images would need more than ``max_bytes`` of memory and, decoded into
     ``folder``, more room than its disk has.
     """
-    table = open_dataset(source)
-    _check_classes(table, classes, class_names)
+    table = fit_classes(open_dataset(source), classes, class_names)
+    check_table(table, preprocess, classes, max_bytes=max_bytes, folder=folder)
+
+
+def check_table(
+    table: Table,
+    preprocess: Preprocess,
+    classes: int,
+    *,
+    max_bytes: int = MAX_BYTES,
+    folder: Path | None = None,
+) -> None:
+    """:func:`check_dataset` of a source that has been opened, and whose classes fit."""
+    _check_rows(table, classes)
     if folder is None:
         _check_memory(table, preprocess, max_bytes)
     elif image_bytes(table, preprocess) > max_bytes and not list(folder.glob("*images-*")):
@@ -111,10 +148,13 @@ def load_dataset(
 ) -> Dataset:
     """Read all of ``source`` into memory as uint8 images.
 
-    ``class_names`` (the teacher's) name the classes where the source does not. BadInput for an
-    image that cannot be read or has another size, and for more than ``max_bytes`` of images.
+    ``class_names`` (the teacher's) number and name the classes. BadInput for classes that are not
+    those, an image that cannot be read or has another size, and for more than ``max_bytes`` of
+    images.
     """
     table = open_dataset(source)
+    if class_names:
+        table = fit_classes(table, len(class_names), class_names)
     _check_memory(table, preprocess, max_bytes)
     return read_dataset(table, preprocess, class_names)
 
@@ -152,36 +192,11 @@ def _dataset(
     return Dataset(table.name, images, table.labels, names, table.train_rows, file)
 
 
-def _check_classes(table: Table, classes: int, class_names: tuple[str, ...]) -> None:
-    if len(table.labels) == 0 or table.train_rows == 0:
-        raise BadInput(
-            f"data {table.name} is empty",
-            value="0 training rows",
-            bound="at least one row in every class",
-            remedy="Check the path.",
-        )
-    lowest, highest = int(table.labels.min()), int(table.labels.max())
-    found = len(table.class_names) or highest + 1
-    if lowest < 0 or max(found, highest + 1) != classes:
-        raise BadInput(
-            f"the classes of data {table.name} are not the teacher's",
-            value=f"{max(found, highest + 1)} classes, labels {lowest} to {highest}",
-            bound=f"{classes} classes, labels 0 to {classes - 1}",
-            remedy="Take the data that this teacher was trained for.",
-        )
-    names = table.class_names or class_names
-    if class_names and set(names) == set(class_names) and names != class_names:
-        first = next(i for i, name in enumerate(names) if name != class_names[i])
-        raise BadInput(
-            f"the classes of data {table.name} stand in another order than the teacher's",
-            value=f"label {first} = {names[first]!r}",
-            bound=f"label {first} = {class_names[first]!r}, as in the teacher's JSON",
-            remedy="Renumber the labels, or rename the class folders, in the teacher's order.",
-        )
-    rows = np.bincount(table.labels[: table.train_rows], minlength=classes)
+def _check_rows(table: Table, classes: int) -> None:
+    rows = np.bincount(table.labels[: table.own_rows], minlength=classes)
     if not rows.all():
         empty = int(np.flatnonzero(rows == 0)[0])
-        name = names[empty] if names else str(empty)
+        name = table.class_names[empty] if table.class_names else str(empty)
         raise BadInput(
             f"class {name!r} of data {table.name} is empty",
             value="0 training rows",

@@ -39,6 +39,8 @@ class TeacherManifest:
     ``accuracy`` maps a part's name to the accuracy that the teacher's owner states for it; a job
     warns where it finds much less. ``channel_order`` is the order of the colours that the weights
     are for, "RGB" or "BGR"; ``preprocess``, and everything that is made of the teacher, has RGB.
+    ``named`` is False where nobody says the names of the classes: those here are numbers then, and
+    the data's names take their place.
     """
 
     arch: str
@@ -47,6 +49,7 @@ class TeacherManifest:
     unseen: str | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
     channel_order: str = "RGB"
+    named: bool = True
 
     @property
     def classes(self) -> int:
@@ -57,6 +60,7 @@ class TeacherManifest:
         """The JSON object that :func:`parse_manifest` reads back to an equal manifest."""
         step = -1 if self.channel_order == "BGR" else 1
         order = {"channel_order": self.channel_order} if step < 0 else {}
+        names = {"class_names": list(self.class_names)} if self.named else {}
         return order | {
             "arch": self.arch,
             "input": list(self.preprocess.input_shape),
@@ -64,7 +68,7 @@ class TeacherManifest:
             "mean": list(self.preprocess.mean[::step]),
             "std": list(self.preprocess.std[::step]),
             "scale": SCALE,
-            "class_names": list(self.class_names),
+            **names,
             "unseen": self.unseen,
             "accuracy": dict(self.accuracy),
         }
@@ -151,6 +155,7 @@ def parse_manifest(data: Mapping[str, Any], path: Path | str) -> TeacherManifest
         class_names=_class_names(data, path),
         unseen=unseen,
         accuracy=_accuracy(data, path),
+        named="class_names" in data,
         channel_order=order,
     )
 

@@ -7,8 +7,8 @@ request, some rows at a time. The members stand in :data:`teachers.datasets.DATA
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +18,20 @@ from numpy.typing import NDArray
 from edge.preprocess import Preprocess
 
 Images = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that users should know of their data.
+
+    ``name``: of a warning about sense, such as "duplicates"; empty for what is merely told.
+    """
+
+    text: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,33 @@ class Table:
         read: ``read(preprocess, start)`` decodes row after row from ``start`` on, each uint8 H×W×C;
             it raises BadInput for an image that cannot be read or has another size, and names it.
         stamp: a text that differs once the source has been changed; reads no pixel.
+        validation_rows: so many rows at the end of the training table are a validation split: the
+            teacher was not trained on them.
+        remarks: what was left out, and what was made of the rest.
+        files: the files that rows lie in, a picture each or a shard of many; row i lies in
+            ``files[file_of[i]]``. Empty where rows are in no file.
+        root: the folder that the files belong to.
+        given_names: the classes' names as the source itself spells them, in the order of the
+            labels, where ``class_names`` are a teacher's; empty where it names none.
     """
 
     name: str
-    labels: NDArray[np.int64]
+    labels: Rows
     class_names: tuple[str, ...]
     train_rows: int
     read: Callable[[Preprocess, int], Iterator[Images]]
     stamp: Callable[[], str]
+    validation_rows: int = 0
+    remarks: tuple[Remark, ...] = ()
+    files: Sequence[Path] = ()
+    file_of: Rows = field(default_factory=NO_ROWS.copy)
+    root: Path | None = None
+    given_names: tuple[str, ...] = ()
+
+    @property
+    def own_rows(self) -> int:
+        """Rows of the training table before its validation split."""
+        return self.train_rows - self.validation_rows
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
+from teachers.copies import Copies
 
 Rows = NDArray[np.int64]
 
@@ -30,7 +31,22 @@ RANDOM_WITHOUT_TEST = (0.1, 0.1, 0.2)
 LEAST_ROUTER_ROWS = 50
 LEAST_ROUTER_SHARE = 0.1
 
-UNSEEN_FORMS = "'last N', 'first N' or 'START:STOP' rows of the training table, 'all' or 'none'"
+# Validation and calibration have so many rows a class where the data allow, and take at most such
+# a share of the rows they are cut from.
+LEAST_ROWS_A_CLASS = 5
+MOST_SHARE = 0.2
+MOST_SHARE_OF_UNSEEN = 1 / 3
+
+UNSEEN_FORMS = (
+    "'last N', 'first N', 'N per class' or 'START:STOP' rows of the training table, 'all' or 'none'"
+)
+
+_EDGE = re.compile(r"(last|first)\s+([\d,_]+)(\s*%)?(\s+rows)?(\s+of\s+\S.*)?")
+_SPAN = re.compile(r"(\d+)\s*:\s*(\d+)")
+_PER_CLASS = re.compile(
+    r"(?:the\s+)?(?:(last|first)\s+)?([\d,_]+)(\s*%)?(?:\s+rows|\s+images)?"
+    r"\s+(?:per|of\s+every|of\s+each|a|each|every)\s+class"
+)
 
 
 @dataclass(frozen=True)
@@ -68,24 +84,32 @@ class Parts:
         }
 
 
-def parse_unseen(text: str | None, train_rows: int) -> Rows | None:
+def is_spelled(text: str) -> bool:
+    """Whether rows are named by words and numbers, as :func:`parse_unseen` reads them."""
+    words = text.strip().lower()
+    forms = (_EDGE, _SPAN, _PER_CLASS)
+    return words in ("", "none", "all") or any(form.fullmatch(words) for form in forms)
+
+
+def parse_unseen(text: str | None, train_rows: int, labels: Rows | None = None) -> Rows | None:
     """The training rows that the teacher never saw, or None where nobody says.
 
-    Accepts "last 5000 rows of train.parquet", "last 5000", "first 5000", "START:STOP" (STOP
-    excluded), "all", and "none" or None. BadInput for anything else and for rows outside the
-    training table's ``train_rows``.
+    Accepts "last 5000 rows of train.parquet", "last 5000", "first 10%", "START:STOP" (STOP
+    excluded), "50 per class" (the last 50 of every class, given the ``labels`` of the table),
+    "all", and "none" or None. BadInput for anything else and for rows outside the training table's
+    ``train_rows``.
     """
     words = (text or "none").strip().lower()
     if words == "none":
         return None
     if words == "all":
         return np.arange(train_rows, dtype=np.int64)
-    edge = re.fullmatch(r"(last|first)\s+([\d,_]+)(\s+rows)?(\s+of\s+\S+)?", words)
-    span = re.fullmatch(r"(\d+)\s*:\s*(\d+)", words)
-    if edge:
-        count = int(re.sub(r"[,_]", "", edge[2]) or 0)
+    if (each := _PER_CLASS.fullmatch(words)) and labels is not None:
+        return _per_class(each, labels[:train_rows], str(text))
+    if edge := _EDGE.fullmatch(words):
+        count = _count(edge[2], edge[3], train_rows)
         start, stop = (train_rows - count, train_rows) if edge[1] == "last" else (0, count)
-    elif span:
+    elif span := _SPAN.fullmatch(words):
         start, stop = int(span[1]), int(span[2])
     else:
         raise BadInput(
@@ -104,30 +128,83 @@ def parse_unseen(text: str | None, train_rows: int) -> Rows | None:
     return np.arange(start, stop, dtype=np.int64)
 
 
-def hold_out(labels: Rows, train_rows: int, *, unseen: Rows | None, seed: int) -> HeldOut:
+def _count(number: str, per_cent: str | None, rows: int) -> int:
+    count = int(re.sub(r"[,_]", "", number) or 0)
+    return round(count * rows / 100) if per_cent else count
+
+
+def _per_class(words: re.Match[str], labels: Rows, text: str) -> Rows:
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = _count(words[2], words[3], len(rows))
+        if not 0 < count <= len(rows):
+            raise BadInput(
+                "a class has too few rows for those that the teacher never saw",
+                value=f"{text!r}, class {label} with {len(rows)} training rows",
+                bound=f"1 to {len(rows)} rows of it",
+                remedy="Name fewer, or take the data that the teacher's owner split.",
+            )
+        chosen.append(rows[:count] if words[1] == "first" else rows[-count:])
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def hold_out(
+    labels: Rows,
+    train_rows: int,
+    *,
+    unseen: Rows | None,
+    seed: int,
+    copies: Copies | None = None,
+    least: int = LEAST_ROWS_A_CLASS,
+) -> HeldOut:
     """Cut validation, calibration and, where there is no test table, test.
 
     ``labels`` covers the whole data set; rows from ``train_rows`` on are the test table and, if
     there are any, all of the test part. With ``unseen`` the parts come from those rows alone and
     none of them is left in ``rest``; without, or where the teacher saw none of the training table,
-    they are cut at random from all of it. Cuts are stratified by label and depend on ``seed``.
+    they are cut at random from all of it. Rows of the test table that are named as ``unseen`` serve
+    as any others of these. Cuts are stratified by label and depend on ``seed``.
+
+    Of rows with the same pixels, as ``copies`` finds them, one stands for all, which stay in its
+    part. Validation and calibration have ``least`` rows a class where the rows allow.
     """
-    has_test = len(labels) > train_rows
     train = np.arange(train_rows, dtype=np.int64)
-    if unseen is not None and len(unseen) < train_rows:
+    given = np.arange(train_rows, len(labels), dtype=np.int64)
+    given = given if unseen is None else np.setdiff1d(given, unseen)
+    has_test = len(given) > 0
+    if unseen is not None and not np.isin(train, unseen).all():
         pool, rest = unseen, np.setdiff1d(train, unseen)
         shares = UNSEEN_WITH_TEST if has_test else UNSEEN_WITHOUT_TEST
+        most = MOST_SHARE_OF_UNSEEN
     else:
-        pool, rest = train, np.empty(0, dtype=np.int64)
+        pool = train if unseen is None else np.union1d(train, unseen)
+        rest = np.empty(0, dtype=np.int64)
         shares = RANDOM_WITH_TEST if has_test else RANDOM_WITHOUT_TEST
+        most = MOST_SHARE
+    everyone = pool
+    if copies is not None:
+        seen = len(rest) > 0
+        pool, rest, given = copies.apart(pool, rest, given, teacher_saw_rest=seen)
+        everyone, pool = pool, copies.alone(pool)
     rng = np.random.default_rng([seed, 0])
     counts = [round(share * len(pool)) for share in shares]
     if len(rest):
         counts[0] = len(pool) - counts[1] - counts[2]
+    enough = min(least * len(np.unique(labels)), int(most * len(pool)))
+    for part in (0, 1):
+        short = max(0, enough - counts[part])
+        counts[part] += short
+        if len(rest):
+            counts[2] -= short
     validation, calibration, test, left = _cut(pool, labels, counts, rng)
+    if copies is not None:
+        validation, calibration, test, left = (
+            copies.whole(part, everyone) for part in (validation, calibration, test, left)
+        )
     rest = np.sort(np.concatenate([rest, left]))
     if has_test:
-        test = np.arange(train_rows, len(labels), dtype=np.int64)
+        test = given
     parts = (("validation", validation), ("calibration", calibration), ("test", test))
     for name, rows in (*parts, ("training", rest)):
         if len(rows) == 0:
@@ -148,12 +225,13 @@ def withhold_router(
     seed: int,
     errors_wanted: int = 100,
     max_share: float = 1 / 3,
+    copies: Copies | None = None,
 ) -> Parts:
     """Withhold the router part from the training rows; the others are for distillation.
 
     Its size is ``errors_wanted / error_rate``, so that about that many errors of the student are
     expected in it, but at least 50 rows or a tenth of the rows (whichever is more) and at most
-    ``max_share`` of them. Stratified by label.
+    ``max_share`` of them. Stratified by label; ``copies`` of a row stay in its part.
     """
     rows = len(held.rest)
     # Compared before dividing, because a tiny rate would overflow.
@@ -162,7 +240,10 @@ def withhold_router(
     least = max(LEAST_ROUTER_ROWS, math.ceil(LEAST_ROUTER_SHARE * rows))
     size = min(max(wanted, least), int(max_share * rows))
     rng = np.random.default_rng([seed, 1])
-    router, distillation = _cut(held.rest, labels, [size], rng)
+    pool = held.rest if copies is None else copies.alone(held.rest)
+    router, distillation = _cut(pool, labels, [min(size, int(max_share * len(pool)))], rng)
+    if copies is not None:
+        router, distillation = (copies.whole(part, held.rest) for part in (router, distillation))
     if len(router) == 0 or len(distillation) == 0:
         raise BadInput(
             "too few training rows to withhold a part for the router",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import understudy
+import understudy_beside
+from understudy import own
+
 ROOT = Path(__file__).resolve().parents[1]
-TOP_LEVEL = {"edge", "envs", "teachers", "routers", "search", "service"}
+TOP_LEVEL = {"edge", "envs", "teachers", "routers", "search", "service", "understudy"}
 HEAVY = ("torch", "ray", "sklearn", "xgboost", "optuna", "gymnasium", "onnx", "pyarrow")
 
 
@@ -68,7 +74,101 @@ def test_importing_loads_no_heavy_library(module: str) -> None:
 def test_the_console_script_leads_to_the_command_line() -> None:
     table = project()["project"]
     assert isinstance(table, dict)
-    assert table["scripts"] == {"understudy": "service.cli:main"}
+    assert table["scripts"] == {"understudy": "understudy.cli:main"}
+
+
+def test_the_version_is_written_in_one_place() -> None:
+    tool = project()["tool"]
+    assert isinstance(tool, dict)
+    assert tool["setuptools"]["dynamic"]["version"] == {"attr": "understudy.__version__"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", understudy.__version__)
+
+
+# --- beside a project with packages of the same names
+
+
+def test_the_names_that_are_looked_after_are_all_of_ours() -> None:
+    assert set(own.PACKAGES) == TOP_LEVEL - {"understudy"} == set(understudy_beside.PACKAGES)
+    assert own.ROOT == Path(understudy_beside.ROOT) == ROOT
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Callable[..., str]:
+    """Runs a script beside packages of the project's own; understudy comes last on the path."""
+    for name in own.PACKAGES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("WHOSE = 'theirs'\n")
+    (tmp_path / "search" / "grid.py").write_text("SIZE = 7\n")
+    (tmp_path / "edge" / "bundle.py").write_text("WHOSE = 'theirs'\n")
+    (tmp_path / "other").mkdir()
+
+    def run(code: str, *, start: bool = True, folder: str = ".") -> str:
+        """``start``: as ``understudy.pth`` of a regular install does."""
+        last = (
+            f"import sys; root = {str(ROOT)!r}\n"
+            "sys.path = [place for place in sys.path if place != root] + [root]\n"
+        )
+        begin = "import understudy_beside; understudy_beside.install()\n" if start else ""
+        script = tmp_path / folder / "script.py"
+        script.write_text(last + begin + code)
+        done = subprocess.run(
+            [sys.executable, "-S", "-E", str(script)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("name", own.PACKAGES)
+def test_whoever_imports_understudy_gets_its_packages(
+    name: str, beside: Callable[..., str]
+) -> None:
+    code = f"import understudy, importlib.util; print(importlib.util.find_spec({name!r}).origin)"
+    assert beside(code, start=False).strip() == str(ROOT / name / "__init__.py")
+
+
+def test_a_project_keeps_its_own_packages_and_ours_fill_in_what_they_lack(
+    beside: Callable[..., str],
+) -> None:
+    said = beside(
+        "import search, search.grid, edge.bundle, edge.errors\n"
+        "print(search.WHOSE, search.grid.SIZE, edge.bundle.WHOSE, edge.errors.BadInput.__name__)"
+    )
+    assert said == "theirs 7 theirs BadInput\n"
+
+
+@pytest.mark.parametrize(
+    "module", ["search.nothing", "edge.errors.deeper", "nothing", "os.nothing"]
+)
+def test_what_nobody_has_is_still_missing(module: str, beside: Callable[..., str]) -> None:
+    said = beside(f"try:\n    import {module}\nexcept ModuleNotFoundError as e:\n    print(e.name)")
+    assert said.strip() in (module, module.rpartition(".")[0])
+
+
+def test_packages_that_were_imported_too_early_are_named(beside: Callable[..., str]) -> None:
+    said = beside("import search\nimport understudy")
+    assert "another package 'search' was imported already" in said
+    assert "import understudy first" in said
+    assert "'edge'" not in said
+
+
+def test_a_script_elsewhere_is_none_the_wiser(beside: Callable[..., str]) -> None:
+    said = beside("import understudy, edge.errors\nprint(edge.errors.__file__)", folder="other")
+    assert said.strip() == str(ROOT / "edge" / "errors.py")
+
+
+def test_the_start_loads_next_to_nothing() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import understudy_beside\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert not {"pathlib", "re", "typing", "understudy", "edge"} & set(done.stdout.split())
 
 
 def test_torch_is_pinned_exactly() -> None:

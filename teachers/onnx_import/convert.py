@@ -21,6 +21,9 @@ from teachers.onnx_import.structure import CUT, in_order, reads
 from teachers.onnx_import.table import OPERATORS
 from teachers.onnx_import.values import BATCHES, Activation, Constant, Value
 
+#: operators on stored weights that leave them the same weights
+REARRANGED = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
 Handler = Callable[[Step], "Value | list[Value]"]
 
 
@@ -89,7 +92,7 @@ class Conversion:
     def add_constants(self, constants: Mapping[str, Array]) -> None:
         """Make stored tensors known under their names."""
         for name, array in constants.items():
-            self.bind(name, Constant(name, (array, array)))
+            self.bind(name, Constant(name, (array, array), name))
 
     def bind(self, name: str, value: Value) -> None:
         """Give a tensor its value; the reads that are to come are counted with it."""
@@ -100,7 +103,9 @@ class Conversion:
     def run(self, nodes: tuple[Node, ...]) -> None:
         """Convert nodes in their order."""
         for node in nodes:
-            inputs = [self.values[name] if name else None for name in node.inputs]
+            inputs = self._aligned(
+                node, [self.values[name] if name else None for name in node.inputs]
+            )
             step = Step(node, inputs, self.graph.opset, self.writer, self._branch)
             found = self._outputs(step)
             unknown = [name for name in node.outputs[len(found) :] if self.reads[name]]
@@ -115,6 +120,18 @@ class Conversion:
                     value.readers -= 1
             for name, value in zip(node.outputs, found, strict=False):
                 self.bind(name, value)
+
+    def _aligned(self, node: Node, inputs: list[Value | None]) -> list[Value | None]:
+        """Before opset 7 the second operand began at an axis that the node names."""
+        axis = node.attributes.get("axis")
+        if self.graph.opset >= 7 or not node.attributes.get("broadcast") or axis is None:
+            return inputs
+        x, other = inputs[0], inputs[1]
+        if not isinstance(x, Activation) or not isinstance(other, Constant):
+            return inputs
+        ones = (1,) * max(0, x.rank - int(axis) % x.rank - other.at[0].ndim)
+        at = (other.at[0].reshape(*other.at[0].shape, *ones),) * 2
+        return [x, Constant(other.name, at, other.stored)]
 
     def _outputs(self, step: Step) -> list[Value]:
         constants = [value for value in step.inputs if value is not None]
@@ -145,8 +162,13 @@ class Conversion:
             )
             for batch in ((0,) if fixed else (0, 1))
         ]
+        first, stored = inputs[0] if inputs else None, ""
+        if step.node.op == "Constant":
+            stored = step.node.outputs[0]
+        elif step.node.op in REARRANGED and first is not None:
+            stored = first.stored
         return [
-            Constant(name, (at[0][i], at[-1][i]))
+            Constant(name, (at[0][i], at[-1][i]), stored)
             for i, name in enumerate(step.node.outputs[: len(at[0])])
         ]
 

@@ -10,16 +10,25 @@ from itertools import chain, count
 from torch import fx, nn
 
 LONGEST = 120
-#: the last parts of the names under which torch and its exporters store a layer's tensors
-TENSORS = ("weight", "bias", "running_mean", "running_var", "kernel", "gamma", "beta")
+#: the last part of the names under which exporters store a layer's tensors: torch's and Keras's
+#: behind a dot or slash, MXNet's and Caffe2's behind an underscore, PaddlePaddle's with a number
+_TENSOR = re.compile(
+    r"(.+?)(?:[._](?:weight|kernel|gamma|beta|bias|running_mean|running_var|w|b)(?:_\d+)?"
+    r"|(?:\.(?:Conv2D|MatMul|depthwise|BiasAdd|Conv1D))?\.ReadVariableOp(?:_\d+)?)"
+)
+#: what exporters put in front of all names
+_AROUND = re.compile(r"^(?:StatefulPartitionedCall\.|_functional\._torch_params\.)+")
 # attributes of every module: a layer of that name would hide them, or they it
 _RESERVED = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) | set(keyword.kwlist)
 
 
 def from_weight(name: str) -> str | None:
     """``layer1.0.conv1`` for the weight ``layer1.0.conv1.weight``; None where it says nothing."""
-    head, _, tail = name.replace("/", ".").rpartition(".")
-    return clean(head) if head and tail in TENSORS and "::" not in name else None
+    if "::" in name:
+        return None
+    plain = re.sub(r":\d+$", "", name[: 4 * LONGEST].replace("/", "."))
+    found = _TENSOR.fullmatch(_AROUND.sub("", plain))
+    return clean(found[1]) if found else None
 
 
 def from_node(name: str, op: str) -> str | None:

@@ -15,7 +15,8 @@ from edge.errors import BadInput
 from teachers.onnx_import.refusals import REEXPORT, refuse_file
 from teachers.onnx_import.tensors import MOST_BYTES
 
-OLDEST_OPSET = 7
+#: that of PyTorch 0.4 and of Caffe2's first exporter
+OLDEST_OPSET = 6
 STANDARD = ("", "ai.onnx")
 MOST_NODES = 5_000
 

@@ -196,13 +196,18 @@ class Step:
     def layer(self, module: nn.Module, x: Activation, weight: int | None = 1) -> Activation:
         """Write a call of a module with weights, named after its weight or its node."""
         metas = [self._run_module(module, x, batch) for batch in (0, 1)]
-        stored = None if weight is None else naming.from_weight(self.name_of(weight))
+        stored = None if weight is None else naming.from_weight(self._stored(weight))
         wanted = (stored, naming.from_node(self.node.name, self.node.op))
         call = self.writer.graph.call_module("layer", (x.call,))
         call.meta["owned"] = (module.eval(), wanted, type(module).__name__)
         made = self._made(call, (metas[0], metas[1]))
         made.module = module
         return made
+
+    def _stored(self, index: int) -> str:
+        """The file's name for a weight, whatever rearranged it on its way here."""
+        value = self.inputs[index]
+        return (value.stored if isinstance(value, Constant) else "") or self.name_of(index)
 
     def parameter(self, values: Tensor, name: str) -> Activation:
         """A constant that takes part in arithmetic, as a parameter of the module."""

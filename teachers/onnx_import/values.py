@@ -27,6 +27,8 @@ class Constant:
 
     name: str
     at: tuple[Array, Array]
+    #: the tensor of the file that it is, or of which it is a rearrangement; "" where computed
+    stored: str = ""
 
     @property
     def fixed(self) -> bool:

@@ -14,6 +14,7 @@ from edge import bundle, strict
 from edge.bundle import Calibration, load_bundle, write_bundle
 from edge.errors import BadInput
 from edge.manifest import CHECKSUM_KEY, Manifest
+from edge.strict import digest
 from tests.edge.models import bundle_at, contents, manifest
 
 #: of the bundle that is looked at here
@@ -58,10 +59,29 @@ def test_only_the_bundle_is_left_behind(folder: Path) -> None:
 
 def test_the_manifest_can_be_read_by_any_json_parser(folder: Path) -> None:
     value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    assert value["version"] == 2
+    assert value["version"] == 3
     assert value["figures"]["pair.accuracy"] == {"value": 0.9, "part": "test", "rows": 10}
     assert value["figures"]["pair.acc_i"]["value"] is None
     assert value["warnings"] == ["A tiny example — nothing was measured."]
+
+
+def test_a_bundle_of_the_version_before_is_read_and_written_anew(folder: Path) -> None:
+    """Version 2 knew neither the pair's operators nor a licence."""
+    before = load_bundle(folder).manifest
+    path = folder / "manifest.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    del value["manifest_sha256"], value["licence"], value["pair"]["operators"]
+    value["version"] = 2
+    path.write_text(json.dumps({**value, "manifest_sha256": digest(value)}), encoding="utf-8")
+
+    found = load_bundle(folder).manifest
+    assert found == before
+    assert found.to_json()["version"] == 3
+    # what is missing for another reason is damage still
+    del value["class_names"]
+    path.write_text(json.dumps({**value, "manifest_sha256": digest(value)}), encoding="utf-8")
+    with pytest.raises(BadInput, match="missing key: got no class_names"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize("taken", ["folder", "empty folder", "file", "dangling link"])
@@ -216,8 +236,13 @@ def test_a_manifest_laid_out_otherwise_is_the_same_manifest(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=1), "version of the format: got 1; expected 2"),
-        (lambda m: m.update(version="2"), "version of the format: got 2; expected 2"),
+        (lambda m: m.update(version=1), "version of the format: got 1; expected 2 or 3"),
+        (lambda m: m.update(version="2"), "version of the format: got 2; expected 2 or 3"),
+        (lambda m: m.update(version=3.0), "version of the format: got 3.0; expected 2 or 3"),
+        (lambda m: m.update(version=4), "version of the format: got 4; expected 2 or 3"),
+        (lambda m: m["pair"].pop("operators"), "manifest.json.pair: missing key: got no operators"),
+        (lambda m: m["pair"]["operators"].update(x=0), "operators.x: got 0; expected at least 1"),
+        (lambda m: m.pop("licence"), "missing key: got no licence"),
         (lambda m: m.update(version=True), "version of the format: got True"),
         (lambda m: m.pop("version"), "version of the format: got none"),
         (lambda m: m.update(author="me"), "unknown key: got author"),

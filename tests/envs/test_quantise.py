@@ -63,6 +63,24 @@ def test_what_it_looks_at_sets_the_range(fp32: bytes) -> None:
     assert np.abs(cut - truth).mean() > 3 * np.abs(whole - truth).mean()
 
 
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.5), (0.3, 0.4), (0.1, 0.7), (0.0, 1.0)])
+def test_no_grey_level_stands_between_two_steps(mean: float, std: float) -> None:
+    """Where one does, the last bit of a division rounds it, and runtimes see other images."""
+    levels = ((np.arange(256, dtype=np.float32) / 255 - mean) / std).astype(np.float32)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
+    seen = [np.repeat(levels.reshape(1, 1, 16, 16), 4, axis=0)]
+    model = onnx.load_model_from_string(to_int8(to_onnx(network, (1, 16, 16)), seen))
+    known = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    first = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
+    steps = levels.astype(np.float64) / known[first.input[1]]
+    from_tie = np.abs(steps - np.floor(steps) - 0.5)
+    assert np.sum(from_tie < 1e-4) <= 1
+    # and none is cut off
+    codes = np.rint(steps) + known[first.input[2]]
+    assert 0 <= codes.min() < 3
+    assert 252 < codes.max() <= 255
+
+
 def test_nothing_to_look_at_is_refused(fp32: bytes) -> None:
     with pytest.raises(ValueError, match="at least one input"):
         to_int8(fp32, [inputs(0, 0)])

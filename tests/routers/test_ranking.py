@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
+from envs.tidy import operators_of
 from routers import export, metrics, ranking
 from routers.families import FAMILIES, ConvertedRouter
 from routers.features import FEATURES, Feature
@@ -238,6 +239,30 @@ def test_a_family_that_fails_is_listed_with_its_reason_and_cannot_win(
     assert reasons["broken"] == "RuntimeError: no converter for this"
     assert [row.name for row in result.rows] == ["entropy", "liar", "broken"]
     assert result.winner.name == "entropy"
+
+
+def test_portable_routers_need_the_standard_domain_alone_and_rank_alike() -> None:
+    plain, portable = (
+        fit_and_rank(PLAIN, scores=["margin"], seed=0, portable=chosen) for chosen in (False, True)
+    )
+    assert sorted(row.name for row in portable.rows) == sorted([*FAMILIES, "margin"])
+    areas = {row.name: row.area for row in plain.rows}
+    for row in portable.rows:
+        assert not row.reason
+        assert list(operators_of(row.model)) == ["ai.onnx"]
+        assert row.area == pytest.approx(areas[row.name], abs=1e-4)
+    assert not all(list(operators_of(row.model)) == ["ai.onnx"] for row in plain.rows)
+
+
+def test_a_router_that_cannot_stand_beside_the_student_is_out_of_the_race() -> None:
+    def joined(model: bytes) -> None:
+        if "ai.onnx.ml" in operators_of(model):
+            raise ValueError("versions 5 and 3")
+
+    result = fit_and_rank(PLAIN, families=["knn", "rf"], scores=["margin"], seed=0, joined=joined)
+    assert [row.name for row in result.rows if row.reason] == ["rf"]
+    assert "cannot ship with this student: versions 5 and 3" in result.rows[-1].reason
+    assert result.winner.name in ("knn", "margin")
 
 
 @pytest.mark.parametrize("sampling", ["random", "all"])

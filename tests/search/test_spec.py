@@ -26,7 +26,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "max_kb": ([0.001, None], [0, -1]),
     "max_macs": ([1, 1e12, None], [0, -1]),
     "max_ms": ([0.001, None], [0, -1]),
-    "max_drop": ([0, 1, None], [-0.001, 1.001]),
+    "max_drop": ([0, 0.5, None], [-0.001, 1, 1.001]),
     "budget": ([1, 1_000_000], [0, 1_000_001]),
     "minutes": ([0.001, None], [0, -1]),
     "appeals": ([0, 1, None], [-0.001, 1.001]),

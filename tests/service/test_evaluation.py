@@ -69,7 +69,7 @@ def test_json_and_a_picture(folder: Path, tmp_path: Path) -> None:
     ("arguments", "teacher", "message"),
     [
         (("--rows", "some"), "teacher.onnx", "--rows: got some; expected test or all"),
-        ((), "teacher.onnx", "without a test table"),
+        (("--rows", "test"), "teacher.onnx", "without a test table"),
         (("--rows", "all"), "nowhere.onnx", "no such file"),
     ],
 )
@@ -78,3 +78,29 @@ def test_what_cannot_be_evaluated_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=message):
         evaluate(folder, *arguments, teacher=teacher)
+
+
+def test_a_folder_without_a_test_table_is_measured_whole_and_that_is_said(folder: Path) -> None:
+    paths = [str(folder / name) for name in ("bundle", "teacher.onnx", "data")]
+    done = CliRunner().invoke(
+        cli.app, ["evaluate", paths[0], "--teacher", paths[1], "--data", paths[2], "--json"]
+    )
+    assert json.loads(done.stdout)["rows"] == 3
+    assert "has no test table: all rows are taken" in done.stderr
+
+
+def test_classes_are_matched_by_name_as_in_a_search(folder: Path) -> None:
+    # "Right" sorts before "left": by their places in the folder every answer would be wrong
+    data = folder / "data"
+    (data / "right").rename(data / "Right")
+    said = json.loads(evaluate(folder, "--rows", "all", "--json"))
+    assert said["cloud_only"] == 1.0
+    assert [row["name"] for row in said["classes"]] == ["left", "right"]
+
+
+def test_names_that_the_bundle_does_not_know_are_taken_in_order(folder: Path) -> None:
+    for old, new in (("left", "gauche"), ("right", "droite")):
+        (folder / "data" / old).rename(folder / "data" / new)
+    # d sorts before g, so that the classes are exchanged: one of three is right, by chance
+    said = json.loads(evaluate(folder, "--rows", "all", "--json"))
+    assert said["cloud_only"] == 0.0

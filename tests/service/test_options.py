@@ -79,6 +79,8 @@ CHOSEN: dict[str, Any] = {
     "ema": 0.99,
     "patience": 2,
     "int8": False,
+    "portable": True,
+    "licence": "MIT",
     "router_rows": "folds",
     "sampling": "random",
     "two_head": "frozen",

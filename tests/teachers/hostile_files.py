@@ -114,7 +114,7 @@ FILES: Hostile = {
     "field of 2 GB": (lambda: b"\x08\x08\x3a" + b"\xff\xff\xff\xff\x07", "not a whole ONNX"),
     "no graph": (lambda: changed(_no_graph), "without a graph"),
     "no opset": (lambda: _opset(), "no opset"),
-    "old opset": (lambda: _opset(("", 6)), "opset 6.*from 7"),
+    "old opset": (lambda: _opset(("", 5)), "opset 5.*from 6"),
     "future opset": (lambda: _opset(("", 999)), "opset 999"),
     "negative opset": (lambda: _opset(("", -13)), "opset -13"),
     "two opsets": (lambda: _opset(("", 13), ("ai.onnx", 14)), "one opset"),

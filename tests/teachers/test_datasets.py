@@ -17,6 +17,7 @@ from PIL import Image
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from teachers.datasets import DATASETS, check_dataset, load_dataset, open_dataset
+from teachers.source import Table
 
 SMALL = Preprocess(channels=3, height=4, width=5, mean=(0.5,) * 3, std=(0.25,) * 3)
 Pixels = NDArray[np.uint8]
@@ -231,12 +232,17 @@ def test_the_teachers_names_serve_where_the_data_have_none(tmp_path: Path) -> No
     assert load_dataset(str(tmp_path), SMALL, ("cat", "dog")).class_names == ("cat", "dog")
 
 
-def test_names_in_another_order_than_the_teachers_are_refused(tmp_path: Path) -> None:
-    _write_parquet(tmp_path / "train.parquet", _pixels(2), [0, 1], names=["dog", "cat"])
-    with pytest.raises(BadInput, match="label 0 = 'dog'; expected label 0 = 'cat'"):
-        check_dataset(str(tmp_path), SMALL, 2, ("cat", "dog"))
-    check_dataset(str(tmp_path), SMALL, 2, ("dog", "cat"))
+def test_names_in_another_order_than_the_teachers_are_renumbered(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(3), [0, 1, 1], names=["dog", "cat"])
+    check_dataset(str(tmp_path), SMALL, 2, ("cat", "dog"))
+    data = load_dataset(str(tmp_path), SMALL, ("cat", "dog"))
+    assert data.labels.tolist() == [1, 0, 0]
+    assert data.class_names == ("cat", "dog")
+    # names that the teacher does not know are taken in their order
     check_dataset(str(tmp_path), SMALL, 2, ("Hund", "Katze"))
+    assert load_dataset(str(tmp_path), SMALL, ("Hund", "Katze")).labels.tolist() == [0, 1, 1]
+    with pytest.raises(BadInput, match="the teacher lacks 'dog'; expected 2 classes, with 'cow'"):
+        check_dataset(str(tmp_path), SMALL, 2, ("cat", "cow"))
 
 
 def test_labels_beyond_the_names_are_another_teachers(tmp_path: Path) -> None:
@@ -355,3 +361,76 @@ def test_two_versions_of_a_table_are_refused(tmp_path: Path) -> None:
     _write_parquet(tmp_path / "train-00000-of-00001.parquet", _pixels(2), [0, 1])
     with pytest.raises(BadInput, match="two versions"):
         check_dataset(str(tmp_path), SMALL, 2)
+
+
+def _split_sizes(table: Table) -> tuple[int, int, int]:
+    return table.own_rows, table.validation_rows, len(table.labels) - table.train_rows
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("data/train-00000-of-00001", "data/validation-00000-of-00001", "data/test-00000-of-00001"),
+        ("train", "valid", "test"),
+        ("Training", "VAL", "Testing"),
+        ("train-00000-of-00001-0123456789abcdef", "dev-00000-of-00001", "eval-00000-of-00001"),
+        ("data/train/0000", "data/validation/0000", "data/test/0000"),
+        ("train/part-0", "val/part-0", "test/part-0"),
+        ("cifar_train", "cifar_val", "cifar_test"),
+    ],
+)
+def test_tables_of_splits_in_any_spelling(
+    train: str, validation: str, test: str, tmp_path: Path
+) -> None:
+    for name, rows in ((train, 6), (validation, 4), (test, 2)):
+        labels = [row % 2 for row in range(rows)]
+        _write_parquet(tmp_path / f"{name}.parquet", _pixels(rows, seed=rows), labels)
+    table = open_dataset(str(tmp_path))
+    assert _split_sizes(table) == (6, 4, 2)
+    images = list(table.read(SMALL, 0))
+    assert np.array_equal(images, np.concatenate([_pixels(n, seed=n) for n in (6, 4, 2)]))
+    assert not table.remarks
+
+
+@pytest.mark.parametrize("secret", [[-1, -1], [None, None], None])
+def test_a_split_without_labels_is_left_out_and_told(
+    secret: list[int | None] | None, tmp_path: Path
+) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(4), [0, 1, 0, 1])
+    table = pa.table({"image": [{"bytes": _png(image), "path": ""} for image in _pixels(2)]})
+    if secret is not None:
+        table = table.append_column("label", pa.array(secret, pa.int64()))
+    pq.write_table(table, tmp_path / "test.parquet")
+    check_dataset(str(tmp_path), SMALL, 2)
+    found = open_dataset(str(tmp_path))
+    assert _split_sizes(found) == (4, 0, 0)
+    (remark,) = found.remarks
+    assert "the test split has no labels (test.parquet)" in remark.text
+
+
+def test_training_rows_without_labels_are_refused_with_what_they_mean(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(3), [-1, -1, -1])
+    with pytest.raises(BadInput, match="label of -1 means that there is none: remove these 3"):
+        check_dataset(str(tmp_path), SMALL, 2)
+
+
+def test_tables_of_no_split_are_told(tmp_path: Path) -> None:
+    for name in ("train", "extra", "unsupervised"):
+        _write_parquet(tmp_path / f"{name}.parquet", _pixels(2), [0, 1])
+    (remark,) = open_dataset(str(tmp_path)).remarks
+    assert "2 tables that are no split (extra.parquet" in remark.text
+
+
+def test_a_split_with_its_own_order_of_names_is_renumbered(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "train.parquet", _pixels(2), [0, 1], names=["cat", "dog"])
+    _write_parquet(tmp_path / "test.parquet", _pixels(3), [0, 1, 1], names=["Dog", "Cat"])
+    assert open_dataset(str(tmp_path)).labels.tolist() == [0, 1, 1, 0, 0]
+    _write_parquet(tmp_path / "test.parquet", _pixels(1), [0], names=["cow"])
+    with pytest.raises(BadInput, match="class that the training table lacks: got test.parquet"):
+        open_dataset(str(tmp_path))
+
+
+def test_one_file_is_a_training_table(tmp_path: Path) -> None:
+    _write_parquet(tmp_path / "some.parquet", _pixels(4), [0, 1, 0, 1])
+    for source in (tmp_path / "some.parquet", tmp_path):
+        assert _split_sizes(open_dataset(str(source))) == (4, 0, 0)

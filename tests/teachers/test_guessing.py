@@ -15,6 +15,7 @@ from teachers.formats import guess_teacher, lacks_json, load_teacher
 from teachers.guessing import guess_manifest
 from tests.teachers.onnx_graphs import floats, model, node, weights
 
+
 def classifier(**options: Any) -> ModelProto:
     """A convolution, a mean over space, and a linear layer to four classes."""
     stored = weights(**{"conv.weight": (6, 3, 3, 3), "fc.weight": (4, 6)})

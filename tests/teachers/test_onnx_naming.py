@@ -15,6 +15,14 @@ from teachers.onnx_import.naming import Names, clean, from_node, from_weight
     [
         ("layer1.0.conv1.weight", "layer1.0.conv1"),
         ("model/conv2d/kernel", "model.conv2d"),
+        ("conv2d/kernel:0", "conv2d"),
+        ("StatefulPartitionedCall/model/stem/Conv2D/ReadVariableOp:0", "model.stem"),
+        ("_functional._torch_params.sequential/head/kernel", "sequential.head"),
+        ("conv2d_0.w_0", "conv2d_0"),  # PaddlePaddle
+        ("conv1_w_0", "conv1"),  # Caffe2
+        ("resnetv10_conv0_weight", "resnetv10_conv0"),  # MXNet
+        ("1", None),  # PyTorch 0.4
+        ("const_fold_opt__41", None),
         ("forward.weight", "forward_"),  # a module has a method of that name
         ("onnx::Conv_193", None),
         ("weight", None),
