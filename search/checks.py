@@ -20,6 +20,7 @@ from search.run_folder import RunFolder
 from search.spec import JobSpec
 from search.warm import check_warm
 from teachers.datasets import check_table, open_for
+from teachers.factory import is_factory
 from teachers.formats import check_teacher
 
 CONNECT_SECONDS = 3.0
@@ -41,6 +42,8 @@ def check_inputs(
     """
     if own_folder:
         RunFolder(spec.out).check(spec, resume)
+    if resume:
+        _check_there(spec)
     check_choices(spec)
     moves_of(spec)
     goal_of(spec)
@@ -64,6 +67,19 @@ def check_inputs(
         max_bytes=image_budget(spec.memory_gb),
         folder=RunFolder(spec.out).cache,
     )
+
+
+def _check_there(spec: JobSpec) -> None:
+    """Teacher and data of a run may have been moved since it began."""
+    for name, value in (("teacher", spec.teacher), ("data", spec.data)):
+        named = is_factory(value) if name == "teacher" else value == "digits"
+        if not named and not Path(value).exists():
+            raise BadInput(
+                f"the run's {name} is not where it was",
+                value=value,
+                bound="the one that the run began with; its digest is compared",
+                remedy=f"Say where it is now: --{name}.",
+            )
 
 
 def _check_ray(address: str) -> None:

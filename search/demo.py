@@ -23,6 +23,7 @@ from search.spec import JobSpec, make_spec
 from teachers import zoo
 from teachers.datasets import Dataset, load_dataset
 from teachers.description import understand
+from teachers.digits import WHOLE_NAME
 from teachers.formats import load_teacher, save_teacher
 from teachers.manifest import TeacherManifest
 from teachers.training import train_classifier
@@ -37,7 +38,7 @@ def demo_spec(out: Path, teacher: Path, seed: int, max_kb: float) -> JobSpec:
     return make_spec(
         {
             "teacher": str(teacher),
-            "data": "digits",
+            "data": WHOLE_NAME,  # whatever lies in the folder where the demo is started
             "out": str(out),
             "seed": seed,
             "max_kb": max_kb,
@@ -61,7 +62,7 @@ def run_demo(out: str | Path, seed: int = 0) -> Iterator[Event]:
         teacher = digits_teacher(out / "teacher" / "digits.safetensors", seed)
         kb = cost(understand(load_teacher(teacher)).network).kb
         yield from run(demo_spec(out, teacher, seed, round(kb / 20, 1)), claim=claim)
-        _write_samples(load_dataset("digits", _preprocess()), out / "samples")
+        _write_samples(load_dataset(WHOLE_NAME, _preprocess()), out / "samples")
 
 
 def _preprocess() -> Preprocess:
@@ -81,7 +82,7 @@ def digits_teacher(path: str | Path, seed: int = 0) -> Path:
     """
     path = Path(path)
     preprocess = _preprocess()
-    data = load_dataset("digits", preprocess)
+    data = load_dataset(WHOLE_NAME, preprocess)
     torch.manual_seed(seed)
     module = zoo.build("small_cnn", input_shape=preprocess.input_shape, classes=10)
     seen = data.train_rows - UNSEEN

@@ -23,10 +23,11 @@ from search.spec import ROUTING, JobSpec, make_spec
 #: how rows are shared out, which must not change while a run is under way
 CUT = "2"
 
-#: what may differ between a run and its resumption: how long, where, and what comes after the last
-#: training; never what is searched
+#: what may differ between a run and its resumption: how long, where, what comes after the last
+#: training, and where teacher and data lie, whose digests are compared; never what is searched
 MAY_CHANGE = (
-    "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8", "licence",
+    "teacher", "data", "budget", "minutes", "memory_gb", "tensorboard", "ray", "workers", "int8",
+    "licence",
     *ROUTING,
 )  # fmt: skip
 
@@ -96,7 +97,7 @@ class RunFolder:
         with claimed(self.root, keep or self.worth_keeping, new=new) as claim:
             if claim.new and spec is not None:
                 try:
-                    write_bytes(self.job, to_yaml(spec).encode())
+                    write_bytes(self.job, to_yaml(whole_paths(spec)).encode())
                 except OSError as error:
                     raise unmakeable(self.root, error.strerror) from None
             yield claim
@@ -120,9 +121,9 @@ class RunFolder:
         return self.begun and not isinstance(error, BadInput)
 
     def _check_same_job(self, spec: JobSpec) -> None:
-        stored = self.stored_job()
+        stored, asked = whole_paths(self.stored_job()), whole_paths(spec)
         for name in JobSpec.model_fields:
-            before, now = getattr(stored, name), getattr(spec, name)
+            before, now = getattr(stored, name), getattr(asked, name)
             if before != now and name not in (*MAY_CHANGE, "out"):
                 raise BadInput(
                     f"--resume cannot change {name!r}",
@@ -193,10 +194,12 @@ class RunFolder:
                     f"the {name} changed since the run began",
                     value=f"SHA-256 {now}",
                     bound=before[name],
-                    remedy="Bring the old one back, or start a new run.",
+                    remedy="Bring the old one back, or start a new run."
+                    if name not in MAY_CHANGE
+                    else f"Say where the old one is now with --{name}, or start a new run.",
                 )
         try:
-            write_bytes(self.job, to_yaml(spec).encode())
+            write_bytes(self.job, to_yaml(whole_paths(spec)).encode())
             write_bytes(self.inputs, json.dumps(before | dict(inputs), indent=1).encode())
         except OSError as error:
             raise unmakeable(self.root, error.strerror) from None
@@ -211,6 +214,23 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """The figures of a finished job."""
         write_bytes(self.result, (json.dumps(result, indent=1) + "\n").encode())
+
+
+def whole_paths(spec: JobSpec) -> JobSpec:
+    """The same job from whatever folder it is gone on with: what lies on the disk by its whole
+    path, and the rest, such as ``digits`` or a Python function, as it is."""
+
+    def whole(name: str) -> str:
+        return os.path.abspath(name) if Path(name).exists() else name  # noqa: PTH100
+
+    return spec.model_copy(
+        update={
+            "teacher": whole(spec.teacher),
+            "data": spec.data if spec.data == "digits" else whole(spec.data),
+            "profile": None if spec.profile is None else whole(spec.profile),
+            "warm": tuple(map(whole, spec.warm)),
+        }
+    )
 
 
 def times(count: int) -> str:

@@ -16,7 +16,7 @@ from service.options import STRICT_HELP, as_values, takes_fields
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-@takes_fields(ROUTING)
+@takes_fields(("teacher", "data", *ROUTING))
 def route(
     path: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
     out: Annotated[

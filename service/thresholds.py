@@ -21,7 +21,7 @@ RunPath = Annotated[Path, typer.Argument(help="Folder of a run, finished or not.
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-@takes_fields(REWARD_FIELDS)
+@takes_fields((*REWARD_FIELDS, "teacher", "data"))
 def rerank(
     run: RunPath,
     top: Annotated[int, typer.Option(min=1, help="Candidates to show.")] = 10,
@@ -155,7 +155,7 @@ def export(
     typer.echo(f"{len(found.columns):,} candidates: {csv}", err=True)
 
 
-@takes_fields((*REWARD_FIELDS, "budget", "sampler", "batch", "workers", "ray"))
+@takes_fields((*REWARD_FIELDS, "teacher", "data", "budget", "sampler", "batch", "workers", "ray"))
 def tune(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or the YAML file of its job.")],
     target: Annotated[

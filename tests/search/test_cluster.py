@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.errors import BadInput
 from search import cluster as clusters
-from search.cluster import About, about, refuse_strangers, room_for, shipped, widest
+from search.cluster import TOKEN, About, about, refuse_strangers, room_for, shipped, widest
 
 HERE = About("here", {"Python": "3.11", "ray": "2.60.0", "torch": "2.13.0", "numpy": "2.4.6"})
 
@@ -61,6 +64,72 @@ def test_all_that_a_worker_imports_is_shipped() -> None:
     folders = [Path(folder) for folder in shipped()]
     assert [folder.name for folder in folders] == ["edge", "envs", "teachers", "routers", "search"]
     assert all((folder / "__init__.py").is_file() for folder in folders)
+
+
+HOMES = ("no folder", "a file", "a token that is a folder", "writable", "none")
+
+
+@pytest.mark.parametrize("kind", HOMES)
+def test_a_local_cluster_has_a_token_of_its_own_whatever_the_home_is(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers and services have homes that nobody can write to; Ray would keep its token in it,
+    and jobs that begin at once would write over one another's."""
+    from ray._private.authentication import authentication_token_setup as setup
+
+    home = tmp_path / "home"
+    if kind == "no folder":
+        home = Path("/proc/nowhere")
+    elif kind == "a file":
+        home.write_text("")
+    elif kind == "a token that is a folder":
+        (home / ".ray" / "auth_token").mkdir(parents=True)
+    elif kind == "writable":
+        home.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for name in TOKEN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    if kind == "none":
+        monkeypatch.delenv("HOME")
+    tokens = []
+    for _ in range(2):
+        with clusters._own_token():
+            setup.enable_token_auth_by_default()  # as `ray.init` does
+            setup.ensure_token_if_auth_enabled(None, create_token_if_missing=True)
+            tokens.append(os.environ["RAY_AUTH_TOKEN"])
+            assert os.environ["RAY_AUTH_MODE"] == "token"
+        assert not set(TOKEN) & set(os.environ)
+        # so that a cluster that is joined next is joined as if there had been none
+        raylet: Any = import_module("ray._raylet")
+        assert raylet.get_authentication_mode() != raylet.AuthenticationMode.TOKEN
+    assert len(set(tokens)) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", TOKEN)
+def test_whoever_says_how_processes_know_each_other_decides(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in TOKEN:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "disabled")
+    with clusters._own_token():
+        assert {other: os.environ.get(other) for other in TOKEN if other in os.environ} == {
+            name: "disabled"
+        }
+    assert os.environ[name] == "disabled"
+
+
+def test_a_ray_that_cannot_write_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/home/x/.ray")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(BadInput, match="Ray cannot be started: got .*Set TMPDIR or HOME"):
+        clusters._connected("local", {}).__enter__()
 
 
 @pytest.mark.parametrize(
