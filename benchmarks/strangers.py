@@ -25,13 +25,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.strange import job, report
 from benchmarks.strange.cases import BY_NAME, CASES, QUICK, Case
-from benchmarks.strange.job import Plan, Row
+from benchmarks.strange.job import Plan, Row, train_by_hand
 from benchmarks.strange.teachers import Skipped, ready
 
 
@@ -54,7 +55,9 @@ def main() -> None:
         help="data and teachers (also $UNDERSTUDY_STRANGERS; default OUT/made)",
     )
     parser.add_argument("--keras", default=os.environ.get("UNDERSTUDY_KERAS"), metavar="PYTHON")
-    parser.add_argument("--workers", type=int, default=1, help="teachers trained at a time")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="teachers trained at a time"
+    )
     chosen = parser.parse_args()
     if chosen.list:
         sys.stdout.write("".join(f"{case.name}\n" for case in CASES))
@@ -63,14 +66,15 @@ def main() -> None:
     cases = [BY_NAME[name] for name in names]
     made = chosen.folder or chosen.out / "made"
     plan = Plan(chosen.out, Path(made), chosen.seed, chosen.keras, _say)
-    if chosen.what == "teachers":
-        teachers(cases, plan, chosen.workers)
-        return
     # Ctrl-C also where a shell's background has it ignored, which jobs would inherit
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)
     rows = []
     try:
+        if not chosen.only_report:
+            make(cases, plan, chosen.workers, rivals=chosen.what == "run")
+        if chosen.what == "teachers":
+            return
         for case in cases:
             row = plan.row(case) if chosen.only_report else job.run(case, plan)
             rows += [row] if row else []
@@ -80,25 +84,35 @@ def main() -> None:
     tell(rows)
 
 
-def teachers(cases: Sequence[Case], plan: Plan, workers: int) -> None:
-    """Make the data and the teachers that are not there yet, the small ones first."""
-    ordered = sorted(cases, key=lambda case: max(case.count, case.taught or 0))
-    work = [(case, plan.made, plan.python) for case in ordered]
+def make(cases: Sequence[Case], plan: Plan, workers: int, rivals: bool) -> None:
+    """What needs no job, several cases at a time, the small ones first; no step is done twice.
+
+    ``rivals``: the networks trained by hand as well as the teachers.
+    """
+    left = [case for case in cases if not rivals or plan.row(case) is None]
+    ordered = sorted(left, key=lambda case: max(case.count, case.taught or 0))
+    if not ordered:
+        return
+    workers = min(workers, len(ordered))
+    work = [(case, replace(plan, say=None), rivals, workers) for case in ordered]
     with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=1) as pool:
-        for line in pool.imap_unordered(_teacher, work, chunksize=1):
+        for line in pool.imap_unordered(_make, work, chunksize=1):
             _say(line)
 
 
-def _teacher(work: tuple[Case, Path, str | None]) -> str:
+def _make(work: tuple[Case, Plan, bool, int]) -> str:
     import torch
 
     torch.set_num_threads(1)
-    case, made, python = work
+    case, plan, rivals, workers = work
     try:
-        ready(case, made, python)
+        if rivals:
+            train_by_hand(case, plan, workers)
+        else:
+            ready(case, plan.made, plan.python)
     except Skipped as reason:
         return f"{case.name}: skipped: {reason}"
-    return f"{case.name}: ready"
+    return f"{case.name}: there is {'all that needs no job' if rivals else 'the teacher'}"
 
 
 def tell(rows: Sequence[Row]) -> None:

@@ -90,16 +90,18 @@ class Calibrated:
     @property
     def name(self) -> str:
         """Of the warning, where it stands for a goal that is missed; "" where it is a caveat."""
+        if not self.warning:
+            return ""
         if not self.met:
             return "goal-not-reached"
-        unspent = self.warning and self.threshold > APPEAL_NEVER and not self.expected.appeals
+        unspent = self.threshold > APPEAL_NEVER and not self.expected.appeals
         return "budget-unspent" if unspent else ""
 
     @property
     def verdict(self) -> str:
         """Whether the goal is met; a figure that makes no sense meets nothing."""
         if self.doubt:
-            return f"not to be relied on: {self.doubt}"
+            return f"but {self.doubt}"
         if not self.met:
             return "not met"
         return "nothing is spent" if self.name else "met"

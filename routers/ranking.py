@@ -25,6 +25,7 @@ from routers.features import Feature, feature
 from routers.intervals import FIGURES, bootstrap, figures_of
 from routers.labels import student_right
 from routers.qbc import SAMPLING
+from routers.room import ANY_ROOM, Room
 from routers.scores import SCORES
 from routers.standard import standard
 from routers.ties import broken, second_score
@@ -112,6 +113,11 @@ class RankedRouter:
         return self.figures.get("area", math.nan)
 
     @property
+    def whole_kb(self) -> int:
+        """Of its file, rounded up: what sizes are compared by, as less says nothing."""
+        return math.ceil(self.bytes / 1024)
+
+    @property
     def auroc(self) -> float:
         """Nan where the student is right everywhere or nowhere, and out of the race."""
         return self.figures.get("auroc", math.nan)
@@ -169,6 +175,7 @@ def fit_and_rank(
     seed: int,
     resamples: int = 1000,
     offered: Sequence[Offered] = (),
+    room: Room = ANY_ROOM,
     portable: bool = False,
     joined: Joined | None = None,
     on_event: OnEvent | None = None,
@@ -177,10 +184,11 @@ def fit_and_rank(
 
     ``sampling`` and ``r`` choose the rows of the fit (:data:`SAMPLING`); ``features`` what the
     families look at; ``trials`` of each family's parameters are made (:mod:`routers.tuning`), on
-    the router part alone; ``offered`` are ranked with the others. ``portable``: all files are in
-    operators of the ONNX standard domain. A router that ``joined`` refuses is out of the race. With
-    fewer than 20 complex rows, or no normal one, families are listed unfitted with the reason.
-    BadInput for an unknown name and where no score is given, as the baselines always take part.
+    the router part alone; ``offered`` are ranked with the others; ``room`` is what limits on size
+    leave for a router. ``portable``: all files are in operators of the ONNX standard domain. A
+    router that ``joined`` refuses is out of the race. With fewer than 20 complex rows, or no normal
+    one, families are listed unfitted with the reason. BadInput for an unknown name and where no
+    score is given, as the baselines always take part, or where no router has room.
     """
     look = _check_names(families, scores, sampling, features)
     entries, right = [], student_right(data.router_logits, data.router_labels)
@@ -208,7 +216,7 @@ def fit_and_rank(
             done(_Entry(RankedRouter(name, "family", reason=unfit), None))
         else:
             done(_family(name, part, data, seed, trials, portable))
-    return _rank(entries, data, M, unfit, resamples, seed)
+    return _rank(entries, data, M, unfit, resamples, seed, room)
 
 
 def _check_names(
@@ -290,7 +298,13 @@ def _joining(entry: _Entry, joined: Joined | None) -> _Entry:
 
 
 def _rank(
-    entries: Sequence[_Entry], data: RouterData, M: int, unfit: str, resamples: int, seed: int
+    entries: Sequence[_Entry],
+    data: RouterData,
+    M: int,
+    unfit: str,
+    resamples: int,
+    seed: int,
+    room: Room,
 ) -> Ranking:
     right = student_right(data.validation_logits, data.validation_labels)
     gap = teacher_is_ahead(right, data.validation_teacher_right)
@@ -300,15 +314,20 @@ def _rank(
     if not running:
         raise RuntimeError("no router is left: " + "; ".join(f"{r.name}: {r.reason}" for r in out))
 
-    drawn = bootstrap(
-        [scores for _, scores in running], right, teacher, ["area"], resamples=resamples, seed=seed
-    )
     measured = [
         replace(row, figures=figures_of(scores, right, teacher, tuple(FIGURES)))
         for row, scores in running
     ]
     measured = _untied(measured, data.validation_logits)
-    rows = _judged(measured, drawn["area"])
+    running = [(row, scores) for row, (_, scores) in zip(measured, running, strict=True)]
+    inside = [(row, scores) for row, scores in running if room.holds(row.bytes)]
+    out += [_too_large(row, room) for row, _ in running if not room.holds(row.bytes)]
+    if not inside:
+        raise room.refusal(min((row.bytes, row.name) for row, _ in running))
+    drawn = bootstrap(
+        [scores for _, scores in inside], right, teacher, ["area"], resamples=resamples, seed=seed
+    )
+    rows = _judged([row for row, _ in inside], drawn["area"], room)
     winner = rows[0]
     return Ranking(
         rows=(*rows, *out),
@@ -348,7 +367,12 @@ def teacher_is_ahead(right: NDArray[np.int64], teacher: NDArray[Any]) -> bool:
     return won - lost > 1.96 * math.sqrt(won + lost)
 
 
-def _judged(rows: list[RankedRouter], areas: Floats) -> list[RankedRouter]:
+def _too_large(row: RankedRouter, room: Room) -> RankedRouter:
+    reason = f"takes the pair to {room.pair_kb(row.bytes):,.1f} KB, above --max-pair-kb"
+    return RankedRouter(row.name, row.kind, bytes=row.bytes, reason=reason)
+
+
+def _judged(rows: list[RankedRouter], areas: Floats, room: Room) -> list[RankedRouter]:
     """``rows`` with intervals and ties, in the order of the ranking."""
     tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     best = max(range(len(rows)), key=lambda i: rows[i].area)
@@ -359,13 +383,14 @@ def _judged(rows: list[RankedRouter], areas: Floats) -> list[RankedRouter]:
         replace(row, area_low=float(low[i]), area_high=float(high[i]), tied=bool(reach[i] >= 0))
         for i, row in enumerate(rows)
     ]
-    return sorted(judged, key=_place)
+    return sorted(judged, key=lambda row: _place(row, room))
 
 
-def _place(row: RankedRouter) -> tuple[bool, int, float, int, str]:
-    """Tied ones first, by whole KB (bytes within one KB are no difference), the others by area."""
-    kilobytes = math.ceil(row.bytes / 1024) if row.tied else 0
-    return not row.tied, kilobytes, -row.area, row.bytes, row.name
+def _place(row: RankedRouter, room: Room = ANY_ROOM) -> tuple[bool, bool, int, float, int, str]:
+    """Tied ones first, those before the others that keep the pair within the student's limit, then
+    by whole KB, as they are shown; the others by area."""
+    beyond = row.tied and not room.suits(row.bytes)
+    return not row.tied, beyond, row.whole_kb if row.tied else 0, -row.area, row.bytes, row.name
 
 
 def _note(winner: RankedRouter, rows: Sequence[RankedRouter], unfit: str) -> str:
@@ -374,10 +399,19 @@ def _note(winner: RankedRouter, rows: Sequence[RankedRouter], unfit: str) -> str
     if tied > 1:
         parts.append(
             f"{tied} routers cannot be told apart on the validation part; "
-            f"{winner.name} is the smallest of them."
+            f"{winner.name} is {_smallest(winner, [row for row in rows if row.tied])}."
         )
     elif len(rows) > 1:
         parts.append(f"{winner.name} is better than every other at 95 % confidence.")
     if winner.kind == "score" and any(row.kind == "family" for row in rows):
         parts.append("It needs no fitting: no fitted router earned its size here.")
     return " ".join(parts)
+
+
+def _smallest(winner: RankedRouter, tied: Sequence[RankedRouter]) -> str:
+    """What the winner of several is, in the whole KB that are compared and shown."""
+    size = winner.whole_kb
+    alike = sum(row.whole_kb == size for row in tied)
+    if alike > 1:
+        return f"the best by area of the {alike} smallest, of at most {size} KB each"
+    return f"the smallest of them, at most {size} KB"

@@ -17,13 +17,15 @@ from routers.calibrate import appeals
 from routers.export import run as run_router
 from routers.metrics import deferral_curve, oracle_curve, random_curve
 from search import record as report
+from search.events import has_name
 from search.finalists import LastRound
 from search.job_file import command_of
 from search.ledger import Record
 from search.measure import PairRows
 from search.package import Shipped
 from search.prepared import Prepared
-from search.result import Speeds
+from search.result import Speeds, pair_kb
+from search.verdict import in_order
 
 #: scores that need no fitting, drawn beside the router that ships
 BASELINES = 3
@@ -38,8 +40,10 @@ def record_of(
     now: datetime,
     command: str | None = None,
     earlier: Sequence[tuple[float, float]] = (),
+    result: Mapping[str, Any] | None = None,
 ) -> report.RunRecord:
-    """The run as the report shows it; ``earlier`` is what its search began with."""
+    """The run as the report shows it; ``earlier`` is what its search began with, ``result`` what
+    it says of itself (:func:`search.result.result_of`)."""
     winner = last.winner
     trained = {finalist.key: accuracy for finalist, accuracy in last.ranked}
     spec, settings = prepared.spec, prepared.reward.settings
@@ -100,7 +104,11 @@ def record_of(
             if name not in ("validation.teacher_accuracy", "calibration.teacher_accuracy")
         ),
         chance=1 / prepared.network.classes,
-        warnings=shipped.manifest.warnings,
+        warnings=(
+            tuple(result["caveats"])
+            if result
+            else tuple(one for one in shipped.manifest.warnings if not has_name(one))
+        ),
         note=shipped.ranking.note,
         milliseconds=(speeds.teacher, speeds.student),
         ranking=report.RankingFacts(
@@ -109,7 +117,39 @@ def record_of(
             shipped.ranking.oracle_area,
             shipped.ranking.random_area,
         ),
+        verdict=result["verdict"] if result else "",
+        alarms=tuple(
+            (warning["name"], warning["text"])
+            for warning in (in_order(result["warnings"]) if result else ())
+        ),
+        data=prepared.data.name,
+        finalists=_finalists(records, last),
+        pair=report.PairSizes(
+            pair_kb(shipped),
+            shipped.manifest.pair.bytes / 1024,
+            shipped.manifest.student.bytes / 1024,
+        ),
     )
+
+
+def _finalists(records: Sequence[Record], last: LastRound) -> tuple[report.FinalistRow, ...]:
+    numbers = {record.key: number for number, record in enumerate(records, 1)}
+    return tuple(
+        report.FinalistRow(
+            number=numbers.get(found.key, 0),
+            origin=_origin(last, found),
+            kb=found.kb,
+            macs=found.macs,
+            proxy=None if found.failed else found.accuracy,
+            accuracy=accuracy,
+        )
+        for found, accuracy in last.ranked
+    )
+
+
+def _origin(last: LastRound, found: Record) -> str:
+    known = getattr(last, "origin", None)
+    return str(known(found)) if known else ""
 
 
 #: what a reader looks for first
@@ -181,7 +221,6 @@ def _layers(prepared: Prepared, winner: Record, shipped: Shipped) -> tuple[repor
 def _router(row: Any, gap: bool) -> report.RouterRow:
     # without a gap the ranking has a teacher that is always right: no figures of this pair
     figures = row.figures if gap else {}
-    note = row.reason or ("cannot be told from the best" if row.tied else "")
     return report.RouterRow(
         row.name,
         row.kind,
@@ -191,9 +230,10 @@ def _router(row: Any, gap: bool) -> report.RouterRow:
         row.auroc,
         row.bytes / 1024,
         row.microseconds,
-        note,
+        row.reason,
         figures.get("accuracy_at_10", math.nan),
         figures.get("appeals_for_acc_i_90", math.nan),
+        row.tied,
     )
 
 

@@ -21,7 +21,9 @@ from edge.manifest import Manifest
 from edge.runtime import EdgeRuntime, OnnxTeacher
 from edge.session import CHUNK
 from routers import metrics
+from search.events import Note
 from search.plots import deferral_plot
+from search.sense import PartSeen, at_chance, far_below
 from teachers.datasets import Dataset
 
 #: rows done so far
@@ -47,7 +49,7 @@ class Evaluation:
 
     ``score``: N, of the router; ``appealed``, ``student`` and ``teacher``: N of 0 and 1, the last
     two say who is right; ``labels``: N, places in ``class_names``. ``prices``: what an input costs,
-    by the unit.
+    by the unit; ``warnings``: what makes no sense, by name (:mod:`search.sense`).
     """
 
     part: str
@@ -59,6 +61,7 @@ class Evaluation:
     student: NDArray[np.int64]
     teacher: NDArray[np.int64]
     prices: Mapping[str, metrics.Prices] = field(default_factory=dict)
+    warnings: tuple[Note, ...] = ()
 
     def result(self) -> dict[str, Any]:
         """Figures as JSON values. ``oracle`` appeals just where that helps, ``oracle_at`` may
@@ -83,6 +86,7 @@ class Evaluation:
             "auroc": metrics.defined(metrics.auroc(self.score, self.student)),
             "costs": {unit: self._costs(prices) for unit, prices in self.prices.items()},
             "classes": [asdict(one) for one in self.per_class()],
+            "warnings": [{"name": note.name, "text": note.text} for note in self.warnings],
         }
 
     def per_class(self) -> Iterator[ClassFigures]:
@@ -180,6 +184,8 @@ def evaluate(
         kept += [(d.label, d.score, not d.trusted, t) for d, t in zip(decided, said, strict=True)]
         on_rows(len(kept))
     student, score, appealed, answer = map(np.array, zip(*kept, strict=True))
+    seen = PartSeen.of(student, answer, labels)
+    odd = at_chance({part: seen}) or far_below(seen, rows="rows")
     return Evaluation(
         part=f"the {part} part of {data.name}" if part == "test" else f"all rows of {data.name}",
         router=manifest.router.name,
@@ -190,6 +196,7 @@ def evaluate(
         student=(student == labels).astype(np.int64),
         teacher=(answer == labels).astype(np.int64),
         prices=_prices(manifest, cost_per_appeal),
+        warnings=(odd,) if odd else (),
     )
 
 

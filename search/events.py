@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,16 @@ class Note:
     text: str
     warning: bool = False
     name: str = ""
+
+    @property
+    def named_text(self) -> str:
+        """As a manifest keeps it, where a warning is one text."""
+        return f"{self.name}: {self.text}" if self.name else self.text
+
+
+def has_name(warning: str) -> bool:
+    """Whether a manifest's warning is a named one, and no caveat of the figures."""
+    return re.match(r"[a-z0-9]+(-[a-z0-9]+)+: ", warning) is not None
 
 
 @dataclass(frozen=True)

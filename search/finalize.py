@@ -20,6 +20,7 @@ from search.checks import check_inputs
 from search.claim import LOCK, claimed
 from search.job_file import to_yaml
 from search.ledger import Ledger, stored_records
+from search.limits import with_room
 from search.rerank import Reranking
 from search.run_folder import RunFolder, write_bytes
 from search.spec import JobSpec, make_spec
@@ -44,7 +45,7 @@ def adopt(found: Reranking, out: str, command: str) -> JobSpec:
     old, new = after.run.folder, RunFolder(out)
     # its own budget is what it has: nothing more is searched
     values = after.spec.model_dump() | {"out": out, "budget": len(after.run.columns)}
-    spec = make_spec(values | {"minutes": None, "storage": None, "warm": ()})
+    spec = with_room(make_spec(values | {"minutes": None, "storage": None, "warm": ()}))
     origin = {"run": str(old.root.resolve()), "command": command}
     if new.origin.is_file() and json.loads(new.origin.read_text()) == origin:
         return new.stored_job()  # the old run may hold more candidates by now

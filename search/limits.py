@@ -9,6 +9,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import BadInput
+from routers.room import SCORE_KB
+from search.spec import JobSpec
+
 #: drop of accuracy at which the reward bends where the job names none
 USUAL_DROP = 0.01
 
@@ -92,3 +96,27 @@ class Limits:
             f"{MEASURES[name].option} {MEASURES[name].text(limit)}"
             for name, limit in self.on_cost.items()
         )
+
+
+def with_room(spec: JobSpec) -> JobSpec:
+    """A job whose students leave room for a router under ``max_pair_kb``, if there is one.
+
+    A student that fills the pair alone would be found out only when hours are spent. Of a job that
+    has room it is that job.
+
+    Raises:
+        BadInput: there is no room for a student.
+    """
+    if spec.max_pair_kb is None:
+        return spec
+    most = round(spec.max_pair_kb - SCORE_KB, 9)
+    if most <= 0:
+        raise BadInput(
+            "the limit on the pair leaves no student",
+            value=f"--max-pair-kb {spec.max_pair_kb:g}",
+            bound=f"more than {SCORE_KB:g} KB, which the smallest routers may take",
+            remedy="Raise --max-pair-kb.",
+        )
+    if spec.max_kb is not None and spec.max_kb <= most:
+        return spec
+    return spec.model_copy(update={"max_kb": most})

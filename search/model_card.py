@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from edge.manifest import Figure, Manifest
 from routers.calibrate import threshold_words
 from routers.goal_options import chosen_goal
@@ -13,6 +16,18 @@ _TITLES = {
     "appeals": "Share of inputs appealed",
     "acc_i": "Share of the gap won back (AccI)",
 }
+
+
+def card_of(manifest: Manifest, contents: Mapping[str, bytes]) -> bytes:
+    """The card's file, for a manifest that does not know yet what its files weigh."""
+    student, router, pair = manifest.student, manifest.router, manifest.pair
+    sized = replace(
+        manifest,
+        student=replace(student, bytes=len(contents[student.file])),
+        router=replace(router, bytes=len(contents[router.file])),
+        pair=replace(pair, bytes=len(contents[pair.file])),
+    )
+    return model_card(sized).encode()
 
 
 def model_card(manifest: Manifest) -> str:
@@ -30,7 +45,8 @@ def model_card(manifest: Manifest) -> str:
         "after division by 255.",
         f"- **Student**: {manifest.student.kb:,.1f} KB of fp32 weights, "
         f"{manifest.student.parameters:,} parameters, {manifest.student.macs:,} "
-        "multiply-accumulates per image.",
+        f"multiply-accumulates per image; {manifest.student.bytes / 1024:,.1f} KB on disk.",
+        f"- **Pair**: {_pair(manifest)}, {manifest.pair.bytes / 1024:,.1f} KB on disk.",
         f"- **Teacher**: {manifest.teacher.name}, {manifest.teacher.kb:,.0f} KB.",
         f"- **Router**: {manifest.router.name} ({manifest.router.kind}). An input is appealed "
         f"{threshold_words(manifest.threshold)}, set on the calibration part; the "
@@ -58,6 +74,14 @@ def model_card(manifest: Manifest) -> str:
         lines += ["", "## Warnings", "", *(f"- {warning}" for warning in manifest.warnings)]
     lines += ["", "## Classes", "", ", ".join(manifest.class_names), ""]
     return "\n".join(lines)
+
+
+def _pair(manifest: Manifest) -> str:
+    """What limits on size count: weights in fp32 and the router's own file."""
+    if manifest.router.kind == "head":
+        return f"{manifest.student.kb:,.1f} KB of fp32 weights and the student's own head"
+    kb = manifest.student.kb + manifest.router.bytes / 1024
+    return f"{kb:,.1f} KB of fp32 weights and router"
 
 
 def _operators(manifest: Manifest) -> str:

@@ -7,9 +7,10 @@ was is counted: `understudy route RUN` opens it again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from routers.ranking import (
     RouterData,
     fit_and_rank,
 )
+from routers.room import Room
 from search.answers import Telling
 from search.bundle_folder import put_bundle
 from search.events import Event, Note, Progress, Stage
@@ -51,11 +53,12 @@ from search.goal import goal_of
 from search.inscription import ROUTER_WORDS, named, network_facts, pair_words, router_facts
 from search.int8 import Int8, int8_of
 from search.measure import Measure, PairRows, compared, figures
-from search.model_card import model_card
+from search.model_card import card_of
 from search.preparation import NEVER_SAID
 from search.prepared import Prepared
 from search.router_rows import WAYS
 from search.run_folder import RunFolder, times, write_bytes
+from search.sense import PartSeen, doubt, sense_of
 from search.space import Actions
 from search.two_head import Headed, give_head
 
@@ -75,6 +78,7 @@ class Shipped:
         ranking: of the routers, on the validation part.
         threshold: an input is appealed where its score lies below.
         rows: part → both networks and the router on it; validation, calibration and test.
+        goal: what was asked of the threshold, and whether it is met on the calibration part.
         seen: how often the test part has been opened in this run, this time included.
     """
 
@@ -83,6 +87,7 @@ class Shipped:
     ranking: Ranking
     threshold: float
     rows: Mapping[str, PairRows]
+    goal: Calibrated
     seen: int = 1
 
 
@@ -92,6 +97,7 @@ def ship(
     weights: Weights,
     folder: RunFolder,
     threads: int,
+    warned: Mapping[str, Note] = MappingProxyType({}),
 ) -> Telling[Shipped]:
     """Export, fit and rank routers, calibrate, measure, and write the bundle.
 
@@ -101,6 +107,7 @@ def ship(
         weights: its trained state dict.
         folder: of the run; ``cloud/teacher.onnx`` and ``bundle/`` are written.
         threads: of ONNX Runtime while measuring.
+        warned: named warnings so far, which the bundle repeats; it may grow with those told here.
     """
     student = prepared.space.student(actions).spec
     if not folder.cloud_teacher.exists():
@@ -110,7 +117,8 @@ def ship(
 
     measure = Measure(prepared, made.ships, folder, threads)
     data = yield from _router_data(prepared, actions, measure, folder)
-    ranking = yield from _rank(prepared, data, made, folder, threads)
+    room = Room(cost(student).kb, prepared.spec.max_kb, prepared.spec.max_pair_kb)
+    ranking = yield from _rank(prepared, data, made, folder, threads, room)
     router: Session | None = None
     if ranking.winner.kind == "head":
         made = made.with_head()
@@ -121,22 +129,31 @@ def ship(
     found = calibrate(
         goal_of(prepared.spec), CalibrationRows.of(rows["calibration"].kept()), nearest=True
     )
-    yield Note(found.warning or found.words(), warning=bool(found.warning))
 
     seen = folder.see_test()
     yield Stage("test", f"{len(prepared.parts.test):,} rows, seen {times(seen)}")
     rows["test"] = measure.pair("test", router)
-    manifest = _manifest(prepared, student, ranking, found, rows, made)
+    parts = {
+        part: PartSeen.of(pair.logits.argmax(1), pair.teacher_logits.argmax(1), pair.labels)
+        for part, pair in rows.items()
+    }
+    unseen = prepared.parts.teacher_unseen
+    odd = sense_of(parts, unseen=unseen, limits=prepared.space.limits.options())
+    yield from odd
+    found = replace(found, doubt=doubt([*warned.values(), *odd], parts["calibration"]))
+    yield Note(found.warning or found.words(), warning=bool(found.warning), name=found.name)
+    warnings = {note.name: note for note in (*warned.values(), *odd)}
+    manifest = _manifest(prepared, student, ranking, found, rows, made, tuple(warnings.values()))
     contents = _contents(made, student, ranking.winner.model, manifest)
     pair = contents[manifest.pair.file]
     yield from compared(
         pair, next(prepared.inputs("validation")), rows["validation"], found.threshold
     )
     manifest = replace(manifest, pair=PairInfo("pair.onnx", operators=operators_of(pair)))
-    contents["MODEL_CARD.md"] = model_card(manifest).encode()
+    contents["MODEL_CARD.md"] = card_of(manifest, contents)
     # one may have been left by a process that was stopped here, or by a run on a smaller budget
     written = put_bundle(folder.bundle, manifest, contents)
-    return Shipped(written, student, ranking, found.threshold, rows, seen)
+    return Shipped(written, student, ranking, found.threshold, rows, found, seen)
 
 
 @dataclass(frozen=True)
@@ -245,7 +262,12 @@ def _router_data(
 
 
 def _rank(
-    prepared: Prepared, data: RouterData, made: _Made, folder: RunFolder, threads: int
+    prepared: Prepared,
+    data: RouterData,
+    made: _Made,
+    folder: RunFolder,
+    threads: int,
+    room: Room,
 ) -> Telling[Ranking]:
     offered, headed = [], made.headed
     if headed is not None:
@@ -261,6 +283,7 @@ def _rank(
         trials=prepared.spec.router_trials,
         seed=prepared.spec.seed,
         offered=offered,
+        room=room,
         portable=prepared.spec.portable,
         joined=lambda router: merge(made.ships, router, 0.0),
         on_event=lambda name, done, total: told.append(Progress(done, total, name)),
@@ -280,10 +303,12 @@ def _manifest(
     found: Calibrated,
     rows: Mapping[str, PairRows],
     made: _Made,
+    odd: Sequence[Note],
 ) -> Manifest:
     spent = cost(student)
     winner: RankedRouter = ranking.winner
-    said = "" if prepared.parts.teacher_unseen else NEVER_SAID
+    goal = Note(found.warning, name=found.name if found.warning else "")
+    said = ("" if prepared.parts.teacher_unseen else NEVER_SAID, goal.named_text)
     teacher = cost(prepared.network)
     return Manifest(
         name=f"{prepared.teacher.name} on {prepared.data.name}",
@@ -299,7 +324,7 @@ def _manifest(
         parts=prepared.parts.counts(),
         figures=figures(rows, found.threshold, prepared.spec.metric)
         | _precision(prepared, made.small),
-        warnings=tuple(filter(None, [said, found.warning])),
+        warnings=tuple(dict.fromkeys((*(note.named_text for note in odd), *filter(None, said)))),
         calibration=rows["calibration"].kept(),
         teacher=TeacherInfo(
             prepared.teacher.name, prepared.teacher.fingerprint, teacher.kb, teacher.macs

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from edge.errors import BadInput, MissingExtra, Unfinished
@@ -36,7 +37,12 @@ _SIMPLER: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 
 def packed(
-    prepared: Prepared, actions: Actions, weights: Weights, folder: RunFolder, threads: int
+    prepared: Prepared,
+    actions: Actions,
+    weights: Weights,
+    folder: RunFolder,
+    threads: int,
+    warned: Mapping[str, Note] = MappingProxyType({}),
 ) -> Telling[Shipped]:
     """As :func:`search.package.ship`, with less where all cannot be had.
 
@@ -47,7 +53,7 @@ def packed(
     spec, simpler = prepared.spec, list(_SIMPLER)
     while True:
         try:
-            return (yield from ship(prepared, actions, weights, folder, threads))
+            return (yield from ship(prepared, actions, weights, folder, threads, warned))
         except (BadInput, MissingExtra):
             raise
         except Exception as error:

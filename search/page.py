@@ -9,10 +9,10 @@ from __future__ import annotations
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f8; --card: #fff; --ink: #22262b;
   --faint: #6b727a; --wash: #e4e8ec; --blue: #0072b2; --orange: #d55e00; --green: #009e73;
-  --purple: #a8518a; --sky: #3f9bd1; }
+  --purple: #a8518a; --sky: #3f9bd1; --red: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171a; --card: #1d2125; --ink: #e6e9ec;
   --faint: #9aa2aa; --wash: #343a40; --blue: #4aa8e0; --orange: #f08a3c; --green: #2cc295;
-  --purple: #d58fbd; --sky: #7cc0ea; } }
+  --purple: #d58fbd; --sky: #7cc0ea; --red: #ff8a80; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -27,6 +27,9 @@ pre { margin: 12px 0; padding: 10px 12px; background: var(--card); border: 1px s
   border-radius: 8px; white-space: pre-wrap; }
 .warning { border-left: 4px solid var(--orange); background: var(--card); padding: 8px 14px;
   margin: 12px 0; border-radius: 0 8px 8px 0; overflow-wrap: anywhere; }
+.verdict { font-size: 1.05rem; font-weight: 600; max-width: none; overflow-wrap: anywhere; }
+.alarm { border-left-color: var(--red); }
+.alarm b { color: var(--red); }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); }
 .card { background: var(--card); border: 1px solid var(--wash); border-radius: 10px;
   padding: 14px 16px; min-width: 0; }
@@ -47,6 +50,11 @@ th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var
   vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; }
 .n { text-align: right; white-space: nowrap; }
+th.n, .fits th { white-space: normal; }
+.fits td { overflow-wrap: anywhere; }
+.fits td.n, .fits td:first-child { overflow-wrap: normal; }
+.second { display: block; color: var(--faint); font-size: .8rem; font-weight: 400;
+  white-space: normal; }
 tr.winner td, tr.winner th { font-weight: 650; }
 tr.out td { color: var(--faint); }
 details { margin-top: 12px; }
@@ -54,6 +62,7 @@ summary { cursor: pointer; padding: 6px 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0; }
 dt { font-weight: 600; }
 dd { margin: 0; }
+@media (max-width: 760px) { .extra { display: none; } th, td { padding-right: 10px; } }
 @media print { body { background: #fff; } .card { break-inside: avoid; } }
 """
 
@@ -62,7 +71,7 @@ TEMPLATE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ run.title }}</title>
+<title>{{ title }}</title>
 <style>{{ style }}</style>
 </head>
 <body>
@@ -71,7 +80,12 @@ TEMPLATE = """<!doctype html>
 <h1>{{ run.title }}</h1>
 <p class="faint">{{ run.created }} · seed {{ run.seed }} · {{ run.candidates | length }}
 candidate{{ "" if run.candidates | length == 1 else "s" }} · teacher {{ run.teacher.name }}</p>
-<pre><code>{{ run.command }}</code></pre>
+{% if run.verdict %}
+<p class="verdict">{{ run.verdict }}</p>
+{% endif %}
+{% for name, text in run.alarms %}
+<p class="warning alarm" role="alert"><b>{{ name }}</b>: {{ text }}</p>
+{% endfor %}
 {% for warning in run.warnings %}
 <p class="warning" role="note">{{ warning }}</p>
 {% endfor %}
@@ -82,24 +96,54 @@ candidate{{ "" if run.candidates | length == 1 else "s" }} · teacher {{ run.tea
 <div class="tiles">
 <div class="card tile"><span>Student</span><span class="value">{{ run.student.kb | kb }} KB</span>
 <span class="part">{{ (run.teacher.kb / run.student.kb) | times }} smaller than the teacher's
-{{ run.teacher.kb | kb }} KB</span></div>
+{{ run.teacher.kb | kb }} KB{% if run.pair is not none %}; with its router
+{{ run.pair.kb | kb }} KB, on disk {{ run.pair.file_kb | kb }} KB{% endif %}</span></div>
 {% for figure in run.figures[:4] %}
 <div class="card tile"><span>{{ figure.name }}</span>
 <span class="value">{{ figure | figure }}</span>
 <span class="part">{{ figure.part }} part, {{ figure.rows | count }} rows</span></div>
 {% endfor %}
 </div>
+{% if run.finalists %}
 <div class="card scroll" style="margin-top: 12px">
-<table id="figures">
-<caption>Every figure with the part of the data it was measured on.</caption>
-<tr><th scope="col">figure</th><th scope="col" class="n">value</th><th scope="col">part</th>
-<th scope="col" class="n">rows</th></tr>
-{% for figure in figures %}
-<tr class="figure"><td>{{ figure.name }}</td><td class="n">{{ figure | figure }}</td>
-<td>{{ figure.part }}</td><td class="n">{{ figure.rows | count }}</td></tr>
+<table id="finalists" class="fits">
+<caption>The last round: trained in full, compared on the validation part
+({{ run.parts.get("validation", 0) | count }} rows). A plain student that takes part shows what the
+search is worth.</caption>
+<tr><th scope="col">finalist</th><th scope="col" class="n">KB</th>
+<th scope="col" class="n extra">MACs</th>
+<th scope="col" class="n extra">accuracy after the short training</th>
+<th scope="col" class="n">accuracy after the full one</th></tr>
+{% for row in run.finalists %}
+<tr class="{{ 'winner' if loop.first else '' }}"><td>{{ "candidate " ~ row.number if row.number
+else "beside the candidates" }}{{ " ★" if loop.first else "" }}{% if row.origin %}<span
+class="second">{{ origins.get(row.origin, row.origin) }}</span>{% endif %}</td>
+<td class="n">{{ row.kb | kb }}</td><td class="n extra">{{ row.macs | count }}</td>
+<td class="n extra">{{ row.proxy | share }}</td>
+<td class="n">{{ row.accuracy | share }}</td></tr>
 {% endfor %}
 </table>
 </div>
+{% endif %}
+{% set parts, rows = figures %}
+<details class="card">
+<summary>Every figure, part by part</summary>
+<div class="scroll">
+<table id="figures">
+<tr><th scope="col">figure</th>
+{% for part in parts %}<th scope="col" class="n">{{ part }}<span class="second">{{
+run.parts.get(part, 0) | count }} rows</span></th>{% endfor %}</tr>
+{% for name, cells in rows %}
+<tr class="figure"><td>{{ name }}</td>
+{% for cell in cells %}<td class="n">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</table>
+</div>
+</details>
+<details class="card">
+<summary>The command</summary>
+<pre><code>{{ run.command }}</code></pre>
+</details>
 </section>
 
 <section aria-labelledby="sizes">
@@ -225,33 +269,43 @@ random router walks the straight line from student to teacher.</figcaption></fig
 error.</figcaption></figure>
 </div>
 <div class="card scroll" style="margin-top: 12px">
-<table id="routers">
-<caption>Ranked on the validation part by the area under accuracy over appealing rate; among
-routers that the data cannot tell apart, the smallest wins.
+<p class="faint">Ranked on the validation part by <i>area</i>, the mean accuracy of the pair over
+all shares of appeals, with its 95 % interval. <i>Tied</i>: the data cannot tell it from the best,
+as the interval of the difference reaches zero. Of the tied ones the <i>smallest</i> ships, by whole
+KB of its file as shown here, and of equally small ones that of the largest area; one that would
+take the pair beyond --max-kb comes after those that do not. Below the tied ones the others stand by
+area.
 {% if run.ranking is not none %}Rows to fit on: the student errs on
 {{ run.ranking.complex_rows | count }} of {{ run.ranking.fitted_rows | count }}.{% endif %}
-</caption>
-<tr><th scope="col">router</th><th scope="col">kind</th><th scope="col" class="n">area</th>
-<th scope="col" class="n">95 % interval</th><th scope="col" class="n">AUROC</th>
-<th scope="col" class="n">accuracy at 10 % appeals</th>
-<th scope="col" class="n">appeals for 90 % AccI</th>
-<th scope="col" class="n">KB of its file</th><th scope="col" class="n">µs a row</th>
-<th scope="col">note</th></tr>
+</p>
+<table id="routers" class="fits">
+<tr><th scope="col">router</th><th scope="col">standing</th><th scope="col" class="n">area</th>
+<th scope="col" class="n">KB</th>
+<th scope="col" class="n extra">accuracy at 10 % appeals</th>
+<th scope="col" class="n extra">appeals for 90 % AccI</th>
+<th scope="col" class="n extra">AUROC</th><th scope="col" class="n extra">µs a row</th></tr>
 {% for row in run.routers %}
 <tr class="{{ 'winner' if row.name == run.router_name else 'out' if row.out else '' }}">
-<td>{{ row.name }}{{ " ★" if row.name == run.router_name else "" }}</td><td>{{ row.kind }}</td>
-<td class="n">{{ row.area | share }}</td>
-<td class="n">{{ "–" if row.out else (row.area_low | share) ~ " to " ~ (row.area_high | share)
-}}</td>
-<td class="n">{{ row.auroc | number }}</td>
-<td class="n">{{ row.accuracy_at_10 | share }}</td>
-<td class="n">{{ row.appeals_for_90 | share }}</td><td class="n">{{ row.kb | kb }}</td>
-<td class="n">{{ row.microseconds | number }}</td><td>{{ row.note }}</td></tr>
+<td>{{ row.name }}{{ " ★" if row.name == run.router_name else "" }}<span class="second">{{ row.kind
+}}</span></td>
+{% if row.out %}
+<td colspan="7">{{ row.note }}</td></tr>
+{% else %}
+<td>{{ "ships" if row.name == run.router_name else "tied" if row.tied else "behind"
+}}{{ "" if not row.note else ": " ~ row.note }}</td>
+<td class="n">{{ row.area | share }}<span class="second extra">{{ row.area_low | share }} to
+{{ row.area_high | share }}</span></td>
+<td class="n">{{ row.kb | ceil }}</td>
+<td class="n extra">{{ row.accuracy_at_10 | share }}</td>
+<td class="n extra">{{ row.appeals_for_90 | share }}</td>
+<td class="n extra">{{ row.auroc | number }}</td>
+<td class="n extra">{{ row.microseconds | number }}</td></tr>
+{% endif %}
 {% endfor %}
 {% if run.ranking is not none %}
 {% for name, area in [("oracle", run.ranking.oracle_area), ("random", run.ranking.random_area)] %}
 <tr class="out"><td>{{ name }}</td><td>bound</td><td class="n">{{ area | share }}</td>
-<td colspan="7"></td></tr>
+<td colspan="5"></td></tr>
 {% endfor %}
 {% endif %}
 </table>

@@ -29,6 +29,7 @@ from search.finalists import train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
 from search.ledger import Ledger
+from search.limits import with_room
 from search.loop import best, search, stopwatch
 from search.machine import cores
 from search.memory import Memory
@@ -79,6 +80,7 @@ def run(
             candidates, and nothing else is touched.
     """
     start = time.monotonic()
+    spec = spec if again else with_room(spec)
     folder = RunFolder(spec.out)
     check_inputs(spec, resume, claim is None, trusted)
     check_names(spec)
@@ -182,15 +184,18 @@ def _work(
             )
             last = yield from train_finalists(prepared, finalists, folder, threads, origins)
         threads = min(cores(), workers * spec.threads)
-        shipped = yield from packed(prepared, last.winner.actions, last.weights, folder, threads)
+        shipped = yield from packed(
+            prepared, last.winner.actions, last.weights, folder, threads, warned
+        )
         speeds = speeds_of(prepared, shipped, folder)
         now, asked = datetime.now(UTC), folder.asked_by()
         earlier = begun_with(folder, prepared.space)
-        record = record_of(prepared, ledger.records, last, shipped, speeds, now, asked, earlier)
-        yield from reported(folder, record)
         seconds = time.monotonic() - start
-        notes = list(warned.values())
-        result = result_of(prepared, ledger.records, last, shipped, speeds, folder, seconds, notes)
+        given = prepared, ledger.records, last, shipped, speeds
+        result = result_of(*given, folder, seconds, list(warned.values()))
+        yield from reported(folder, record_of(*given, now, asked, earlier, result))
+        if "no-report" in warned:
+            result = result_of(*given, folder, seconds, list(warned.values()))
         folder.write_result(result)
     yield Finished(result)
 

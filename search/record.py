@@ -144,11 +144,38 @@ class RouterRow:
     note: str = ""
     accuracy_at_10: float = math.nan
     appeals_for_90: float = math.nan
+    tied: bool = False
 
     @property
     def out(self) -> bool:
         """Listed with its reason, but not in the race."""
         return self.area != self.area
+
+
+@dataclass(frozen=True)
+class FinalistRow:
+    """A candidate of the last round, on the validation part.
+
+    ``origin``: "search", or what plain thing it is ("uniform" width, the "largest" that fits, a
+    "pilot"); "" where nobody knows. ``proxy``, ``accuracy``: after the short and the full training.
+    """
+
+    number: int
+    origin: str
+    kb: float
+    macs: int
+    proxy: float | None
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class PairSizes:
+    """KB: of the student's fp32 weights and the router's file; on disk of ``pair.onnx`` and of the
+    student."""
+
+    kb: float
+    file_kb: float
+    student_file_kb: float
 
 
 @dataclass(frozen=True)
@@ -183,7 +210,9 @@ class RunRecord:
     ``figures``: most important first; the first four are shown large. One that stands among the
     teacher's figures too is listed once. ``milliseconds``: of teacher and student for one input, on
     the machine of the search; None where nobody timed them. ``chance``: accuracy of a guess among
-    the classes.
+    the classes. ``verdict``: the run in one sentence; ``alarms``: names and texts of its warnings,
+    the worst first; ``warnings`` are the caveats of the figures. ``data``: name of the data set.
+    ``finalists``: the best first, the one that ships among them.
     """
 
     title: str
@@ -211,6 +240,11 @@ class RunRecord:
     pair_part: str = "test"
     milliseconds: tuple[float, float] | None = None
     ranking: RankingFacts | None = None
+    verdict: str = ""
+    alarms: tuple[tuple[str, str], ...] = ()
+    data: str = ""
+    finalists: tuple[FinalistRow, ...] = ()
+    pair: PairSizes | None = None
 
     def __post_init__(self) -> None:
         _known_part(self.pair_part, "the pair")

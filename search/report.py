@@ -64,9 +64,40 @@ def render(record: RunRecord) -> str:
         sizes=_sizes(record),
         thresholds=_thresholds(record),
         meanings=PARTS,
-        figures=list(dict.fromkeys((*record.figures, *record.teacher.figures))),
+        figures=_by_part([*record.figures, *record.teacher.figures]),
         rule=_rule(record.threshold),
+        title=_title(record),
+        origins=ORIGINS,
     )
+
+
+#: where a finalist comes from, in words
+ORIGINS = {
+    "search": "the search",
+    "uniform": "plain: every layer as wide as the others, at the limit",
+    "largest": "plain: the largest that the limits allow",
+    "pilot": "plain: a pilot of the search",
+}
+
+
+def _title(record: RunRecord) -> str:
+    """What the browser's tab says: of which teacher, on which data."""
+    on = f" on {record.data}" if record.data else ""
+    return f"{record.teacher.name}{on}: a student of {_kb(record.student.kb)} KB"
+
+
+def _by_part(figures: Sequence[Figure]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Parts that anything was measured on, and a row per figure with a cell for each of them."""
+    parts = [part for part in reversed(PARTS) if any(one.part == part for one in figures)]
+    rows = []
+    for name in dict.fromkeys(one.name for one in figures):
+        found = {one.part: one for one in reversed(figures) if one.name == name}
+        rows.append((name, [_cell(found.get(part)) for part in parts]))
+    return parts, rows
+
+
+def _cell(figure: Figure | None) -> str:
+    return "" if figure is None else _figure(figure)
 
 
 def _plots(record: RunRecord) -> dict[str, str]:
@@ -212,4 +243,5 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "share_of": _share_of,
     "format_as": _format_as,
     "coefficients": _coefficients,
+    "ceil": math.ceil,
 }

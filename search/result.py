@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.cost import cost
+from routers.goal_options import options_of
 from routers.metrics import defined
-from search.events import Note
+from search.events import Note, has_name
 from search.finalists import LastRound
 from search.latency import measured_ms
 from search.ledger import Record
@@ -16,6 +17,7 @@ from search.package import Shipped
 from search.pareto import hypervolume, pareto_front
 from search.prepared import Prepared
 from search.run_folder import RunFolder, times
+from search.verdict import verdict_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def result_of(
     def test(name: str) -> float | None:
         return figures[f"test.{name}"].value
 
-    return {
+    result: dict[str, Any] = {
         "out": str(folder.root),
         "bundle": str(folder.bundle),
         "report": str(folder.report),
@@ -99,7 +101,7 @@ def result_of(
         "router": {
             "name": manifest.router.name,
             "kind": manifest.router.kind,
-            "kb": manifest.router.bytes / 1024,
+            "kb": router_kb(shipped),
         },
         "ranking": _ranking(shipped),
         "pair": {
@@ -107,6 +109,15 @@ def result_of(
             "appeals": test("appeals"),
             "acc_i": test("acc_i"),
             "threshold": manifest.threshold,
+            # of fp32 weights and of the router's own file; and of the one file that runs
+            "kb": pair_kb(shipped),
+            "file_kb": manifest.pair.bytes / 1024,
+        },
+        "goal": {
+            **options_of(shipped.goal.goal),
+            "words": shipped.goal.goal.words(),
+            "part": "calibration",
+            "met": shipped.goal.verdict == "met",
         },
         "threads": speeds.threads,
         "limits": limits,
@@ -136,8 +147,12 @@ def result_of(
             *({"name": note.name, "text": note.text} for note in warned),
             *_broken(limits),
         ],
-        "caveats": [*manifest.warnings, *_seen_often(shipped.seen)],
+        "caveats": [
+            *(warning for warning in manifest.warnings if not has_name(warning)),
+            *_seen_often(shipped.seen),
+        ],
     }
+    return {"verdict": verdict_of(result), **result}
 
 
 def _seen_often(seen: int) -> list[str]:
@@ -147,6 +162,17 @@ def _seen_often(seen: int) -> list[str]:
         f"the test part has been seen {times(seen)} by now: if routers or thresholds are chosen by "
         "these figures, they are rosier than new data will be"
     ]
+
+
+def router_kb(shipped: Shipped) -> float:
+    """What the router adds to the student: its file, or the head in the student's own."""
+    router = shipped.manifest.router
+    return (shipped.ranking.winner.bytes if router.kind == "head" else router.bytes) / 1024
+
+
+def pair_kb(shipped: Shipped) -> float:
+    """Student and router as limits count them: fp32 weights, and the router's file."""
+    return shipped.manifest.student.kb + router_kb(shipped)
 
 
 def _ranking(shipped: Shipped) -> dict[str, Any]:
@@ -164,6 +190,7 @@ def _ranking(shipped: Shipped) -> dict[str, Any]:
                 "name": row.name,
                 "kind": row.kind,
                 "kb": row.bytes / 1024,
+                "whole_kb": row.whole_kb,  # what "smallest" compares
                 "microseconds": defined(row.microseconds),
                 "area_low": defined(row.area_low),
                 "area_high": defined(row.area_high),
@@ -192,6 +219,9 @@ def _limits(
     values = {"max_kb": student.kb, "max_macs": float(student.macs), "max_ms": speeds.student}
     if prepared.latency is not None and not prepared.latency.here:
         values["max_ms"] = prepared.space.ms(winner.actions)
+    values["max_pair_kb"] = pair_kb(shipped)
+    if prepared.spec.max_pair_kb is not None:
+        limits["max_pair_kb"] = prepared.spec.max_pair_kb
     pairs = {name: (limits[name], value) for name, value in values.items() if name in limits}
     if prepared.spec.max_drop is not None:
         teacher, learnt = (
@@ -210,8 +240,8 @@ def _broken(limits: Mapping[str, Mapping[str, float | bool]]) -> list[dict[str, 
     return [
         {
             "name": f"{name.replace('_', '-')}-not-kept",
-            "text": f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the student that "
-            f"ships has {found['value']:.4g}",
+            "text": f"--{name.replace('_', '-')} {found['limit']:g} is not kept: the "
+            f"{'pair' if name == 'max_pair_kb' else 'student'} that ships has {found['value']:.4g}",
         }
         for name, found in limits.items()
         if not found["kept"]

@@ -23,6 +23,7 @@ GOAL = (
 BESIDE_A_GOAL = ("cost_per_error", "confidence")
 ROUTING = (
     "two_head", "router_rows", "sampling", "features", "families", "router_trials", "portable",
+    "max_pair_kb",
     *GOAL,
 )  # fmt: skip
 
@@ -46,6 +47,9 @@ class JobSpec(BaseModel):
     seed: int = _field("Job", "Seed of everything that is drawn.", 0, ge=0, lt=2**31)
 
     max_kb: float | None = _field("Limits", "Largest student, KB of fp32 weights.", None, gt=0)
+    max_pair_kb: float | None = _field(
+        "Limits", "Largest student and router together; no router above it ships.", None, gt=0
+    )
     max_macs: float | None = _field(
         "Limits", "Most multiply-accumulates of the student for one input.", None, gt=0
     )

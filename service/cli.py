@@ -1,8 +1,9 @@
 """The command line: ``understudy demo | search | rerank | …``.
 
 Exit codes: 0 done, 1 stopped at an error that says how to go on, 2 bad input (one line says what
-and how to mend it), 130 stopped with Ctrl-C. With ``--json`` the last line of stdout is one JSON
-object, of an error too; everything else goes to stderr.
+and how to mend it), 3 done but a warning stands and ``--strict`` was given, 130 stopped with
+Ctrl-C. With ``--json`` the last line of stdout is one JSON object, of an error too; everything else
+goes to stderr.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import typer
 from edge.errors import BadInput, MissingExtra, Unfinished
 from service import thresholds
 from service.evaluation import evaluate
-from service.options import job_values, takes_job
+from service.options import STRICT_HELP, job_values, takes_job
 from service.profiling import profile
 from service.routing import route
 from service.streams import console, print_error, print_failure, print_json, spare_no_letter
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Strict = Annotated[bool, typer.Option("--strict", help=STRICT_HELP)]
 
 
 def _version(asked: bool) -> None:
@@ -62,13 +64,14 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
     as_json: AsJson = False,
+    strict: Strict = False,
 ) -> None:
     """Run the main job on scikit-learn's digits, from teacher to bundle, in about half a minute."""
     needs_search("The demo")
     from search.demo import run_demo
     from service.progress import show
 
-    show(run_demo(out, seed), resume=str(out), as_json=as_json)
+    show(run_demo(out, seed), resume=str(out), as_json=as_json, strict=strict)
 
 
 @app.command()
@@ -79,6 +82,7 @@ def search(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     as_json: AsJson = False,
+    strict: Strict = False,
     **options: Any,
 ) -> None:
     """Search a student and a router for a teacher, and pack them into a bundle."""
@@ -86,7 +90,9 @@ def search(
     spec = job_values(job, resume, options)
     own_code(spec.teacher)
     from search.checks import check_inputs
+    from search.limits import with_room
 
+    spec = with_room(spec)
     check_inputs(spec, resume, trusted=True)  # at once: what follows takes seconds to import
     from search.run_folder import RunFolder
 
@@ -96,7 +102,7 @@ def search(
 
         # the command line is its user's own: a teacher may be a function of theirs
         job_events = run(spec, resume=resume, claim=claim, trusted=True)
-        show(job_events, resume=spec.out, as_json=as_json)
+        show(job_events, resume=spec.out, as_json=as_json, strict=strict)
 
 
 @app.command()

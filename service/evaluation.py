@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edge.errors import BadInput
+from service.options import STRICT_HELP
 from service.places import bundle_of, is_run
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = (
         False
     ),
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
 ) -> None:
     """Measure a bundle: edge only, cloud only, cooperation and the oracle, for every class too."""
     from service.cli import needs_search
@@ -86,6 +88,10 @@ def evaluate(
         typer.echo(json.dumps(said))
     else:
         _print(said)
+    if strict:
+        from service.progress import end_strictly
+
+        end_strictly([warning.name for warning in found.warnings])
 
 
 def _rows(asked: str | None, table: Table) -> Literal["test", "all"]:
@@ -185,5 +191,7 @@ def _print(said: Mapping[str, Any]) -> None:
             for name in ("cooperation", "edge_only", "cloud_only")
         )
         typer.echo(f"{unit:<7} {pair} an input; edge alone {edge}, cloud alone {cloud}")
+    for warning in said["warnings"]:
+        typer.echo(f"Warning: {warning['text']}")
     if "plot" in said:
         typer.echo(f"plot    {said['plot']}")

@@ -14,13 +14,16 @@ from search.choices import CHOICES
 from search.job_file import read_yaml
 from search.spec import JobSpec, fields, make_spec, overridden
 
-#: of latency, which a ledger does not know
-_TIMED = ("max_ms", "gamma", "l0")
+#: of ``--strict``, wherever there is one
+STRICT_HELP = "End with exit code 3 where a warning stands."
+#: of latency and of routers, which a ledger does not know
+_ELSEWHERE = ("max_ms", "gamma", "l0", "max_pair_kb")
 #: fields that a candidate's reward follows from, and the limits that it has to keep
 REWARD_FIELDS = tuple(
     name
     for group, name, *_ in fields()
-    if (group == "Reward" or name.startswith("max_") or name == "proxy_gain") and name not in _TIMED
+    if (group == "Reward" or name.startswith("max_") or name == "proxy_gain")
+    and name not in _ELSEWHERE
 )
 
 

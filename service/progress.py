@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -28,16 +28,21 @@ from service.pace import Pace, duration, running_text
 LOG_EVERY = 10.0
 
 
-def show(job: Iterator[events.Event], resume: str, as_json: bool) -> None:
+#: exit code where a warning stands and ``--strict`` was given
+STRICT = 3
+
+
+def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool = False) -> None:
     """Run a job to its end.
 
     Args:
         job: its events.
         resume: folder of the run, named where Ctrl-C stops the job.
         as_json: print the result on stdout.
+        strict: whether a warning in the result makes the exit code :data:`STRICT`.
 
     Raises:
-        SystemExit: with 130 after Ctrl-C.
+        SystemExit: with 130 after Ctrl-C, and with 3 as ``strict`` says.
     """
     console = streams.console(stderr=True, markup=True)
     view = _Bars(console) if console.is_terminal else _Lines(console)
@@ -63,6 +68,17 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool) -> None:
     _summary(console, result)
     if as_json:
         streams.print_json(result)
+    if strict:
+        end_strictly([warning["name"] for warning in result.get("warnings", [])])
+
+
+def end_strictly(names: Sequence[str]) -> None:
+    """End with :data:`STRICT` where warnings of these names stand."""
+    if names:
+        streams.console(stderr=True, markup=True).print(
+            f"[bold red]--strict:[/] {escape(', '.join(names))}"
+        )
+        sys.exit(STRICT)
 
 
 def _how_to_go_on(folder: str) -> str:
@@ -216,12 +232,19 @@ def _summary(console: Console, result: Mapping[str, Any]) -> None:
     router = result["router"]
     table.add_row(
         f"pair, router {escape(router['name'])}",
-        f"{student['kb'] + router['kb']:,.1f}",
+        f"{pair.get('kb', student['kb'] + router['kb']):,.1f}",
         "",
         f"{pair['accuracy']:.2%}",
         f"{pair['appeals']:.1%} appealed",
     )
     console.print(table)
+    if "file_kb" in pair:
+        console.print(
+            "KB: of weights in fp32, and of the router's file. On disk student "
+            f"{student['file_kb']:,.1f} KB, pair {pair['file_kb']:,.1f} KB"
+        )
+    if "verdict" in result:
+        console.print(f"[bold]{escape(result['verdict'])}[/]")
     for warning in result.get("warnings", []):
         console.print(f"[yellow]Warning:[/] {escape(warning['text'])}")
     for caveat in result.get("caveats", []):

@@ -11,7 +11,7 @@ import typer
 
 from edge.errors import BadInput
 from search.spec import GOAL, ROUTING, make_spec, overridden
-from service.options import as_values, takes_fields
+from service.options import STRICT_HELP, as_values, takes_fields
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -29,6 +29,7 @@ def route(
         ),
     ] = False,
     as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
     **options: Any,
 ) -> None:
     """Choose a router and its threshold anew; nothing is searched.
@@ -43,9 +44,9 @@ def route(
     needs_search("Routing")
     chosen = as_values(options)
     if (path / "manifest.json").is_file():
-        _turn(path, chosen, out, as_json)
+        _turn(path, chosen, out, as_json, strict)
     elif (path / "job.yaml").is_file():
-        _again(path, chosen, out, replace, as_json)
+        _again(path, chosen, out, replace, as_json, strict)
     else:
         raise BadInput(
             f"{path} is neither a run nor a bundle",
@@ -55,7 +56,9 @@ def route(
         )
 
 
-def _turn(bundle: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bool) -> None:
+def _turn(
+    bundle: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bool, strict: bool
+) -> None:
     from routers.goal_options import chosen_goal
 
     for name in set(chosen) - set(GOAL):
@@ -77,7 +80,7 @@ def _turn(bundle: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bo
                     "bundle": str(out or bundle),
                     "goal": dict(chosen),
                     "threshold": found.threshold,
-                    "met": found.met,
+                    "met": found.verdict == "met",
                     "part": "calibration",
                     "rows": point.rows,
                     "appeals": point.appeals,
@@ -86,18 +89,29 @@ def _turn(bundle: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bo
                     "student_accuracy": point.student_accuracy,
                     "teacher_accuracy": point.teacher_accuracy,
                     "warning": found.warning,
+                    "doubt": found.doubt,
                 }
             )
         )
-        return
-    typer.echo(found.words())
-    if found.warning:
-        typer.echo(f"Note: {found.warning}")
-    typer.echo(f"bundle  {out or bundle}")
+    else:
+        typer.echo(found.words())
+        if found.warning:
+            typer.echo(f"Note: {found.warning}")
+        typer.echo(f"bundle  {out or bundle}")
+    if strict:
+        from search.turn import standing
+        from service.progress import end_strictly
+
+        end_strictly(standing(out or bundle))
 
 
 def _again(
-    run: Path, chosen: Mapping[str, Any], out: Path | None, replace: bool, as_json: bool
+    run: Path,
+    chosen: Mapping[str, Any],
+    out: Path | None,
+    replace: bool,
+    as_json: bool,
+    strict: bool,
 ) -> None:
     from search.run_folder import RunFolder
 
@@ -129,7 +143,7 @@ def _again(
         from service.progress import show
 
         events = work(spec, resume=True, again=True, beside=not replace, claim=claim, trusted=True)
-        show(events, resume=spec.out, as_json=as_json)
+        show(events, resume=spec.out, as_json=as_json, strict=strict)
 
 
 def _flags(names: tuple[str, ...]) -> list[str]:

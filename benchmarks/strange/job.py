@@ -6,7 +6,6 @@ Whatever is finished lies in the case's folder and is not done again.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -14,8 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +29,10 @@ from search.run_folder import write_bytes
 
 #: candidates of every job
 BUDGET = 12
+#: file of the answers of the network that was trained by hand
+HAND = "hand.json"
+#: seconds for a job to end after Ctrl-C, before it is asked again
+PATIENCE = 20
 Row = dict[str, Any]
 
 
@@ -43,14 +45,23 @@ class Plan:
         made: folder of data and teachers.
         seed: of jobs and rivals.
         python: interpreter with Keras; None for this one.
-        say: told of every step.
+        say: told of every step; None where nobody listens.
     """
 
     out: Path
     made: Path
     seed: int = 0
     python: str | None = None
-    say: Callable[[str], object] = lambda line: None
+    say: Callable[[str], object] | None = None
+
+    def tell(self, line: str) -> None:
+        """Tell whoever listens."""
+        if self.say is not None:
+            self.say(line)
+
+    def case_folder(self, case: Case) -> Path:
+        """Where everything of a case lies but its data and its teacher."""
+        return self.out.resolve() / "cases" / f"{case.name}-{self.seed}"
 
     def row_file(self, case: Case) -> Path:
         """Where a finished case's row lies."""
@@ -75,6 +86,23 @@ def run(case: Case, plan: Plan) -> Row:
     return row
 
 
+def train_by_hand(case: Case, plan: Plan, beside: int = 1) -> None:
+    """Everything of a case that needs no job: data, teacher, and the network trained by hand.
+
+    ``beside``: so many cases are at it at a time.
+
+    Raises:
+        Skipped: as :func:`~benchmarks.strange.teachers.ready` says.
+    """
+    folder = plan.case_folder(case)
+    clock, out = Clock(folder / "seconds.json"), folder / HAND
+    with clock.step("teacher", beside):
+        start = ready(case, plan.made, plan.python)
+    if not out.exists():
+        with clock.step("hand", beside):
+            by_hand(case, start.data.parent, plan.seed, out)
+
+
 def _run(case: Case, plan: Plan) -> Row:
     about: Row = {
         "case": case.name,
@@ -87,22 +115,22 @@ def _run(case: Case, plan: Plan) -> Row:
         "sound": case.sound,
         "commit": commit(),
     }
-    folder = plan.out.resolve() / "cases" / f"{case.name}-{plan.seed}"
+    folder = plan.case_folder(case)
     clock = Clock(folder / "seconds.json")
-    plan.say(f"{case.name}: data and teacher")
+    plan.tell(f"{case.name}: data and teacher")
     try:
-        with clock.step("teacher"):
-            start = ready(case, plan.made, plan.python)
+        train_by_hand(case, plan)
+        start = ready(case, plan.made, plan.python)
     except Skipped as reason:
         return about | {"skipped": str(reason)}
-    plan.say(f"{case.name}: the job")
+    plan.tell(f"{case.name}: the job")
     with clock.step("job"):
         refused = _job(case, plan, start, folder)
     if refused:
         return about | {"failed": refused, "seconds": clock.seconds()}
-    plan.say(f"{case.name}: the rivals")
+    plan.tell(f"{case.name}: the rivals")
     with clock.step("rivals"):
-        answers = _answers(case, plan, start, folder)
+        answers = _answers(start, folder)
     result = json.loads((folder / "run" / "result.json").read_text())
     figures = _figures(answers, start.images.test_labels, result)
     return about | figures | {"seconds": clock.seconds()}
@@ -122,15 +150,18 @@ class Clock:
         return steps | {"all": round(sum(steps.values()), 1)}
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step; what it took counts, however it ends."""
+    def step(self, name: str, beside: int = 1) -> Iterator[None]:
+        """Time a step; what it took counts, however it ends.
+
+        ``beside``: so many steps share the time, one of which is this.
+        """
         began = time.monotonic()
         try:
             yield
         finally:
             steps = self.seconds()
             del steps["all"]
-            steps[name] = round(steps.get(name, 0.0) + time.monotonic() - began, 1)
+            steps[name] = round(steps.get(name, 0.0) + (time.monotonic() - began) / beside, 1)
             write_bytes(self.path, json.dumps(steps).encode())
 
 
@@ -161,8 +192,7 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
         try:
             code = process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)  # it leaves a run that can be gone on with
-            process.wait()
+            _interrupt(process)
             raise
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
@@ -170,6 +200,14 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
         lines = (folder / "job.log").read_text(errors="replace").strip().splitlines()
         return f"exit code {code}: {lines[-1] if lines else ''}"
     return ""
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """End a job so that it can be gone on with; asked again where a library has swallowed it."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 @cache
@@ -188,7 +226,7 @@ def commit() -> str:
 Answers = Mapping[str, tuple[Labels, float]]
 
 
-def _answers(case: Case, plan: Plan, start: Ready, folder: Path) -> Answers:
+def _answers(start: Ready, folder: Path) -> Answers:
     """Of the teacher, of what ships, of both rivals, and of what the search alone found."""
     run, place = folder / "run", start.data.parent
     result = json.loads((run / "result.json").read_text())
@@ -196,15 +234,9 @@ def _answers(case: Case, plan: Plan, start: Ready, folder: Path) -> Answers:
     by_origin: dict[str, Any] = {}
     for one in finalists:
         by_origin.setdefault(one.get("origin", "search"), one)
-    hand, plain, search = (folder / f"{name}.json" for name in ("hand", "plain", "search"))
-    work: list[tuple[Any, ...]] = []
-    if not hand.exists():
-        work.append((by_hand, case, place, plan.seed, hand))
+    plain, search = folder / "plain.json", folder / "search.json"
     if "uniform" not in by_origin and not plain.exists():
-        work.append((by_uniform_width, run, start.folder, place, plain))
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        for waiting in [pool.submit(*each) for each in work]:
-            waiting.result()
+        by_uniform_width(run, start.folder, place, plain)
     test = start.images.test
     for origin, path in (("uniform", plain), ("search", search)):
         if origin in by_origin and not path.exists():
@@ -214,7 +246,7 @@ def _answers(case: Case, plan: Plan, start: Ready, folder: Path) -> Answers:
         "teacher": (teacher_answers(run, test), result["teacher"]["kb"]),
         "student": (shipped(run, test), result["student"]["kb"]),
         "plain": kept(plain),
-        "hand": kept(hand),
+        "hand": kept(folder / HAND),
     }
     if search.exists():
         found["search"] = kept(search)

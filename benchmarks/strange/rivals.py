@@ -1,7 +1,6 @@
 """What a case is compared with: the uniform student by our trainer, and a network trained by hand.
 
-Both keep the job's KB limit. Each runs in a process of its own and leaves one file: its answers
-about the test rows.
+Both keep the job's KB limit, and leave one file each: their answers about the test rows.
 """
 
 from __future__ import annotations
@@ -52,7 +51,6 @@ def by_hand(case: Case, place: Path, seed: int, out: Path) -> None:
         seed: of weights and order.
         out: file for its answers.
     """
-    torch.set_num_threads(1)
     images = data.read(place)
     channels, side, _ = images.shape
     folded = case.export in FOLDING
@@ -73,12 +71,14 @@ def by_uniform_width(run: Path, stands: Path, place: Path, out: Path) -> None:
         place: folder of the case's data.
         out: file for its answers; a folder for the preparation lies beside it.
     """
-    torch.set_num_threads(1)
     stored = RunFolder(run).stored_job()
     folder = RunFolder(out.with_suffix(""))
     spec = make_spec(stored.model_dump() | {"out": str(folder.root)})
     with found_in(stands):
         job = settled(prepare(spec, folder, trusted=True))
+    facts = json.loads(RunFolder(run).facts.read_text())
+    # what the run has settled about the training of its students
+    job = replace(job, **{name: facts[name] for name in ("normalise",) if name in facts})
     network = job.network
     inheritance = Inheritance.of(network, job.teacher.module.state_dict(), spec.criterion)
     assert spec.max_kb is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -367,6 +369,28 @@ class TestResuming:
         assert found["only"] == {"student/plain": [2, 1], "student/hand": [0, 0]}
         assert found["warnings"] == ["scores-tie"]
         assert found["finalists"][0]["expected"] is None
+
+
+def test_a_job_that_swallows_an_interrupt_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "PATIENCE", 0.5)
+    code = """
+import signal, sys
+calls = []
+def handler(*_):
+    calls.append(1)
+    if len(calls) == 2:
+        sys.exit(130)
+signal.signal(signal.SIGINT, handler)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        job._interrupt(process)
+        assert process.returncode == 130
 
 
 def test_the_last_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:

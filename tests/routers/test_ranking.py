@@ -16,6 +16,7 @@ from routers.families import FAMILIES, ConvertedRouter
 from routers.features import FEATURES, Feature
 from routers.labels import student_right
 from routers.ranking import RouterData, fit_and_rank, teacher_is_ahead
+from routers.room import SCORE_KB, Room
 from routers.scores import SCORES
 from tests.routers.rows import Rows, crooked, student, teacher_right
 
@@ -100,6 +101,72 @@ def test_among_tied_ones_whole_kilobytes_count_then_area() -> None:
     ]
     ordered = [row.name for row in sorted(rows, key=ranking._place)]
     assert ordered == ["better", "smaller", "large", "between", "behind"]
+
+
+def test_among_tied_ones_those_within_the_wish_come_first() -> None:
+    rows = [
+        placed(0.95, name="large", bytes=90_000, tied=True),
+        placed(0.94, name="two", bytes=1500, tied=True),
+        placed(0.93, name="small", bytes=900, tied=True),
+        placed(0.96, name="best", bytes=990, tied=True),
+    ]
+
+    def order(wished_kb: float) -> list[str]:
+        room = Room(student_kb=43.0, wished_kb=wished_kb)
+        return [row.name for row in sorted(rows, key=lambda row: ranking._place(row, room))]
+
+    assert order(44.0) == ["best", "small", "two", "large"]
+    # 43 + 900/1024 = 43.88; 990 bytes are .97 KB
+    assert order(43.9) == ["small", "best", "two", "large"]
+    # none keeps it: as without a wish
+    assert order(43.0) == ["best", "small", "two", "large"]
+
+
+def test_a_router_that_takes_the_pair_too_far_is_out_of_the_race() -> None:
+    free = fit_and_rank(PLAIN, families=["rf"], scores=["margin", "entropy"], seed=0, resamples=50)
+    sizes = {row.name: row.bytes / 1024 for row in free.rows}
+    room = Room(student_kb=20.0, most_kb=20.0 + 1.01 * sizes["margin"])
+    result = fit_and_rank(
+        PLAIN, families=["rf"], scores=["margin", "entropy"], seed=0, resamples=50, room=room
+    )
+    out = {row.name: row.reason for row in result.rows if row.reason}
+    assert list(out) == ["rf"]
+    assert f"takes the pair to {20 + sizes['rf']:,.1f} KB, above --max-pair-kb" in out["rf"]
+    # what is out takes nothing from the others
+    areas = {row.name: row.area for row in free.rows}
+    assert {row.name: row.area for row in result.rows if not row.reason} == {
+        name: areas[name] for name in ("margin", "entropy")
+    }
+
+
+def test_where_no_router_has_room_the_smallest_is_named() -> None:
+    with pytest.raises(BadInput, match=r"--max-pair-kb 20.*at least 20\.\d+ KB.*entropy"):
+        fit_and_rank(
+            PLAIN,
+            families=[],
+            scores=["margin", "entropy"],
+            seed=0,
+            room=Room(student_kb=20.0, most_kb=20.0),
+        )
+
+
+def test_every_score_fits_into_what_a_limit_on_the_pair_leaves() -> None:
+    for score in SCORES.values():
+        assert len(score.to_onnx(1000).SerializeToString()) <= SCORE_KB * 1024
+
+
+def test_smallest_is_said_of_what_is_compared() -> None:
+    rows = [
+        placed(0.95, name="large", bytes=90_000, tied=True),
+        placed(0.94, name="best", bytes=990, tied=True),
+        placed(0.93, name="small", bytes=400, tied=True),
+    ]
+    # 400 and 990 bytes are both 1 KB, as the report shows them
+    assert (
+        ranking._smallest(rows[1], rows)
+        == "the best by area of the 2 smallest, of at most 1 KB each"
+    )
+    assert ranking._smallest(rows[2], rows[::2]) == "the smallest of them, at most 1 KB"
 
 
 def placed(area: float, **facts: Any) -> ranking.RankedRouter:

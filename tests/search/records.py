@@ -105,7 +105,7 @@ def invented(candidates: int = 24, layers: int = 18, seed: int = 0) -> RunRecord
             RouterRow(
                 "margin", "score", 0.9957, 0.9949, 0.9964, 0.961, 0.34, 4.5, "", 0.9961, 0.047
             ),
-            RouterRow("svm", "family", 0.9954, 0.9946, 0.9961, 0.944, 60.1, 13.8, "tied"),
+            RouterRow("svm", "family", 0.9954, 0.9946, 0.9961, 0.944, 60.1, 13.8, tied=True),
             RouterRow("et", "family", NAN, NAN, NAN, NAN, 0, NAN, "not fitted: 12 errors"),
         ),
         router_name="margin",

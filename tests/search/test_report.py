@@ -12,10 +12,7 @@ import pytest
 
 from routers.calibrate import APPEAL_ALWAYS
 from search import drawing, plots
-from search.record import (
-    PARTS,
-    Figure,
-)
+from search.record import Figure, FinalistRow, PairSizes
 from search.report import MOST_CANDIDATES, render, write_report
 from tests.search.records import invented
 
@@ -98,36 +95,81 @@ def test_ids_are_unique_and_those_referred_to_exist() -> None:
     assert referred <= set(ids)
 
 
-def test_every_figure_names_its_part_and_rows(page: Page) -> None:
-    rows = [cells for kind, cells in page.rows if kind == "figure"]
-    record = invented()
-    assert len(rows) == len(record.figures) + len(record.teacher.figures)
-    for name, value, part, count in rows:
-        assert name
-        assert value
-        assert part in PARTS
-        assert int(count.replace(",", "")) > 0
-    assert ["pair's accuracy", "99.46 %", "test", "10,000"] in rows
-    assert ["time of one input", "0.41 ms", "test", "200"] in rows
+def figures_of(page: Page) -> dict[str, list[str]]:
+    return {cells[0]: cells[1:] for kind, cells in page.rows if kind == "figure"}
 
 
-def test_every_router_stands_between_the_oracle_and_chance(page: Page) -> None:
-    rows = {cells[0]: cells[1:] for _, cells in page.rows if cells and len(cells) > 3}
-    # area, interval, AUROC, accuracy at 10 % appeals, appeals for 90 % AccI, KB, µs
-    assert rows["margin ★"][1:7] == [
-        "99.57 %", "99.49 % to 99.64 %", "0.961", "99.61 %", "4.70 %", "0.34"
-    ]  # fmt: skip
-    assert rows["svm"][4:6] == ["–", "–"]
+def test_figures_stand_in_one_table_by_part(page: Page) -> None:
+    head = next(cells for _, cells in page.rows if cells and cells[0] == "figure")
+    # the cell of a heading ends with the part's rows
+    assert [cell.split()[0] for cell in head] == ["figure", "test", "calibration", "validation"]
+    rows = figures_of(page)
+    assert rows["pair's accuracy"] == ["99.46 %", "", ""]
+    assert rows["appeals"] == ["5.00 %", "4.92 %", ""]
+    assert rows["teacher's accuracy"] == ["99.63 %", "", "99.40 %"]
+    assert rows["time of one input"] == ["0.41 ms", "", ""]
+    assert "10,000 rows" in page.text
+
+
+def test_the_routers_are_sorted_as_they_were_ranked(page: Page) -> None:
+    rows = {cells[0].split("\n")[0]: cells[1:] for _, cells in page.rows if len(cells) > 1}
+    # standing, area, KB, accuracy at 10 % appeals, appeals for 90 % AccI, AUROC, µs
+    margin = rows["margin ★"]
+    assert margin[0] == "ships"
+    assert margin[1].startswith("99.57 %")
+    assert margin[2:] == ["1", "99.61 %", "4.70 %", "0.961", "4.5"]
+    assert rows["svm"][0] == "tied"
+    assert rows["svm"][2:5] == ["61", "–", "–"]
+    assert rows["et"] == ["not fitted: 12 errors"]
     assert rows["oracle"][:2] == ["bound", "99.74 %"]
     assert rows["random"][:2] == ["bound", "99.43 %"]
     assert "Rows to fit on: the student errs on\n71 of 9,091." in page.text
+    for word in ("smallest", "Tied"):
+        assert word in page.text
 
 
-def test_a_figure_that_the_teacher_repeats_is_listed_once() -> None:
-    record = invented()
-    page = Page(render(replace(record, figures=record.figures + record.teacher.figures)))
-    rows = [cells for kind, cells in page.rows if kind == "figure"]
-    assert len(rows) == len(record.figures) + len(record.teacher.figures)
+def test_the_verdict_and_the_warnings_come_before_every_figure() -> None:
+    record = replace(
+        invented(),
+        verdict="A student of 900 KB is right on 99.21%.",
+        alarms=(("student-at-chance", "no better than chance"), ("max-kb-not-kept", "too large")),
+    )
+    text = render(record)
+    places = [
+        text.index(words)
+        for words in (record.verdict, "student-at-chance", "max-kb-not-kept", "JPEG copy", 'tiles"')
+    ]
+    assert places == sorted(places)
+
+
+def test_the_tab_names_teacher_and_data() -> None:
+    record = replace(invented(), data="mnist")
+    assert f"<title>resnet18_mnist on mnist: a student of {record.student.kb:,.0f} KB<" in render(
+        record
+    )
+
+
+def test_plain_finalists_stand_beside_the_winner() -> None:
+    record = replace(
+        invented(),
+        finalists=(
+            FinalistRow(3, "search", 900.0, 10_000_000, 0.97, 0.9932),
+            FinalistRow(7, "uniform", 880.0, 12_000_000, None, 0.9911),
+            FinalistRow(0, "", 700.0, 9_000_000, 0.9, 0.98),
+        ),
+    )
+    rows = [cells for _, cells in Page(render(record)).rows if "candidate" in "".join(cells[:1])]
+    first, second, third = rows[-3:]
+    assert first[0].startswith("candidate 3 ★")
+    assert first[1:] == ["900", "10,000,000", "97.00 %", "99.32 %"]
+    assert second[3:] == ["–", "99.11 %"]
+    assert third[0] == "beside the candidates"
+    assert "every layer as wide as the others" in render(record)
+
+
+def test_the_pairs_size_stands_beside_the_students() -> None:
+    record = replace(invented(), pair=PairSizes(913.4, 921.0, 920.1))
+    assert "with its router\n913 KB, on disk 921 KB" in render(record)
 
 
 def test_a_figure_of_no_known_part_cannot_be_made() -> None:
@@ -196,7 +238,7 @@ def test_one_candidate_no_fitted_router_and_a_teacher_no_better() -> None:
     )
     page = Page(render(sparse))
     assert len([svg for svg in page.named("svg") if svg.get("class") == "plot"]) == len(PLOTS)
-    assert ["won back of the gap (AccI)", "–", "test", "10"] in [cells for _, cells in page.rows]
+    assert figures_of(page)["won back of the gap (AccI)"] == ["–", ""]
     assert "lets every input appeal" in page.text
     assert "nan" not in page.text.lower().replace("finance", "")
 

@@ -24,6 +24,7 @@ LEAST = {"teacher": "t.safetensors", "data": "digits", "out": "runs/x"}
 BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "seed": ([0, 2**31 - 1], [-1, 2**31]),
     "max_kb": ([0.001, None], [0, -1]),
+    "max_pair_kb": ([0.001, None], [0, -1]),
     "max_macs": ([1, 1e12, None], [0, -1]),
     "max_ms": ([0.001, None], [0, -1]),
     "max_drop": ([0, 0.5, None], [-0.001, 1, 1.001]),

@@ -12,7 +12,7 @@ from edge.errors import BadInput
 from edge.manifest import Calibration, Figure
 from edge.runtime import EdgeRuntime
 from routers.goals import Accuracy, Appeals, Risk
-from search.turn import turn
+from search.turn import standing, turn
 from tests.edge.models import contents, manifest, pixels
 
 # Ten calibration rows with scores .50, .55, … .95. The student errs on the three lowest and on the
@@ -116,3 +116,46 @@ def test_a_bundle_without_calibration_rows_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", bare, contents())
     with pytest.raises(BadInput, match="no calibration rows"):
         turn(tmp_path / "bundle", Appeals(0.1))
+
+
+def test_a_budget_of_nothing_holds_for_images_that_score_below_every_row(folder: Path) -> None:
+    found = turn(folder, Appeals(0.0))
+    assert "no threshold, nothing appeals" in found.words()
+    # a tie scores .5, and so does no calibration row above .5: nothing is appealed all the same
+    assert trusted(folder) == [True, True]
+    assert "never, whatever its score" in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_nothing_is_met_by_a_student_that_guesses(folder: Path, tmp_path: Path) -> None:
+    rows = 40
+    blind = Calibration(
+        tuple(0.5 + 0.01 * row for row in range(rows)), (0, 1) * (rows // 2), (1,) * rows
+    )
+    write_bundle(
+        tmp_path / "blind",
+        replace(load_bundle(folder).manifest, calibration=blind, files={}),
+        contents(),
+    )
+    found = turn(tmp_path / "blind", Appeals(0.2))
+    assert found.met
+    assert found.words().endswith(": but the student is no better than chance")
+
+
+def test_a_warning_with_a_name_outlasts_the_threshold(folder: Path, tmp_path: Path) -> None:
+    warnings = ("Mind the gap.", "student-far-below-teacher: the student is right on 60%")
+    write_bundle(
+        tmp_path / "odd",
+        replace(load_bundle(folder).manifest, warnings=warnings, files={}),
+        contents(),
+    )
+    found = turn(tmp_path / "odd", Appeals(0.1))
+    assert found.doubt == "the student is far below its teacher"
+    assert load_bundle(tmp_path / "odd").manifest.warnings == warnings
+    assert standing(tmp_path / "odd") == ["student-far-below-teacher"]
+
+
+def test_a_warning_of_the_old_goal_goes_with_it(folder: Path) -> None:
+    turn(folder, Appeals(0.05))  # half a row of ten
+    assert standing(folder) == ["budget-unspent"]
+    turn(folder, Appeals(0.2))
+    assert load_bundle(folder).manifest.warnings == ("Mind the gap.",)

@@ -20,6 +20,7 @@ CHOSEN: dict[str, Any] = {
     "out": "runs/x",
     "seed": 3,
     "max_kb": 12.5,
+    "max_pair_kb": 14.5,
     "max_macs": 3e6,
     "max_ms": 1.5,
     "profile": "pi.json",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from search.events import CandidateDone, CandidateRunning, Event, Stage
+from search.events import CandidateDone, CandidateRunning, Event, Finished, Stage
 from service import progress
 from service.pace import MOST_ROWS, Pace, duration
+from service.progress import show
 
 
 class Clock:
@@ -114,3 +117,53 @@ def test_what_was_stopped_at_a_rung_says_so() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(48.2, "48 s"), (720, "12 min"), (12_240, "3.4 h")])
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+RESULT: dict[str, Any] = {
+    "verdict": "A student of 21.4 KB is right on 97.78% of 360 test rows.",
+    "teacher": {"kb": 440.9, "ms": 0.1, "accuracy": 0.9889},
+    "student": {"kb": 21.4, "ms": 0.02, "accuracy": 0.9778, "file_kb": 24.0},
+    "router": {"name": "margin", "kb": 0.5},
+    "pair": {"kb": 21.9, "file_kb": 25.1, "accuracy": 0.9833, "appeals": 0.072},
+    "bundle": "runs/[demo]/bundle",
+    "report": "runs/[demo]/report.html",
+    "warnings": [],
+    "caveats": [],
+}
+
+
+def told(
+    capsys: pytest.CaptureFixture[str], result: dict[str, Any], **options: bool
+) -> tuple[str, str]:
+    show(iter([Finished(result)]), resume="runs/demo", as_json=True, **options)
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
+def test_the_end_says_what_came_of_it_in_a_sentence_and_every_size(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, said = told(capsys, RESULT)
+    assert RESULT["verdict"] in said
+    assert "student 24.0 KB, pair 25.1 KB" in said
+    assert "21.9" in said
+    assert "runs/[demo]/bundle" in said
+
+
+WARNING = {"name": "student-at-chance", "text": "the student is no better than chance"}
+
+
+def test_strictly_a_warning_is_an_exit_code_after_all_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    warned = RESULT | {"warnings": [WARNING]}
+    out, _ = told(capsys, warned)  # a warning alone ends nothing
+    assert json.loads(out)["warnings"] == [WARNING]
+    with pytest.raises(SystemExit) as end:
+        told(capsys, warned, strict=True)
+    assert end.value.code == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["warnings"] == [WARNING]
+    assert "--strict: student-at-chance" in captured.err
+    # caveats are no fault
+    told(capsys, RESULT | {"caveats": ["nobody named unseen rows"]}, strict=True)
