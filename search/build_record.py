@@ -137,7 +137,7 @@ def _finalists(records: Sequence[Record], last: LastRound) -> tuple[report.Final
     return tuple(
         report.FinalistRow(
             number=numbers.get(found.key, 0),
-            origin=_origin(last, found),
+            origin=last.origin(found),
             kb=found.kb,
             macs=found.macs,
             proxy=None if found.failed else found.accuracy,
@@ -145,11 +145,6 @@ def _finalists(records: Sequence[Record], last: LastRound) -> tuple[report.Final
         )
         for found, accuracy in last.ranked
     )
-
-
-def _origin(last: LastRound, found: Record) -> str:
-    known = getattr(last, "origin", None)
-    return str(known(found)) if known else ""
 
 
 #: what a reader looks for first

@@ -14,6 +14,7 @@ ORDER = (
     AT_CHANCE,
     ABOVE_TEST,
     BELOW_TEACHER,
+    "pilots-at-chance",
     "max-kb-not-kept",
     "max-pair-kb-not-kept",
     "max-macs-not-kept",
@@ -60,6 +61,7 @@ def _short(warning: Mapping[str, str]) -> str:
     if name.endswith("-not-kept"):
         return f"--{name.removesuffix('-not-kept')} is not kept"
     return {
+        "pilots-at-chance": "plain students as small as this learn nothing",
         "goal-not-reached": "the goal of the threshold is not reached",
         "budget-unspent": "the budget of appeals is too small to spend any of it",
     }.get(name, name.replace("-", " "))

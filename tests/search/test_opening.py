@@ -129,7 +129,7 @@ def test_a_resumed_run_finds_it_all_in_its_folder(
     assert again.normalise is found.normalise is True
     assert again.space.expectation == found.space.expectation
     assert again.space.reached == found.space.reached
-    assert again.facts() == found.facts() == read_facts(folder)
+    assert again.facts() == found.facts() == replace(read_facts(folder), pilots=0)
 
 
 def test_a_run_that_was_stopped_between_ledger_and_facts_trains_them_again(
