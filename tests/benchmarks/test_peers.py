@@ -17,7 +17,7 @@ from benchmarks.rivals import sizing, verdict
 from benchmarks.rivals.searching import Alone
 from benchmarks.rivals.study import Plan
 from envs.cost import cost
-from envs.moves import PRESETS
+from envs.moves import Moves
 from envs.netspec import NetSpec
 from envs.resolve import compress
 from envs.surgery import Inheritance, build
@@ -78,7 +78,7 @@ class TestSizes:
         assert found.module(torch.zeros(1, *toy.input_shape)).shape == (1, 2)
 
     def test_a_factor_of_one_leaves_a_found_shape_as_it_was(self, toy: NetSpec) -> None:
-        moves = PRESETS["default"]
+        moves = Moves((0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "o")
         # stem .4, inner removed, outer kept (the stem sets its width), down .1, head kept
         actions = (4, 0, 7, 2, 7)
         shape = [moves.pool[action] for action in actions]

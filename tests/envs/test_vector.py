@@ -82,7 +82,7 @@ def test_every_episode_is_that_of_the_single_environment(
 
 
 def test_the_toy_pretends_the_same_accuracy_either_way() -> None:
-    actions = np.array([[3, 4, 7, 5, 7], [0, 0, 0, 0, 7], [7, 7, 7, 7, 7]])
+    actions = np.array([[3, 4, 17, 5, 17], [0, 0, 0, 0, 17], [17, 17, 17, 17, 17]])
     single = []
     for episode in actions:
         env = make_toy_env()
@@ -127,8 +127,8 @@ def test_without_accuracies_it_pays_nothing() -> None:
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        ([0, 8], "got 8; expected an index from 0 to 7"),
-        ([-1, 0], "got -1; expected an index from 0 to 7"),
+        ([0, 18], "got 18; expected an index from 0 to 17"),
+        ([-1, 0], "got -1; expected an index from 0 to 17"),
         ([0, 0, 0], r"got int64 of shape \(3,\); expected one index per episode, shape \(2,\)"),
         ([0.0, 1.0], "got float64 of shape"),
     ],

@@ -240,8 +240,8 @@ def stopped_at(stage: str, events: Any, meanwhile: Callable[[], None]) -> list[E
 
 @pytest.mark.parametrize(
     "changes",
-    [{"max_kb": 0.01}, {"protect": ("conv9",)}, {"teacher_unseen": "last 9999 rows"}],
-    ids=["no student is that small", "no such layer", "no such rows"],
+    [{"max_kb": 0.01}, {"protect": ("conv9",)}, {"max_macs": 1}],
+    ids=["no student is that small", "no such layer", "no student does with so little"],
 )
 def test_a_job_that_is_refused_while_a_user_puts_something_there(
     changes: dict[str, Any], tmp_path: Path

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from envs.export import to_onnx
+from envs.moves import PRESETS
 from envs.trace import trace
 from service.inspection import inspect_teacher, normalisation, print_inspection
 from teachers import zoo
@@ -67,7 +68,7 @@ def test_a_residual_block_worked_by_hand() -> None:
     assert (conv1["width_of"], conv2["width_of"]) == ([], [0])
     assert (conv1["owns"], conv2["owns"], fc["owns"]) == (["bn1", "relu1"], ["bn2"], [])
 
-    pool = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    pool = list(PRESETS["default"].pool)
     assert [layer["coefficients"] for layer in found["layers"]] == [pool, [0.0, 1.0], [1.0]]
     assert [layer["removable"] for layer in found["layers"]] == [True, True, False]
 
@@ -85,7 +86,7 @@ def test_what_is_printed_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert "residual, 3×4×4 -> 2 classes" in printed
     assert "3.4 KB" in printed
-    assert "coefficients 0 (removed) 0.05 0.1 0.2 0.4 0.6 0.8 1 (kept) of outputs\n" in printed
+    assert "coefficients 0 (removed) 0.03 0.05 0.075 0.1" in printed
     assert "group 1 (8 channels): conv1, conv2\n" in printed
     assert "Note:" not in printed
 
