@@ -137,7 +137,7 @@ def result_of(
                 "origin": last.origin(record),
                 "proxy_accuracy": record.accuracy,
                 "expected": expectation(record.accuracy, record.epochs),
-                "expected_interval": expectation.interval(record.accuracy, record.epochs),
+                "expected_interval": list(expectation.interval(record.accuracy, record.epochs)),
                 "accuracy": accuracy,
             }
             for record, accuracy in last.ranked

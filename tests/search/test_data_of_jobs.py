@@ -81,9 +81,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_with_splits_and_names_in_another_order(splits: Path, tmp_path: Path) -> None:
     named = teacher(tmp_path, class_names=[word.capitalize() for word in WORDS], unseen=None)
-    job, told = prepared(
-        jobs.small_job(tmp_path / "run", teacher=named, data=str(splits), router_rows="withheld")
-    )
+    job, told = prepared(jobs.small_job(tmp_path / "run", teacher=named, data=str(splits)))
     # by places in the folder it would be right about 6 % of the rows
     assert job.teacher_accuracy > 0.85
     assert job.parts.counts() == {

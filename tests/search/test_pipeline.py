@@ -56,10 +56,14 @@ def test_rows(job: FinishedJob) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def test_the_stages_come_in_order(job: FinishedJob) -> None:
     stages = [event.name for event in job.events if isinstance(event, Stage)]
-    assert stages == ["prepare", "pilots", "search", "train", "package", "routers", "test"]
+    # plain students are trained before the search, and the others of the last round after it
+    first, then = ["prepare", "pilots", "train"], ["search", "train", "package", "routers", "test"]
+    assert stages == first + then
     done = [event for event in job.events if isinstance(event, CandidateDone)]
     assert [event.number for event in done] == list(range(1, job.spec.budget + 1))
-    assert not any(event.replayed or event.reason for event in done)
+    # the search finds its first two answered: a budget of 8 has room for two plain students
+    assert [event.replayed for event in done] == [True] * 2 + [False] * 6
+    assert not any(event.reason for event in done)
 
 
 def test_everything_is_in_its_place(job: FinishedJob) -> None:
@@ -97,13 +101,18 @@ def test_the_finalists_are_the_best_candidates_and_the_best_of_them_ships(
     job: FinishedJob,
 ) -> None:
     done = [event for event in job.events if isinstance(event, CandidateDone)]
-    best = sorted(done, key=lambda event: -event.reward)[: job.spec.finalists]
+    plain = {event.key for event in done if event.replayed}
+    searched = [event for event in done if event.key not in plain]
+    best = sorted(searched, key=lambda event: -event.reward)[: job.spec.finalists]
     finalists = job.result["finalists"]
-    assert sorted(row["kb"] for row in finalists) == sorted(event.kb for event in best)
+    assert {row["key"] for row in finalists} == plain | {event.key for event in best}
+    assert {row["origin"] for row in finalists} == {"uniform", "largest", "search"}
     assert job.result["student"]["kb"] == finalists[0]["kb"]
-    assert len(finalists) == 2
-    # the proxy is shorter than the full training
-    assert all(row["accuracy"] > row["proxy_accuracy"] for row in finalists)
+    # the target is accuracy: the most accurate on validation ships
+    assert finalists[0]["accuracy"] == max(row["accuracy"] for row in finalists)
+    for row in finalists:
+        low, high = row["expected_interval"]
+        assert low <= row["expected"] <= high
 
 
 def test_the_figures_are_those_of_the_files_that_ship(

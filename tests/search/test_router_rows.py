@@ -59,6 +59,7 @@ def test_folds_make_use_of_all_training_rows_and_more_errors(
 
     monkeypatch.setattr(router_rows, "Distiller", Spy)
     withheld, learnt = (packed(job, copy, router_rows=way)[1] for way in ("withheld", "learnt"))
+    assert job.spec.router_rows == "withheld"
     assert withheld["fitted_rows"] == job.result["ranking"]["fitted_rows"]
     events, folds = packed(job, copy, router_rows="folds", families=("gbdt",), router_trials=1)
     assert "area" in next(row for row in folds["routers"] if row["name"] == "gbdt")
@@ -125,5 +126,5 @@ def test_folds_beside_joint_training_are_refused(job: FinishedJob) -> None:
 
 def test_an_unknown_way_is_refused(job: FinishedJob) -> None:
     spec = make_spec(job.spec.model_dump() | {"router_rows": "all"})
-    with pytest.raises(BadInput, match=r"'all'; expected one of folds, learnt, withheld"):
+    with pytest.raises(BadInput, match=r"'all'; expected one of auto, folds, learnt, withheld"):
         check_names(spec)

@@ -320,8 +320,9 @@ def test_patience_ends_a_training_that_gets_no_better(
         seed=0,
         exam=_exam(digits, "scripted"),
     )
-    # Epoch 2 is the best; epochs 3 and 4 are no better, so the rate falls over a fifth of 20 epochs,
-    # the 5th to the 8th. That the 2nd was a point better is luck on so few rows: the last one stays.
+    # Epoch 2 is the best; epochs 3 and 4 are no better, so the rate falls over a fifth of 20
+    # epochs, the 5th to the 8th. That the 2nd was a point better is luck on so few rows: the last
+    # one stays.
     assert len(outcome.epochs) == 8
     assert outcome.accuracy == 0.89
 
