@@ -17,7 +17,6 @@ from ray import ObjectRef
 from ray.exceptions import WorkerCrashedError
 
 from edge.errors import BadInput
-from envs.reward import ThresholdReward
 from search.answers import Telling
 from search.choice import BASELINES
 from search.classroom import Distilling
@@ -27,6 +26,7 @@ from search.final import Course, Trained, together, train_fully
 from search.ledger import Record
 from search.prepared import Prepared
 from search.run_folder import RunFolder, write_bytes
+from search.thresholds import decided_by_accuracy
 from search.workers import Step
 from teachers.checkpoint import Checkpoint
 
@@ -199,8 +199,7 @@ class _Finalist:
     @property
     def objective(self) -> float:
         """What the last round is decided by; more is better."""
-        target, reward = self.prepared.spec.target, self.prepared.space.reward
-        if target == "accurate" and isinstance(reward, ThresholdReward):
+        if decided_by_accuracy(self.prepared.spec.target, self.prepared.space.reward):
             # of equally accurate ones the smaller
             return self.accuracy + 1e-9 * self.reward
         return self.reward

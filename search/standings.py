@@ -19,7 +19,7 @@ from search.limits import MEASURES
 from search.run_folder import RunFolder
 from search.snapshot import Columns, columns_of
 from search.spec import JobSpec
-from search.thresholds import limits_of, reward_of, rho_of
+from search.thresholds import decided_by_accuracy, limits_of, reward_of, rho_of
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,33 @@ class Standings:
     @cached_property
     def expected(self) -> NDArray[np.float64]:
         """Accuracy of every candidate after the full training, reached where there was one; 0
-        where it failed."""
-        columns, measured = self.run.columns, self.run.measured
+        where it failed.
+
+        Of no candidate more is expected than the best full training of the run reached.
+        """
+        columns = self.run.columns
         found = self.run.facts.expectation(self.spec.proxy_gain).many(
             columns.accuracy, columns.epochs
         )
-        reached = [measured.get(key, math.nan) for key in columns.key] if measured else [math.nan]
-        found = np.where(np.isnan(reached), found, reached)
+        if not np.isnan(self.reached).all():
+            best = np.nanmax(self.reached)
+            found = np.where(np.isnan(self.reached), np.minimum(found, best), self.reached)
         return np.where(columns.failed, 0.0, found)
+
+    @cached_property
+    def reached(self) -> NDArray[np.float64]:
+        """Accuracy of every candidate that was trained in full; nan of the others."""
+        return np.array([self.run.measured.get(key, math.nan) for key in self.run.columns.key])
+
+    @cached_property
+    def objective(self) -> NDArray[np.float64]:
+        """What candidates are ordered by, as the last round of a search is: under the target
+        accurate their accuracy, of equals those that reached it and then by reward; else the
+        reward."""
+        if not decided_by_accuracy(self.spec.target, self.reward):
+            return self.rewards
+        known = ~np.isnan(self.reached)
+        return self.expected + 1e-7 * known + 1e-9 * np.minimum(self.rewards, 1.0)
 
     @cached_property
     def rewards(self) -> NDArray[np.float64]:
@@ -129,7 +148,7 @@ class Standings:
     def order(self) -> NDArray[np.int64]:
         """Indices of those who may win, the best first; of equals the earlier one."""
         may = np.flatnonzero(self.eligible)
-        found: NDArray[np.int64] = may[np.argsort(-self.rewards[may], kind="stable")]
+        found: NDArray[np.int64] = may[np.argsort(-self.objective[may], kind="stable")]
         return found
 
     @property

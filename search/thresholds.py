@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.reward import Reward, make_reward
+from envs.reward import Reward, ThresholdReward, make_reward
 from search.limits import USUAL_DROP, Limits
 from search.spec import JobSpec
 
@@ -47,6 +47,11 @@ def rho_of(spec: JobSpec) -> float:
     if spec.rho is not None:
         return spec.rho
     return BALANCED_RHO if spec.target == "balanced" else OTHER_RHO
+
+
+def decided_by_accuracy(target: str, reward: Reward) -> bool:
+    """Whether the last round of a search goes by accuracy alone, and not by the reward."""
+    return target == "accurate" and isinstance(reward, ThresholdReward) and reward.a0 >= 1
 
 
 def limits_of(spec: JobSpec, teacher_accuracy: float) -> Limits:
