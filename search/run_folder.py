@@ -32,6 +32,15 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
+#: what a job meant, in today's words, that was written down before there were targets
+BEFORE_TARGETS: dict[str, Any] = {
+    "target": "balanced",
+    "normalise": "none",
+    "pool": (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "router_rows": "withheld",
+}
+
+
 class RunFolder:
     """Paths of a run. Everything is written beside its place and renamed into it.
 
@@ -145,8 +154,14 @@ class RunFolder:
                 bound="a folder with job.yaml, left by an earlier `understudy search`",
                 remedy="Name the folder of a run. A new run begins without --resume.",
             )
+        written = read_yaml(self.job)
         # runs that began before there were probes go on without, to the same proposals
-        return make_spec({"probes": 0} | read_yaml(self.job) | {"out": str(self.root)})
+        earlier: dict[str, Any] = {"probes": 0}
+        if "target" not in written:
+            earlier |= BEFORE_TARGETS
+            if written.get("preset", "default") != "default" or written.get("pool"):
+                del earlier["pool"]
+        return make_spec(earlier | written | {"out": str(self.root)})
 
     def cut_before_copies(self) -> bool:
         """Whether the run began when rows were shared out without looking for copies."""

@@ -225,3 +225,18 @@ def test_a_run_that_began_before_there_were_probes_goes_on_without(tmp_path: Pat
     assert folder.digest_of(stored) != folder.digest_of(now)
     folder.job.write_text(to_yaml(now))
     assert folder.stored_job() == now
+
+
+def test_a_run_from_before_targets_means_what_it_meant(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    old = "teacher: t\ndata: d\npreset: default\npool: null\nscaled: null\nrho: 0.1\n"
+    folder.job.write_text(old + "proxy_epochs: 3\nbatch_size: 128\n")
+    stored = folder.stored_job()
+    assert (stored.target, stored.normalise, stored.router_rows) == ("balanced", "none", "withheld")
+    # its ledger counts in these coefficients
+    assert stored.pool == (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    # a pool of its own stays, and so does the paper's
+    folder.job.write_text(old.replace("pool: null", "pool: [0.0, 0.5, 1.0]"))
+    assert folder.stored_job().pool == (0.0, 0.5, 1.0)
+    folder.job.write_text(old.replace("preset: default", "preset: paper"))
+    assert folder.stored_job().pool is None
