@@ -175,7 +175,7 @@ def _candidate(
     number: int, found: Record, prepared: Prepared, trained: float | None
 ) -> report.CandidateRow:
     least = prepared.space.limits.min_accuracy
-    expected = prepared.space.expected(found.accuracy, found.epochs)
+    expected = prepared.space.expected(found.accuracy, found.epochs, found.key)
     kept = prepared.space.fits(found.actions) and (least is None or expected >= least)
     return report.CandidateRow(
         number=number,

@@ -1,4 +1,4 @@
-"""The demo: the main job on real data that install with the project, in about half a minute.
+"""The demo: the main job on real data that install with the project, in a minute or two.
 
 scikit-learn's digits are 1,797 scanned digits of 8×8 pixels. A small CNN is trained on the first
 of them; the rest it never sees, so every figure of the pair is honest.

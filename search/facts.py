@@ -70,7 +70,7 @@ class Facts:
         if gain is None:
             gain = self.gain or 0.0
         return Expectation(
-            self.accuracy, self.images, self.full, gain, self.rows, self.guess or 0.0, self.spread
+            self.accuracy, self.images, self.full, gain, self.rows, self.guess, self.spread
         )
 
 

@@ -62,6 +62,10 @@ def _settled(prepared: Prepared, facts: Facts) -> Prepared:
     plan = prepared.plan
     if facts.proxy_epochs is not None:
         plan = replace(plan, proxy_epochs=facts.proxy_epochs)
+    expectation = prepared.space.expectation
+    if facts.guess is None and expectation is not None:
+        # by an earlier version, whose proposals rest on proxies near chance as on any other
+        prepared.space.expectation = replace(expectation, chance=None)
     return replace(prepared, plan=plan, normalise=facts.normalise)
 
 

@@ -183,6 +183,7 @@ def _work(
                 origins,
             )
             last = yield from train_finalists(prepared, finalists, folder, threads, origins)
+            prepared.space.reached |= {record.key: reached for record, reached in last.ranked}
         threads = min(cores(), workers * spec.threads)
         shipped = yield from packed(
             prepared, last.winner.actions, last.weights, folder, threads, warned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -148,17 +149,19 @@ def prepare(
     data = yield from _load(table, teacher, spec, folder, cut)
     ready(data)
     held, copies = yield from _held_out(data, found, spec, plainly=not cut)
-    inputs = {"teacher": teacher.fingerprint, "data": data.digest} | cut
+    share = _router_share(held, spec, folder)
+    inputs = {"teacher": teacher.fingerprint, "data": data.digest, "router_share": repr(share)}
+    inputs |= cut
     folder.create(spec, inputs if latency is None else inputs | {"profile": latency.digest})
     keep_profile(latency, folder)
     tap = anatomy(network).layers[-1].node
     asker = Asker(teacher, data, folder.cache, tap, gpu=spec.gpus > 0)
     names = table.given_names or data.class_names
     parts, accuracy = yield from _share_out(
-        asker, held, spec, copies, names, named=bool(table.given_names)
+        asker, held, spec, copies, names, share, named=bool(table.given_names)
     )
     lesson = yield from _lesson(asker, parts, spec)
-    mirrored = spec.augment == "auto" and _as_right_mirrored(asker, parts.validation)
+    mirrored = spec.augment == "auto" and _as_right_mirrored(asker, parts.validation, spec.seed)
     plan = training_plan(spec, len(lesson), network.classes, mirrored)
     drawn = (yield from _lesson(asker, parts, spec, plan)) if plan.views else None
     if not parts.teacher_unseen:
@@ -269,12 +272,23 @@ def _load(
     return (yield from telling(steps, len(table.labels), "images decoded"))
 
 
+def _router_share(held: HeldOut, spec: JobSpec, folder: RunFolder) -> float:
+    """Most of the training rows that the router withholds: settled when a run begins, whatever
+    rows its routers are fitted on later, because a student has learnt from all others."""
+    if folder.inputs.exists():
+        stored = json.loads(folder.inputs.read_text())
+        if "data" in stored:  # else it was stopped while its data were still read
+            return float(stored.get("router_share", 1 / 3))
+    return router_share(len(held.rest)) if spec.router_rows == "auto" else 1 / 3
+
+
 def _share_out(
     asker: Asker,
     held: HeldOut,
     spec: JobSpec,
     copies: Copies | None,
     names: tuple[str, ...],
+    share: float,
     *,
     named: bool,
 ) -> Telling[tuple[Parts, float]]:
@@ -299,19 +313,19 @@ def _share_out(
     )
     accuracy = METRICS[spec.metric](validation.logits[0], labels[held.validation])
     error_rate = 1 - accuracy + drop_of(spec) / 2
-    share = router_share(len(held.rest)) if spec.router_rows == "auto" else 1 / 3
     parts = withhold_router(
         held, labels, error_rate=error_rate, seed=spec.seed, copies=copies, max_share=share
     )
     return parts, accuracy
 
 
-def _as_right_mirrored(asker: Asker, rows: NDArray[np.int64]) -> bool:
+def _as_right_mirrored(asker: Asker, rows: NDArray[np.int64], seed: int) -> bool:
     """Whether the teacher is as right about images with left and right exchanged.
 
     Where it is not, as with digits, a mirrored image is another class or none.
     """
-    rows = rows[:MIRRORED]
+    # parts are in the order of the data, which may be class by class
+    rows = np.random.default_rng([seed, 5]).permutation(rows)[:MIRRORED]
     images, labels = asker.data.images[rows], asker.data.labels[rows]
     preprocess = asker.teacher.manifest.preprocess
     right, turned = (

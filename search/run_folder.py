@@ -159,6 +159,8 @@ class RunFolder:
         earlier: dict[str, Any] = {"probes": 0}
         if "target" not in written:
             earlier |= BEFORE_TARGETS
+            if written.get("max_drop") == 1:
+                del written["max_drop"]  # could be said then, and limits nothing
             if written.get("preset", "default") != "default" or written.get("pool"):
                 del earlier["pool"]
         return make_spec(earlier | written | {"out": str(self.root)})

@@ -10,6 +10,8 @@ from search.spec import JobSpec
 TARGETS = ("accurate", "smallest", "fastest", "balanced")
 #: slope above a threshold: where both bend the reward, and where one of them is all that is sought
 BALANCED_RHO, OTHER_RHO = 0.1, 0.01
+#: targets that are sought up to the drop and no further, and the weight of accuracy below it
+KEEP_DROP, STEEP = ("smallest", "fastest"), 300.0
 #: weight of latency where speed is sought, and the share of the teacher's time that is asked for
 #: where nobody names any
 FASTEST_GAMMA, USUAL_SPEED = 5.0, 0.05
@@ -23,6 +25,8 @@ def reward_of(
     ``teacher_ms`` are the teacher's milliseconds for one input, where they are known.
     """
     limit = 0.95 if spec.max_kb is None else 1 - spec.max_kb / teacher_kb
+    if spec.target == "accurate" and spec.max_kb is None and (spec.max_macs or spec.max_ms):
+        limit = 0.0  # what is limited is something else than size
     l0 = spec.max_ms if spec.l0 is None else spec.l0
     if l0 is None and teacher_ms is not None:
         l0 = USUAL_SPEED * teacher_ms
@@ -32,7 +36,7 @@ def reward_of(
     a0 = 1.0 if spec.target == "accurate" else max(0.0, teacher_accuracy - drop_of(spec))
     settings = {
         "alpha": spec.alpha,
-        "beta": spec.beta,
+        "beta": max(spec.beta, STEEP) if spec.target in KEEP_DROP else spec.beta,
         "c0": c0 if spec.c0 is None else spec.c0,
         "a0": a0 if spec.a0 is None else spec.a0,
         "rho": rho_of(spec),
@@ -55,8 +59,10 @@ def decided_by_accuracy(target: str, reward: Reward) -> bool:
 
 
 def limits_of(spec: JobSpec, teacher_accuracy: float) -> Limits:
-    """The hard limits of a job. A drop that nobody asked for bends the reward and is no limit."""
-    least = None if spec.max_drop is None else teacher_accuracy - spec.max_drop
+    """The hard limits of a job. A drop that nobody asked for is a limit only where all else is
+    sought at its expense."""
+    bound = spec.max_drop is not None or spec.target in KEEP_DROP
+    least = teacher_accuracy - drop_of(spec) if bound else None
     return Limits(spec.max_kb, spec.max_macs, spec.max_ms, least)
 
 

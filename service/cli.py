@@ -66,7 +66,7 @@ def demo(
     as_json: AsJson = False,
     strict: Strict = False,
 ) -> None:
-    """Run the main job on scikit-learn's digits, from teacher to bundle, in about half a minute."""
+    """Run the main job on scikit-learn's digits, from teacher to bundle, in a minute or two."""
     needs_search("The demo")
     from search.demo import run_demo
     from service.progress import show

@@ -251,7 +251,7 @@ def withhold_router(
     size = min(max(wanted, least), max(1, int(max_share * rows)))
     rng = np.random.default_rng([seed, 1])
     pool = held.rest if copies is None else copies.alone(held.rest)
-    router, distillation = _cut(pool, labels, [min(size, int(max_share * len(pool)))], rng)
+    router, distillation = _cut(pool, labels, [min(size, max(1, int(max_share * len(pool))))], rng)
     if copies is not None:
         router, distillation = (copies.whole(part, held.rest) for part in (router, distillation))
     if len(router) == 0 or len(distillation) == 0:

@@ -194,16 +194,21 @@ class ModelBased(NovelSampler):
                 sources.append(self._filled(self.variation.varied(elites, size, rng)))
         if self.imagination is not None:
             sources.append(self._filled(self.imagination.sample(size)))
-        return self._allowed(np.unique(np.concatenate(sources), axis=0))
+        return self._worthy(self._allowed(np.unique(np.concatenate(sources), axis=0)))
 
     def _filled(self, candidates: Batch) -> Batch:
         """As wide as the limits allow, where nothing but accuracy is sought: what is left to search
         for is how to spread the width."""
         if not self.space.accuracy_alone:
             return candidates
-        found = self.variation.filled(candidates)
-        # what cannot be filled any more has lost too many layers
-        return found[self.space.spent(found) >= LEAST_SPENT]
+        return self._worthy(self.variation.filled(candidates))
+
+    def _worthy(self, candidates: Batch) -> Batch:
+        """Those that are large enough to be worth a look, where nothing but accuracy is sought:
+        what cannot be filled any more has lost too many layers."""
+        if not self.space.accuracy_alone or not len(candidates):
+            return candidates
+        return candidates[self.space.spent(candidates) >= LEAST_SPENT]
 
     def _best(self, pool: Batch, rng: Generator) -> Actions:
         """The new candidate of highest expected improvement, climbed to from the pool."""
@@ -213,7 +218,7 @@ class ModelBased(NovelSampler):
         for _ in range(self.settings.climbs if self.settings.mutation else 0):
             top = pool[np.argsort(-scores, kind="stable")[:CLIMBERS]]
             around = np.concatenate([self.variation.neighbours(one) for one in top])
-            around = self._allowed(np.unique(around, axis=0))
+            around = self._worthy(self._allowed(np.unique(around, axis=0)))
             if not len(around):
                 break
             before = scores.max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -245,3 +246,17 @@ def test_a_full_training_that_is_hardly_longer_shows_no_more_than_the_most() -> 
     short = replace(EXPECT, full=401)
     gain, _ = gains_of([(0.36, 0.98)], 4, short)
     assert 0 < gain <= MOST_GAIN
+
+
+def test_where_one_class_is_most_of_the_rows_a_good_proxy_is_not_taken_for_chance(
+    job: Prepared,
+) -> None:
+    """90 % of 100 rows are of one class: luck reaches .96, and the teacher has .95."""
+    assert job.space.expectation is not None
+    expectation = replace(job.space.expectation, teacher=0.95, chance=0.9)
+    assert expectation.above_chance == pytest.approx(0.96)
+    space = copy(job.space)
+    space.expectation = expectation
+    found, told = flown(replace(job, space=space), by_norms(0.94, 0.93))
+    assert found.prepared.plan == job.plan
+    assert not [note for note in notes(told) if "at chance" in note]

@@ -12,7 +12,7 @@ from envs.reward import N2NReward, PaperReward, Reward, ThresholdReward, TimedRe
 from search.limits import Limits
 from search.space import Space
 from search.spec import make_spec
-from search.thresholds import TARGETS, reward_of, rho_of
+from search.thresholds import TARGETS, limits_of, reward_of, rho_of
 from tests.search.conftest import HALVES
 
 
@@ -132,3 +132,25 @@ def test_who_spends_too_much(toy: NetSpec) -> None:
     # a limit takes the place of C0
     tight = Space(toy, HALVES, ThresholdReward(c0=0.5), Limits(max_kb=float(kb[2])))
     assert (tight.spent(rows) > 1).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("limit", [{"max_macs": 1e6}, {"max_ms": 2.0}])
+def test_a_limit_on_work_alone_asks_for_no_size(limit: dict[str, float]) -> None:
+    # 90 % at 400 of the teacher's 400 KB beats 85 % at 5 KB: nobody asked for fewer KB
+    found = reward(max_kb=None, **limit)
+    assert found.settings["c0"] == 0.0
+    assert found.log(0.90, 0.0) > found.log(0.85, 0.9875)
+
+
+@pytest.mark.parametrize("target", ["smallest", "fastest"])
+def test_what_loses_more_than_the_drop_is_no_gain_however_small(target: str) -> None:
+    values = {"teacher": "t.safetensors", "data": "digits", "out": "runs/x", "target": target}
+    spec = make_spec(values)
+    # nobody named a drop, so a point is held: of a teacher of 97 % a student has to have 96 %
+    assert limits_of(spec, 0.97).min_accuracy == pytest.approx(0.96)
+    assert limits_of(make_spec(values | {"target": "accurate"}), 0.97).min_accuracy is None
+    found = reward_of(spec, 400, 0.97)
+    assert found.log(0.965, 0.8) > found.log(0.90, 0.99)
+    # of two that hold it the smaller one
+    if target == "smallest":
+        assert found.log(0.961, 0.95) > found.log(0.969, 0.9)

@@ -258,7 +258,7 @@ def test_the_edge_needs_no_extra(job: FinishedJob, images: list[Path], tmp_path:
 
 
 @pytest.mark.long  # a minute by itself; .ci/run asks for it by name
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_job_from_python_in_the_readme(tmp_path: Path) -> None:
     readme = (jobs.ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(# the same job from Python\n.*?)```", readme, re.DOTALL)
