@@ -69,10 +69,14 @@ def check_inputs(
     )
 
 
+#: data that install with the package, by name (:mod:`teachers.digits`)
+EMBEDDED = ("digits", "sklearn.digits")
+
+
 def _check_there(spec: JobSpec) -> None:
     """Teacher and data of a run may have been moved since it began."""
     for name, value in (("teacher", spec.teacher), ("data", spec.data)):
-        named = is_factory(value) if name == "teacher" else value == "digits"
+        named = is_factory(value) if name == "teacher" else value in EMBEDDED
         if not named and not Path(value).exists():
             raise BadInput(
                 f"the run's {name} is not where it was",

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from edge.errors import BadInput
-from search.checks import check_inputs
+from search.checks import _check_there, check_inputs
 from search.events import Event, Progress
 from search.preparation import prepare
 from search.run_folder import RunFolder, whole_paths
-from search.spec import JobSpec
+from search.spec import JobSpec, make_spec
 from teachers.datasets import load_dataset
 from tests.search import jobs
 
@@ -105,3 +105,13 @@ def test_what_is_no_path_stays_as_it_is(place: Path) -> None:
     assert whole_paths(spec) == spec
     Path("digits").mkdir()
     assert whole_paths(spec).data == "digits"
+
+
+def test_a_stopped_demo_finds_the_digits_that_install_with_the_package(tmp_path: Path) -> None:
+    teacher = tmp_path / "t.safetensors"
+    teacher.write_bytes(b"")
+    values = {"teacher": str(teacher), "out": str(tmp_path / "run")}
+    for name in ("digits", "sklearn.digits"):
+        _check_there(make_spec(values | {"data": name}))
+    with pytest.raises(BadInput, match="the run's data is not where it was"):
+        _check_there(make_spec(values | {"data": "other.digits"}))
