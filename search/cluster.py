@@ -66,9 +66,13 @@ def cluster(address: str, processors: int, data_bytes: int = 0) -> Iterator[None
         "configure_logging": False,
     }
     if address != "local":
-        # with a working folder, even one with next to nothing in it, Ray does not put the folder
-        # that we are in on the workers' path, where a project's `search` would hide ours
-        sent = {"py_modules": shipped(), "working_dir": str(ROOT / "understudy")}
+        sent: dict[str, Any] = {"py_modules": shipped()}
+        if not address.startswith("ray://"):
+            # with a working folder, even one with next to nothing in it, Ray does not put the
+            # folder that we are in on the workers' path, where a project's `search` would hide
+            # ours. Of a client's it never does, and there the process that Ray starts in a working
+            # folder dies when it loads torch.
+            sent["working_dir"] = str(ROOT / "understudy")
         with _connected(address, quiet | {"runtime_env": sent}):
             yield
         return

@@ -44,7 +44,6 @@ def test_the_table_is_the_same_whoever_is_killed(
     assert evidence.left == []
 
 
-@pytest.mark.skip(reason="fails since jobs open with plain students: the client loses its session")
 def test_both_nodes_work_through_a_ray_client(tmp_path: Path, expected: Table) -> None:
     with cluster_here() as nodes:
         nodes.add_second()
