@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -162,9 +162,9 @@ def without_norms(spec: NetSpec, weights: Mapping[str, Tensor]) -> dict[str, Ten
     """
     found = dict(weights)
     for name, norm in _norm_names(spec).items():
-        read = partial(_popped, found, norm)
         weight, bias, mean, var = (
-            read(part) for part in ("weight", "bias", "running_mean", "running_var")
+            found.pop(f"{norm}.{part}")
+            for part in ("weight", "bias", "running_mean", "running_var")
         )
         found.pop(f"{norm}.num_batches_tracked")
         scale = weight / (var + EPS).sqrt()
@@ -177,7 +177,3 @@ def without_norms(spec: NetSpec, weights: Mapping[str, Tensor]) -> dict[str, Ten
         slope = found.get(f"{behind}.weight", torch.ones_like(scale))
         found[f"{behind}.bias"] = found[f"{behind}.bias"] + slope * (bias - mean * scale)
     return found
-
-
-def _popped(weights: dict[str, Tensor], norm: str, part: str) -> Tensor:
-    return weights.pop(f"{norm}.{part}")

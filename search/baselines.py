@@ -7,13 +7,17 @@ candidates, from which it varies, and two of them take part in its last round wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.space import Actions, Space
 
+#: origins of those that are trained in full whatever the search finds
+BASELINES = ("uniform", "largest")
 #: share of the teacher that a student may be where a job has no limit on cost, as in the reward
 USUAL_SHARE = 0.05
 #: a student may be widened to so many times the multiply-accumulates of the uniform one: it has to
@@ -27,10 +31,12 @@ SMALLER = 0.5
 Fits = Callable[[Actions], bool]
 
 
-def plain_students(space: Space) -> dict[str, Actions]:
+@lru_cache(maxsize=4)
+def plain_students(space: Space) -> Mapping[str, Actions]:
     """The plain students by origin, no network twice: ``uniform``, ``largest``, then pilots.
 
-    ``largest`` is missing where nothing can be added to the uniform one.
+    ``largest`` is missing where nothing can be added to the uniform one. Found once per space: the
+    limits do not change, and a deep network's take seconds.
     """
     fits = budget_of(space)
     even = uniform_student(space, fits)
@@ -50,7 +56,7 @@ def plain_students(space: Space) -> dict[str, Actions]:
         if key not in known:
             known.add(key)
             found[name] = actions
-    return found
+    return MappingProxyType(found)
 
 
 def budget_of(space: Space) -> Fits:

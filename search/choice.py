@@ -8,14 +8,13 @@ from contextlib import suppress
 
 from edge.errors import BadInput
 from search.answers import Telling
+from search.baselines import BASELINES
 from search.candidates import ranked
 from search.events import Note, Stage
 from search.latency import Measuring
 from search.ledger import Record
 from search.space import Space
 
-#: plain students that are trained in full whatever the search finds
-BASELINES = ("uniform", "largest")
 #: candidates that may be measured and found too slow before the search is given up
 MOST_MEASURED = 8
 #: share of the limit that the winner may take where another can: two measurements differ

@@ -18,7 +18,7 @@ from ray.exceptions import WorkerCrashedError
 
 from edge.errors import BadInput
 from search.answers import Telling
-from search.choice import BASELINES
+from search.baselines import BASELINES
 from search.classroom import Distilling
 from search.crew import Resources
 from search.events import Note, Progress, Stage

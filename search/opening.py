@@ -12,9 +12,8 @@ from dataclasses import replace
 
 from edge.errors import BadInput
 from search.answers import Telling
-from search.baselines import plain_students
+from search.baselines import BASELINES, plain_students
 from search.candidates import Candidates
-from search.choice import BASELINES
 from search.events import Note
 from search.facts import Facts, known_gain, read_facts, write_facts
 from search.finalists import accuracies_of, train_baselines

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.errors import BadInput, check_member
+from edge.errors import BadInput
 from envs.cost import cost
-from envs.criteria import CRITERIA
 from envs.layers import anatomy
-from envs.reward import REWARDS, PaperReward, Reward
-from routers.families import FAMILIES
-from routers.features import FEATURES
-from routers.qbc import SAMPLING
-from search import router_rows
-from search.answers import Asker, Telling, draw_views, telling
+from envs.reward import PaperReward, Reward
+from search.answers import Asker, Telling, Views, draw_views, telling
 from search.checks import moves_of
+from search.choices import check_choices
 from search.events import Note, Stage
 from search.expectation import Expectation
 from search.halving import Halving
 from search.latency import keep_profile, latency_of
-from search.loop import MODES
 from search.machine import image_budget
 from search.prepared import Prepared, recipe_of
 from search.run_folder import CUT, RunFolder
-from search.samplers import SAMPLERS
 from search.space import Space
 from search.spec import JobSpec
 from search.teacher_check import check_teacher_sense
-from search.thresholds import TARGETS, drop_of, limits_of, reward_of
+from search.thresholds import drop_of, limits_of, reward_of
 from search.training_plan import TrainingPlan, training_plan
 from teachers.augment import AUGMENTS
 from teachers.copies import Copies, find_copies
@@ -46,10 +40,8 @@ from teachers.losses import LOSSES
 from teachers.manifest import Teacher
 from teachers.metrics import METRICS
 from teachers.part_checks import part_remarks
-from teachers.precision import PRECISIONS
 from teachers.source import Remark, Table
 from teachers.splits import HeldOut, Parts, hold_out, router_share, withhold_router
-from teachers.two_head_recipe import WAYS
 from teachers.unseen import Unseen
 
 #: validation rows that the teacher is shown mirrored, and the accuracy that it may lose by it
@@ -62,24 +54,7 @@ def check_names(spec: JobSpec) -> None:
     Raises:
         BadInput: names the field, and the members there are.
     """
-    chosen: list[tuple[str, str, Collection[str]]] = [
-        ("sampler", spec.sampler, SAMPLERS),
-        ("mode", spec.mode, MODES),
-        ("reward", spec.reward, REWARDS),
-        ("loss", spec.loss, LOSSES),
-        ("augment", spec.augment, ("auto", *AUGMENTS)),
-        ("precision", spec.precision, PRECISIONS),
-        ("router-rows", spec.router_rows, router_rows.WAYS),
-        ("sampling", spec.sampling, SAMPLING),
-        ("features", spec.features, FEATURES),
-        ("two-head", spec.two_head, ("none", *WAYS)),
-        ("criterion", spec.criterion, CRITERIA),
-        ("target", spec.target, TARGETS),
-        ("normalise", spec.normalise, ("auto", "batch", "none")),
-        *(("families", family, FAMILIES) for family in spec.families),
-    ]
-    for field, name, known in chosen:
-        check_member(field, name, known, f"Choose one of these for --{field}.")
+    check_choices(spec)
     if spec.views and spec.augment == "none":
         raise BadInput(
             "there are no views to draw",
@@ -161,7 +136,9 @@ def prepare(
         asker, held, spec, copies, names, share, named=bool(table.given_names)
     )
     lesson = yield from _lesson(asker, parts, spec)
-    mirrored = spec.augment == "auto" and _as_right_mirrored(asker, parts.validation, spec.seed)
+    mirrored = False
+    if spec.augment == "auto":
+        mirrored = yield from _as_right_mirrored(asker, parts.validation, spec.seed)
     plan = training_plan(spec, len(lesson), network.classes, mirrored)
     drawn = (yield from _lesson(asker, parts, spec, plan)) if plan.views else None
     if not parts.teacher_unseen:
@@ -319,20 +296,23 @@ def _share_out(
     return parts, accuracy
 
 
-def _as_right_mirrored(asker: Asker, rows: NDArray[np.int64], seed: int) -> bool:
+def _as_right_mirrored(asker: Asker, rows: NDArray[np.int64], seed: int) -> Telling[bool]:
     """Whether the teacher is as right about images with left and right exchanged.
 
     Where it is not, as with digits, a mirrored image is another class or none.
     """
     # parts are in the order of the data, which may be class by class
-    rows = np.random.default_rng([seed, 5]).permutation(rows)[:MIRRORED]
-    images, labels = asker.data.images[rows], asker.data.labels[rows]
-    preprocess = asker.teacher.manifest.preprocess
-    right, turned = (
-        float((asker.ask_again(pixels, preprocess).argmax(1) == labels).mean())
-        for pixels in (images, np.ascontiguousarray(images[:, :, ::-1]))
+    chosen = np.sort(np.random.default_rng([seed, 5]).permutation(len(rows))[:MIRRORED])
+    views = Views("flip_shift", np.zeros((1, len(chosen), 3), np.int16))
+    views.draws[..., 2] = 1  # mirrored, and not moved
+    plain = yield from asker.answers("validation", rows)  # which it has given already
+    turned = yield from asker.answers("mirrored", rows[chosen], views=views)
+    labels = asker.data.labels[rows[chosen]]
+    right, still = (
+        float((logits.argmax(1) == labels).mean())
+        for logits in (plain.logits[0][chosen], turned.logits[0])
     )
-    return turned >= right - MIRRORED_DROP
+    return still >= right - MIRRORED_DROP
 
 
 def _lesson(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from envs.moves import PRESETS
 from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
+from search.answers import Telling
 from search.evaluation import Evaluation, Job, Running
+from search.events import Event
 from search.expectation import Expectation
 from search.limits import Limits
 from search.prepared import Prepared
@@ -108,3 +110,16 @@ class _Pretender:
 
     def close(self) -> None:
         self.course.closed = True
+
+
+Value = TypeVar("Value")
+
+
+def heard(telling: Telling[Value]) -> tuple[Value, list[Event]]:
+    """What a step of a job gives, and all that it tells on the way."""
+    told: list[Event] = []
+    while True:
+        try:
+            told.append(next(telling))
+        except StopIteration as end:
+            return end.value, told

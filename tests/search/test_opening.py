@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from envs.netspec import NetSpec
 from search.answers import Telling
 from search.baselines import plain_students
-from search.events import Event, Note
+from search.events import Note
 from search.facts import read_facts
 from search.halving import Halving
 from search.ledger import Ledger, Record
@@ -26,9 +25,8 @@ from search.samplers.random import RandomSampler
 from search.space import Actions
 from teachers.checkpoint import Checkpoint
 from tests.search.evaluators import EPOCHS, FakeEvaluator
-from tests.search.schools import CHANCE, TEACHER, School, pretended
+from tests.search.schools import CHANCE, TEACHER, School, heard, pretended
 
-Value = TypeVar("Value")
 PROXY, FULL = 0.8, 0.95
 
 
@@ -74,15 +72,6 @@ def school(fails: Actions | None = None) -> School:
     return School(
         lambda prepared, _: PROXY if prepared.normalise else 0.7, lambda actions: actions == fails
     )
-
-
-def heard(telling: Telling[Value]) -> tuple[Value, list[Event]]:
-    told = []
-    while True:
-        try:
-            told.append(next(telling))
-        except StopIteration as end:
-            return end.value, told
 
 
 def test_the_ledger_begins_with_the_plain_students(

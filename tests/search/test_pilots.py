@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 
@@ -14,14 +15,13 @@ from edge.errors import BadInput
 from envs.netspec import NetSpec
 from envs.trace import trace
 from envs.training_norms import bare_convolutions
-from search.answers import Telling
 from search.baselines import plain_students
 from search.events import CandidateRunning, Event, Note, Stage
 from search.expectation import Expectation
 from search.pilots import MOST_GAIN, USUAL_GAIN, Flown, fly, gains_of, pilots_of
 from search.prepared import Prepared
 from search.space import Actions
-from tests.search.schools import CHANCE, MOVES, School, pretended
+from tests.search.schools import CHANCE, MOVES, School, heard, pretended
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +32,12 @@ def job(toy: NetSpec) -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def plain(job: Prepared) -> dict[str, Actions]:
+def plain(job: Prepared) -> Mapping[str, Actions]:
     return plain_students(job.space)
 
 
 def flown(job: Prepared, school: School) -> tuple[Flown, list[Event]]:
     return heard(fly(job, school))
-
-
-def heard(telling: Telling[Flown]) -> tuple[Flown, list[Event]]:
-    told = []
-    while True:
-        try:
-            told.append(next(telling))
-        except StopIteration as end:
-            return end.value, told
 
 
 def notes(told: list[Event]) -> list[str]:
