@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from search.evaluation import Evaluation, Job
+from search.evaluation import Evaluation, Evaluator, Job, Running
 from search.run_folder import write_bytes
 from search.samplers.novel import network_digest
 from search.space import Actions, Space
@@ -58,6 +58,46 @@ class Evaluations:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+class Remembering:
+    """An evaluator that asks another one only for what is not known, and keeps what that gives.
+
+    A candidate that failed is not kept: what killed its process may not be there the next time.
+    """
+
+    def __init__(self, space: Space, evaluator: Evaluator, known: Evaluations) -> None:
+        self.space, self.evaluator, self.known = space, evaluator, known
+        self._answered: list[Evaluation] = []
+
+    @property
+    def slots(self) -> int:
+        """Of the evaluator that trains."""
+        return self.evaluator.slots
+
+    def submit(self, job: Job) -> None:
+        """Hand out a candidate that is not known."""
+        found = self.known.get(self._key(job.actions), job.actions)
+        if found is None:
+            self.evaluator.submit(job)
+        else:
+            self._answered.append(found)
+
+    def wait(self, timeout: float | None = None) -> Evaluation | Running | None:
+        """What is known first, then what the other one brings."""
+        if self._answered:
+            return self._answered.pop(0)
+        news = self.evaluator.wait(timeout)
+        if isinstance(news, Evaluation) and not news.reason and news.state is None:
+            self.known.put(self._key(news.actions), news)
+        return news
+
+    def close(self) -> None:
+        """Give back what trains."""
+        self.evaluator.close()
+
+    def _key(self, actions: Actions) -> str:
+        return network_digest(self.space, actions).hex()
 
 
 class InProcess:

@@ -10,7 +10,6 @@ Streaming mode is in :mod:`search.streaming`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 from search.candidates import MAX_REPEATS, Candidates, outcome_of
@@ -164,18 +163,3 @@ class _Synchronous:
 
     def _write(self, evaluation: Evaluation, pruned: bool = False) -> Event:
         return self.candidates.write(evaluation, self.proposed, pruned)
-
-
-def stopwatch(
-    minutes: float | None, reserve: Callable[[], float], start: float
-) -> Callable[[], bool]:
-    """A deadline: True once ``minutes`` less the seconds that ``reserve()`` asks for are over.
-
-    Args:
-        minutes: from ``start``; None for no limit.
-        reserve: seconds to keep for what follows the search.
-        start: of the clock, as ``time.monotonic()`` gave it.
-    """
-    if minutes is None:
-        return lambda: False
-    return lambda: time.monotonic() - start + reserve() > 60 * minutes

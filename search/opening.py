@@ -14,6 +14,8 @@ from edge.errors import BadInput
 from search.answers import Telling
 from search.baselines import BASELINES, plain_students
 from search.candidates import Candidates
+from search.evaluation import Evaluator
+from search.evaluations import Evaluations, Remembering
 from search.events import Note
 from search.facts import Facts, known_gain, read_facts, write_facts
 from search.finalists import accuracies_of, train_baselines
@@ -26,6 +28,8 @@ from search.space import Actions, Space
 
 #: trains plain students in full; gives key → accuracy
 InFull = Callable[[Prepared, Sequence[Record]], Telling[dict[str, float]]]
+#: whether full trainings end in time, by the seconds of their proxies
+InTime = Callable[[Prepared, Sequence[float]], bool]
 
 
 def origins_of(space: Space) -> dict[str, str]:
@@ -74,13 +78,26 @@ def open_search(
     folder: RunFolder,
     evaluators: Evaluators,
     in_full: InFull,
+    in_time: InTime = lambda prepared, proxies: True,
 ) -> Telling[Prepared]:
     """Train the plain students; gives the job as it is settled then.
+
+    Args:
+        prepared: the job.
+        ledger: of the run, where they become the first lines.
+        folder: of the run: proxies of an earlier process are taken from there.
+        evaluators: makes one for a job.
+        in_full: trains some of them in full.
+        in_time: whether there is time for full trainings.
 
     Raises:
         BadInput: no student learns anything.
     """
-    flown = yield from fly(prepared, evaluators)
+    flown = yield from fly(
+        prepared,
+        lambda job: _remembering(job, folder, evaluators),
+        lambda found: not in_time(prepared, [max(one.seconds for one in found)]),
+    )
     prepared = flown.prepared
     candidates = Candidates(prepared.space, ledger, prepared.spec.budget)
     records = {
@@ -88,6 +105,8 @@ def open_search(
     }
     if prepared.spec.proxy_gain is None:
         chosen = [record for name, record in records.items() if name in BASELINES and record.whole]
+        while chosen and not in_time(prepared, [record.seconds for record in chosen]):
+            chosen.pop()
         prepared.space.reached |= yield from in_full(prepared, chosen)
         yield from _expect(prepared, chosen)
     else:
@@ -99,6 +118,13 @@ def open_search(
             ledger.add(record)
     write_facts(folder, replace(prepared.facts(), pilots=len(flown.evaluations)))
     return prepared
+
+
+def _remembering(prepared: Prepared, folder: RunFolder, evaluators: Evaluators) -> Evaluator:
+    """An evaluator that finds the proxies that an earlier process of the run has finished."""
+    norms = "norms" if prepared.normalise else "none"
+    known = folder.pilots / f"{norms}-{prepared.plan.proxy_epochs}"
+    return Remembering(prepared.space, evaluators(prepared), Evaluations(known))
 
 
 def _expect(prepared: Prepared, trained: Sequence[Record]) -> Telling[None]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge.errors import BadInput
@@ -44,6 +44,8 @@ LENGTHENED, LENGTHENINGS = 3, 2
 
 #: an evaluator that trains proxies as a job is prepared; whoever asks closes it
 Evaluators = Callable[[Prepared], Evaluator]
+#: whether no more plain students are to be trained, by those that were
+Enough = Callable[[Collection[Evaluation]], bool]
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,24 @@ def pilots_of(space: Space, budget: int) -> dict[str, Actions]:
     return dict(list(plain_students(space).items())[:count])
 
 
-def fly(prepared: Prepared, evaluators: Evaluators) -> Telling[Flown]:
+def fly(
+    prepared: Prepared, evaluators: Evaluators, enough: Enough = lambda found: False
+) -> Telling[Flown]:
     """Train the proxies of the plain students, as long as it takes.
+
+    Args:
+        prepared: the job.
+        evaluators: makes one for a job.
+        enough: asked after every plain student; True goes on with those that there are.
 
     Raises:
         BadInput: not even a student as large as the teacher learns anything.
     """
     pilots = pilots_of(prepared.space, prepared.spec.budget)
     yield Stage("pilots", f"{len(pilots)} plain students, to vary and to beat")
-    prepared, found = yield from _settle_norms(prepared, pilots, evaluators)
+    prepared, found = yield from _settle_norms(prepared, pilots, evaluators, enough)
     for _ in range(LENGTHENINGS):
-        if not _at_chance(prepared, found):
+        if not _at_chance(prepared, found) or enough(found.values()):
             break
         longer = prepared.plan.lengthened(LENGTHENED)
         if prepared.spec.proxy_epochs is not None or longer == prepared.plan:
@@ -85,22 +94,27 @@ def fly(prepared: Prepared, evaluators: Evaluators) -> Telling[Flown]:
             f"{LENGTHENED} times as long"
         )
         prepared = replace(prepared, plan=longer)
-        found = yield from _evaluated(prepared, pilots, evaluators)
+        found = yield from _evaluated(prepared, pilots, evaluators, enough)
+    if len(found) < len(pilots):
+        yield Note(
+            f"--minutes are short: {len(found)} of {len(pilots)} plain students are trained",
+            warning=True,
+        )
     if _at_chance(prepared, found):
         yield from _explain_chance(prepared, evaluators)
     return Flown(prepared, found)
 
 
 def _settle_norms(
-    prepared: Prepared, pilots: Mapping[str, Actions], evaluators: Evaluators
+    prepared: Prepared, pilots: Mapping[str, Actions], evaluators: Evaluators, enough: Enough
 ) -> Telling[tuple[Prepared, dict[str, Evaluation]]]:
     """The pilots' proxies, with batch norms where these help."""
     way, bare = prepared.spec.normalise, bare_convolutions(prepared.network)
     with_norms = replace(prepared, normalise=bool(bare) and way != "none")
-    found = yield from _evaluated(with_norms, pilots, evaluators)
-    if not bare or way != "auto":
-        return with_norms, found
+    found = yield from _evaluated(with_norms, pilots, evaluators, enough)
     name = next(iter(pilots))
+    if not bare or way != "auto" or name not in found or enough(found.values()):
+        return with_norms, found
     other = yield from _evaluated(prepared, {name: pilots[name]}, evaluators)
     first, second = found[name].accuracy, other[name].accuracy
     expectation = prepared.space.expectation
@@ -116,14 +130,19 @@ def _settle_norms(
         return with_norms, found
     yield Note(f"students train without batch norms, as their teacher has none ({shown})")
     rest = {key: actions for key, actions in pilots.items() if key != name}
-    found = other | (yield from _evaluated(prepared, rest, evaluators))
+    found = other
+    if not enough(found.values()):
+        found |= yield from _evaluated(prepared, rest, evaluators, enough)
     return prepared, found
 
 
 def _evaluated(
-    prepared: Prepared, pilots: Mapping[str, Actions], evaluators: Evaluators
+    prepared: Prepared,
+    pilots: Mapping[str, Actions],
+    evaluators: Evaluators,
+    enough: Enough = lambda found: False,
 ) -> Telling[dict[str, Evaluation]]:
-    """Proxies of the pilots, trained to their end."""
+    """Proxies of the pilots, trained to their end; of one at least, until it is ``enough``."""
     if not pilots:
         return {}
     names = {actions: name for name, actions in pilots.items()}
@@ -132,7 +151,7 @@ def _evaluated(
     try:
         for actions in names:
             evaluator.submit(Job(actions, prepared.plan.proxy_epochs))
-        while len(found) < len(names):
+        while len(found) < len(names) and not (found and enough(found.values())):
             news = next_of(evaluator)
             if isinstance(news, Evaluation):
                 found[names[news.actions]] = news
@@ -150,7 +169,7 @@ def _evaluated(
                 )
     finally:
         evaluator.close()
-    return {name: found[name] for name in pilots}
+    return {name: found[name] for name in pilots if name in found}
 
 
 def _at_chance(prepared: Prepared, found: Mapping[str, Evaluation]) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,22 +14,22 @@ import ray
 from edge.errors import BadInput
 from search.answers import Telling
 from search.build_record import record_of
-from search.candidates import ranked
 from search.checks import check_inputs
 from search.choice import choose
 from search.claim import Claim
 from search.classroom import Classroom, Distilling
 from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
 from search.crew import Resources
+from search.deadline import Deadline, FullTrainings, proxies_of_finalists
 from search.evaluator import RayEvaluator
 from search.events import Event, Finished, Note, Stage
 from search.evidence import begun_with, warm_up
-from search.finalists import train_finalists
+from search.finalists import accuracies_of, train_finalists
 from search.halving import Halving
 from search.latency import Measuring, measuring
 from search.ledger import Ledger
 from search.limits import with_room
-from search.loop import best, search, stopwatch
+from search.loop import best, search
 from search.machine import cores
 from search.memory import Memory
 from search.opening import full_training, open_search, openers, origins_of, reopened
@@ -153,6 +152,8 @@ def _work(
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
     origins = origins_of(prepared.space)
+    deadline = Deadline(spec.minutes, start)
+    together = max(1, cores() // spec.threads)
     settled = reopened(prepared, folder, origins)
     with Ledger(folder.ledger, layers, prepared.moves.pool, spec.storage) as ledger:
         # nothing is left to be trained where a run is packed again
@@ -170,10 +171,27 @@ def _work(
                     folder,
                     lambda job: evaluator_of(job, workers),
                     full_training(folder, threads),
+                    lambda job, proxies: deadline.allows(
+                        FullTrainings(job.plan, together).seconds(proxies)
+                    ),
                 )
             prepared = settled or prepared
+            trainings = FullTrainings(prepared.plan, together)
             if not (again or enough):
-                told = _search(prepared, ledger, folder, workers, start)
+                told = _search(
+                    prepared,
+                    ledger,
+                    folder,
+                    workers,
+                    lambda: (
+                        bool(best(ledger.records))
+                        and not deadline.allows(
+                            trainings.seconds(
+                                proxies_of_finalists(ledger.records, prepared, origins)
+                            )
+                        )
+                    ),
+                )
                 yield from logged(told, folder.tensorboard) if spec.tensorboard else told
             finalists = yield from choose(
                 prepared.space,
@@ -182,6 +200,16 @@ def _work(
                 _measure(prepared, folder),
                 origins,
             )
+            if not (again or enough):
+                there = accuracies_of(folder, [record.key for record in finalists])
+                chosen = trainings.in_time(finalists, there, deadline)
+                if len(chosen) < len(finalists):
+                    yield Note(
+                        f"--minutes {spec.minutes:g} are short: {len(chosen)} of {len(finalists)} "
+                        "finalists are trained in full",
+                        warning=True,
+                    )
+                finalists = chosen
             last = yield from train_finalists(prepared, finalists, folder, threads, origins)
             prepared.space.reached |= {record.key: reached for record, reached in last.ranked}
         threads = min(cores(), workers * spec.threads)
@@ -214,11 +242,10 @@ def _search(
     ledger: Ledger,
     folder: RunFolder,
     workers: int,
-    start: float,
+    out_of_time: Callable[[], bool],
 ) -> Generator[Event, None, None]:
     spec = prepared.spec
     evaluator = evaluator_of(prepared, workers)
-    out_of_time = stopwatch(spec.minutes, lambda: _seconds_to_finish(prepared, ledger), start)
     try:
         yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
         sampler = sampler_of(spec, prepared.space, prepared.classroom(proxy=True))
@@ -235,7 +262,7 @@ def _search(
             halving=Halving(prepared.plan.proxy_epochs, spec.halving),
             mode=spec.mode,
             first=len(given),
-            deadline=lambda: bool(best(ledger.records)) and out_of_time(),
+            deadline=out_of_time,
             memory=Memory(folder.memory, folder.digest_of(spec)),
         )
     finally:
@@ -266,17 +293,3 @@ def sampler_of(spec: JobSpec, space: Space, room: Classroom) -> Sampler:
         probes=spec.probes,
     )
     return OneThreaded(sampler)
-
-
-def _seconds_to_finish(prepared: Prepared, ledger: Ledger) -> float:
-    """What the full trainings will take, judged by the proxy trainings."""
-    spec = prepared.spec
-    finalists = ranked(ledger.records)[: spec.finalists]
-    plan = prepared.plan
-    proxy = plan.proxy_epochs * plan.proxy_rows
-    whole = plan.final_epochs * plan.rows
-    # with a limit on accuracy the most accurate candidate takes part as well
-    count = len(finalists) + (spec.max_drop is not None)
-    rounds = math.ceil(count / max(1, cores() // spec.threads))
-    longest = max((finalist.seconds for finalist in finalists), default=0.0)
-    return rounds * longest * whole / proxy

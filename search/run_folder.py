@@ -61,6 +61,7 @@ class RunFolder:
         self.evidence = self.root / "evidence.safetensors"
         self.origin = self.root / "origin.json"
         self.cache = self.root / "cache"
+        self.pilots = self.root / "pilots"
         self.trained = self.root / "trained"
         self.tensorboard = self.root / "tensorboard"
         self.bundle = self.root / f"bundle{last}"

@@ -16,7 +16,7 @@ from envs.reward import ThresholdReward
 from search.candidates import MAX_REPEATS
 from search.events import CandidateDone, Note
 from search.ledger import Record
-from search.loop import best, stopwatch
+from search.loop import best
 from search.space import Actions, Space
 from tests.search.conftest import FINE, HALVES
 from tests.search.evaluators import FakeEvaluator, Listener, accuracy, play
@@ -182,13 +182,3 @@ def test_the_deadline_ends_it_between_batches(space: Space, journal: Path) -> No
     assert isinstance(events[-1], Note)
     assert f"the time is up after {len(records)} of {BUDGET} candidates" in events[-1].text
     assert 0 < len(records) <= 2 * BATCH
-
-
-def test_the_stopwatch_keeps_time_for_what_follows() -> None:
-    import time
-
-    now = time.monotonic()
-    # 60 s are allowed and 50 are over
-    assert not stopwatch(1.0, lambda: 9.0, now - 50)()
-    assert stopwatch(1.0, lambda: 11.0, now - 50)()
-    assert not stopwatch(None, lambda: 1e9, now - 1e9)()

@@ -121,7 +121,7 @@ def test_a_resumed_run_finds_it_all_in_its_folder(
     assert again.facts() == found.facts() == replace(read_facts(folder), pilots=0)
 
 
-def test_a_run_that_was_stopped_between_ledger_and_facts_trains_them_again(
+def test_a_run_that_was_stopped_between_ledger_and_facts_writes_nothing_twice(
     job: Prepared, folder: RunFolder, ledger: Ledger, toy: NetSpec
 ) -> None:
     heard(open_search(job, ledger, folder, school(), InFull(folder)))
@@ -133,6 +133,60 @@ def test_a_run_that_was_stopped_between_ledger_and_facts_trains_them_again(
     # what stands in the ledger stands, and stands there once
     assert list(ledger.records) == before
     assert found.space.reached.keys() == {record.key for record in before[:2]}
+
+
+def test_plain_students_that_were_trained_before_a_stop_are_not_trained_again(
+    job: Prepared, folder: RunFolder, ledger: Ledger, toy: NetSpec
+) -> None:
+    plain = list(plain_students(job.space).values())
+
+    def stopped_after(count: int) -> School:
+        def talent(prepared: Prepared, actions: Actions) -> float:
+            if sum(len(course.jobs) for course in interrupted.courses) and len(done) == count:
+                raise KeyboardInterrupt
+            done.append(actions)
+            return PROXY if prepared.normalise else 0.7
+
+        done: list[Actions] = []
+        interrupted = School(talent)
+        return interrupted
+
+    with pytest.raises(KeyboardInterrupt):
+        heard(open_search(job, ledger, folder, stopped_after(3), InFull(folder)))
+    assert not ledger.records
+    goes_on, later = school(), pretended(toy)
+    heard(open_search(later, ledger, folder, goes_on, InFull(folder)))
+    with_norms, without = goes_on.courses
+    # the last one handed out was answered first
+    assert with_norms.actions == plain[:1]
+    assert without.actions == plain[:1]
+    assert [record.actions for record in ledger.records] == plain
+
+
+def test_one_that_failed_before_a_stop_has_another_chance(
+    job: Prepared, folder: RunFolder, ledger: Ledger, toy: NetSpec
+) -> None:
+    plain = plain_students(job.space)
+    heard(open_search(job, ledger, folder, school(fails=plain["tapered"]), InFull(folder)))
+    again = school()
+    heard(open_search(pretended(toy), ledger, folder, again, InFull(folder)))
+    assert [course.actions for course in again.courses] == [[plain["tapered"]], []]
+
+
+@pytest.mark.parametrize(("seconds", "trained"), [(0.25, 2), (0.15, 1), (0.05, 0)])
+def test_where_time_is_short_fewer_are_trained_in_full(
+    job: Prepared, folder: RunFolder, ledger: Ledger, seconds: float, trained: int
+) -> None:
+    # a proxy of the school takes .1 s, and a full training is made to take as long
+    in_full = InFull(folder)
+    heard(
+        open_search(
+            job, ledger, folder, school(), in_full, lambda _, proxies: sum(proxies) <= seconds
+        )
+    )
+    assert len(in_full.trained) == trained
+    # one is always there to ship
+    assert len(ledger.records) == (4 if trained else 1)
 
 
 def test_a_gain_that_the_job_names_spares_the_full_trainings(
