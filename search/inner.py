@@ -18,6 +18,7 @@ from search.halving import Halving
 from search.ledger import Ledger, Record
 from search.loop import search
 from search.pareto import hypervolume
+from search.pilots import pilots_of
 from search.pipeline import sampler_of
 from search.run_folder import write_bytes
 from search.space import Space
@@ -38,6 +39,7 @@ class Plan:
         recipe: of every candidate.
         folder: of the tuning; its trials and what they share lie there.
         known: name of the folder of evaluations.
+        reached: key of a plain student → its accuracy after the full training, which it had.
     """
 
     spec: JobSpec
@@ -46,6 +48,7 @@ class Plan:
     recipe: Recipe
     folder: Path
     known: str
+    reached: Mapping[str, float]
 
     def trial(self, config: Mapping[str, float]) -> Path:
         """The folder of a trial: the same for the same values, so that one can be gone on with."""
@@ -67,8 +70,12 @@ def merit(records: Sequence[Record], plan: Plan) -> float:
     """
     facts, spec = plan.facts, plan.spec
     expectation = facts.expectation(spec.proxy_gain)
-    # (KB, accuracy) of those that were trained to the end
-    whole = [(r.kb, expectation(r.accuracy, r.epochs)) for r in records if r.whole]
+    # (KB, accuracy) of those whose proxy came to its end
+    whole = [
+        (r.kb, plan.reached.get(r.key, expectation(r.accuracy, r.epochs)))
+        for r in records
+        if r.whole
+    ]
     if plan.target == "hypervolume":
         sizes, accuracies = [kb for kb, _ in whole], [accuracy for _, accuracy in whole]
         covered = hypervolume(sizes, accuracies, facts.kb, facts.chance)
@@ -87,7 +94,7 @@ def merit(records: Sequence[Record], plan: Plan) -> float:
 
 
 def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
-    """A whole search; Ray Tune is told the merit after every candidate.
+    """A whole search, plain students first; Ray Tune is told the merit after every candidate.
 
     Its ledger is its own, so a trial that was stopped goes on; what any trial has distilled is
     known to all.
@@ -97,6 +104,10 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
     spec, folder = plan.job(config), plan.trial(config)
     write_bytes(folder / "config.json", json.dumps(config).encode())
     space = _space(spec, room, plan.facts)
+    space.reached |= plan.reached
+    given = list(pilots_of(space, spec.budget).values())
+    sampler = sampler_of(spec, space, room)
+    sampler.begin_with(given)
     worker = Worker(Distilling(plan.recipe, spec.device, spec.threads))
     worker.enter(room)
     known = Evaluations(plan.folder / "evaluations" / plan.known)
@@ -104,12 +115,13 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
     with Ledger(folder / "ledger.journal", layers, room.moves.pool) as ledger:
         told = search(
             space,
-            sampler_of(spec, space, room),
+            sampler,
             InProcess(space, worker, known),
             ledger,
             budget=spec.budget,
             batch=spec.batch,
             halving=Halving(plan.recipe.epochs),
+            first=len(given),
         )
         for event in told:
             if isinstance(event, CandidateDone):

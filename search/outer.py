@@ -39,9 +39,10 @@ from search.pipeline import evaluator_of
 from search.preparation import check_names, prepare
 from search.prepared import Prepared
 from search.run_folder import MAY_CHANGE, RunFolder, write_bytes
+from search.snapshot import Columns, columns_of
 from search.spec import JobSpec
 from search.standings import Run
-from search.thresholds import drop_of
+from search.thresholds import drop_of, reward_of
 
 Value = TypeVar("Value")
 
@@ -134,6 +135,8 @@ def _tune(
     plan = _plan(prepared, folder, target)
     store = Evaluations(plan.folder / "evaluations" / plan.known)
     _take_over(known, store, plan)
+    if folder.ledger.exists():
+        _keep(columns_of(folder, None, plan.facts), store)  # plain students
     given = len(list(store.keys()))
     if len(finished(plan)) < trials:
         with cluster(spec.ray, spec.threads * workers, room.nbytes):
@@ -201,7 +204,8 @@ def _plan(prepared: Prepared, folder: RunFolder, target: str) -> Plan:
         json.dumps({"target": target, "budget": spec.budget}, indent=1).encode(),
     )
     place = folder.root.resolve()
-    return Plan(spec, target, facts, prepared.recipe(proxy=True), place, _recipe(spec, folder))
+    recipe, known = prepared.recipe(proxy=True), _recipe(spec, folder)
+    return Plan(spec, target, facts, recipe, place, known, dict(prepared.space.reached))
 
 
 def _recipe(spec: JobSpec, folder: RunFolder) -> str:
@@ -236,10 +240,13 @@ def _check_same(folder: RunFolder, spec: JobSpec, target: str) -> None:
 
 def _take_over(run: Run | None, store: Evaluations, plan: Plan) -> None:
     """Candidates of a run count as evaluated, if they learnt by the same recipe."""
-    if run is None or _recipe(run.spec, run.folder) != plan.known:
-        return
+    if run is not None and _recipe(run.spec, run.folder) == plan.known:
+        _keep(run.columns, store)
+
+
+def _keep(columns: Columns, store: Evaluations) -> None:
+    """Candidates of a ledger count as evaluated."""
     known = set(store.keys())
-    columns = run.columns
     for i, key in enumerate(columns.key):
         if key in known or not (columns.whole[i] or columns.reason[i]):
             continue
@@ -312,7 +319,8 @@ def _searcher(plan: Plan, done: list[dict[str, Any]]) -> OptunaSearch:
 def space_of(plan: Plan) -> tuple[dict[str, tuple[float, float, bool]], dict[str, float]]:
     """What is tuned, name → (from, to, whether on a log scale); and the job's own values."""
     spec, facts, drop = plan.spec, plan.facts, drop_of(plan.spec)
-    own = spec.model_dump()
+    reward = reward_of(spec, facts.kb, facts.accuracy).settings
+    own = spec.model_dump() | {name: reward[name] for name in ("alpha", "beta")}
     ranges: dict[str, tuple[float, float, bool]] = {
         "alpha": (1.0, 100.0, True),
         "beta": (1.0, 100.0, True),
@@ -321,9 +329,7 @@ def space_of(plan: Plan) -> tuple[dict[str, tuple[float, float, bool]], dict[str
     if spec.reward == "threshold":  # under Eq. 7 C0 and A0 do nothing to the order
         ranges["c0_kb"] = (facts.kb / 500, facts.kb, True)
         ranges["a0"] = (max(0.0, facts.accuracy - max(0.1, 5 * drop)), 1.0, False)
-        c0 = spec.c0 if spec.c0 is not None else 1 - (spec.max_kb or facts.kb / 20) / facts.kb
-        a0 = spec.a0 if spec.a0 is not None else max(0.0, facts.accuracy - drop)
-        own |= {"c0_kb": max(1 - c0, 1 / 500) * facts.kb, "a0": a0}
+        own |= {"c0_kb": max(1 - reward["c0"], 1 / 500) * facts.kb, "a0": reward["a0"]}
     first = {}
     for name, (low, high, log) in ranges.items():
         # a range always holds what the job has

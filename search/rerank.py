@@ -18,6 +18,10 @@ _PAPER = (
     "same factor, so they cancel out of the order; --reward threshold lets them bind"
 )
 _N2N = "--reward n2n has no weights and no thresholds; --reward threshold has some that bind"
+_ACCURATE = (
+    "--target accurate with A0 at 1 orders by accuracy alone, within the limits: weights and C0 do "
+    "nothing here; --target balanced, or a lower --a0, lets them bind"
+)
 _UNTIMED = (
     "the ledger does not know milliseconds: this is the order without --max-ms and without the "
     "latency factor"
@@ -76,8 +80,10 @@ def why(found: Reranking) -> list[str]:
     """Sentences: which threshold binds at the winner, what moved it, what the next best lacks."""
     after = found.after
     told = {"paper": [_PAPER], "n2n": [_N2N]}
-    said = told.get(after.spec.reward) or _binding(after)
-    if after.spec.max_ms is not None or found.before.run.spec.gamma > 0:
+    said = told.get(after.spec.reward)
+    said = said or ([_ACCURATE] if after.by_accuracy else _binding(after))
+    spec = after.spec
+    if spec.max_ms is not None or spec.gamma > 0 or spec.target == "fastest":
         said = [_UNTIMED, *said]
     if found.changed:
         said.append(_trade(found))
@@ -121,6 +127,11 @@ def _trade(found: Reranking) -> str:
             f"candidate {new + 1} wins: {old + 1}, with {row['kb']:,.1f} KB and {row['macs']:,} "
             "MACs, is beyond the limits on cost"
         )
+    if after.by_accuracy:
+        return (
+            f"candidate {new + 1} overtakes {old + 1}: {float(after.expected[new]):.2%} against "
+            f"{float(after.expected[old]):.2%}"
+        )
     log, C = after.reward.log, after.compression
     a_old, a_new = float(after.expected[old]), float(after.expected[new])
     by_size = log(a_old, float(C[new])) - log(a_old, float(C[old]))
@@ -134,6 +145,11 @@ def _trade(found: Reranking) -> str:
 def _next_best(found: Standings) -> str:
     """The accuracy, or the size, at which the second would win."""
     second, facts = int(found.order[1]), found.run.facts
+    if found.by_accuracy:
+        kb, expected = float(found.run.columns.kb[second]), float(found.expected[second])
+        lead = (float(found.expected[found.winner]) - expected) * 100
+        said = f"next is candidate {second + 1} ({kb:,.1f} KB, {expected:.2%})"
+        return f"{said}: {lead:.2f} points behind"
     log = found.reward.log
     target = log(float(found.expected[found.winner]), float(found.compression[found.winner]))
     accuracy, kb = float(found.expected[second]), float(found.run.columns.kb[second])

@@ -185,7 +185,14 @@ class JobSpec(BaseModel):
         "Reward", "threshold (binds), paper (Zhang's Eq. 7) or n2n (no thresholds).", "threshold"
     )
     alpha: float = _field("Reward", "Weight of compression, Zhang's α.", 20.0, ge=0, le=300)
-    beta: float = _field("Reward", "Weight of accuracy, Zhang's β.", 15.0, ge=0, le=300)
+    beta: float | None = _field(
+        "Reward",
+        "Weight of accuracy, Zhang's β; else 15, or 300 where smallest or fastest is sought: then "
+        "nothing pays for a loss beyond the drop.",
+        None,
+        ge=0,
+        le=300,
+    )
     c0: float | None = _field(
         "Reward",
         "Compression threshold; else by target: 1 for smallest; from max_kb, or .95, for the "

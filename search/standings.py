@@ -19,7 +19,7 @@ from search.limits import MEASURES
 from search.run_folder import RunFolder
 from search.snapshot import Columns, columns_of
 from search.spec import JobSpec
-from search.thresholds import decided_by_accuracy, limits_of, reward_of, rho_of
+from search.thresholds import beta_of, decided_by_accuracy, limits_of, reward_of, rho_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Standings:
     A candidate's number counts from 1 in the order in which candidates finished. Its reward is, as
     in the search, of the accuracy that its full training is expected to reach. What a ledger does
     not know is left out: milliseconds, so that neither a limit on them nor the latency factor
-    counts (see :func:`standings`).
+    counts.
     """
 
     run: Run
@@ -75,8 +75,13 @@ class Standings:
 
     @cached_property
     def reward(self) -> Reward:
-        """With the thresholds that follow from the limits."""
-        return reward_of(self.spec, self.run.facts.kb, self.run.facts.accuracy)
+        """With the thresholds that follow from the limits, and without the latency factor."""
+        untimed: dict[str, Any] = {"gamma": 0.0, "l0": None}
+        if self.spec.target == "fastest":
+            held = {"rho": rho_of(self.spec), "beta": beta_of(self.spec)}
+            untimed |= held | {"target": "balanced"}
+        spec = self.spec.model_copy(update=untimed)
+        return reward_of(spec, self.run.facts.kb, self.run.facts.accuracy)
 
     @property
     def reward_rises(self) -> bool:
@@ -109,12 +114,17 @@ class Standings:
         """Accuracy of every candidate that was trained in full; nan of the others."""
         return np.array([self.run.measured.get(key, math.nan) for key in self.run.columns.key])
 
+    @property
+    def by_accuracy(self) -> bool:
+        """Whether candidates are ordered by accuracy alone."""
+        return decided_by_accuracy(self.spec.target, self.reward)
+
     @cached_property
     def objective(self) -> NDArray[np.float64]:
         """What candidates are ordered by, as the last round of a search is: under the target
         accurate their accuracy, of equals those that reached it and then by reward; else the
         reward."""
-        if not decided_by_accuracy(self.spec.target, self.reward):
+        if not self.by_accuracy:
             return self.rewards
         known = ~np.isnan(self.reached)
         return self.expected + 1e-7 * known + 1e-9 * np.minimum(self.rewards, 1.0)
@@ -219,13 +229,8 @@ class Standings:
 def standings(run: Run, spec: JobSpec) -> Standings:
     """The candidates of ``run`` under the reward and the limits of ``spec``.
 
-    Without the latency factor, if it has one: the ledger does not know milliseconds.
-
     Raises:
         BadInput: there is no such reward.
     """
     check_member("reward", spec.reward, REWARDS, "Choose one of these for --reward.")
-    untimed: dict[str, Any] = {"gamma": 0.0, "l0": None}
-    if spec.target == "fastest":
-        untimed |= {"target": "balanced", "rho": rho_of(spec)}
-    return Standings(run, spec.model_copy(update=untimed))
+    return Standings(run, spec)

@@ -11,7 +11,7 @@ TARGETS = ("accurate", "smallest", "fastest", "balanced")
 #: slope above a threshold: where both bend the reward, and where one of them is all that is sought
 BALANCED_RHO, OTHER_RHO = 0.1, 0.01
 #: targets that are sought up to the drop and no further, and the weight of accuracy below it
-KEEP_DROP, STEEP = ("smallest", "fastest"), 300.0
+KEEP_DROP, STEEP, USUAL_BETA = ("smallest", "fastest"), 300.0, 15.0
 #: weight of latency where speed is sought, and the share of the teacher's time that is asked for
 #: where nobody names any
 FASTEST_GAMMA, USUAL_SPEED = 5.0, 0.05
@@ -36,7 +36,7 @@ def reward_of(
     a0 = 1.0 if spec.target == "accurate" else max(0.0, teacher_accuracy - drop_of(spec))
     settings = {
         "alpha": spec.alpha,
-        "beta": max(spec.beta, STEEP) if spec.target in KEEP_DROP else spec.beta,
+        "beta": beta_of(spec),
         "c0": c0 if spec.c0 is None else spec.c0,
         "a0": a0 if spec.a0 is None else spec.a0,
         "rho": rho_of(spec),
@@ -44,6 +44,13 @@ def reward_of(
         "gamma": FASTEST_GAMMA if fastest else spec.gamma,
     }
     return make_reward(spec.reward, settings if l0 is None else settings | {"l0": l0})
+
+
+def beta_of(spec: JobSpec) -> float:
+    """The weight of accuracy that a job asks for, or the one of its target."""
+    if spec.beta is not None:
+        return spec.beta
+    return STEEP if spec.target in KEEP_DROP else USUAL_BETA
 
 
 def rho_of(spec: JobSpec) -> float:

@@ -18,7 +18,7 @@ from envs.reward import REWARDS, WeightedReward
 from search.pareto import pareto_front, rectangles
 from search.spec import JobSpec
 from search.standings import Run, Standings, standings
-from search.thresholds import drop_of
+from search.thresholds import beta_of, drop_of
 
 #: steps of the map along each threshold, and along the ratio of the weights
 STEPS = 61
@@ -213,7 +213,7 @@ def tune(run: Run, spec: JobSpec, target: str) -> Tuning:
 
 def _weights(ratio: float, spec: JobSpec) -> tuple[float, float]:
     """α and β of a ratio, with the sum that the job has and within what a job may say."""
-    total = min(300.0, spec.alpha + spec.beta) or 1.0
+    total = min(300.0, spec.alpha + beta_of(spec)) or 1.0
     return total * ratio / (1 + ratio), total / (1 + ratio)
 
 
@@ -261,11 +261,11 @@ class _Field:
         asked = {"alpha": now.alpha, "beta": now.beta, "c0": now.c0, "a0": now.a0}
         if self.winner(**asked) == self.best:
             return asked
-        own = self._within(spec.alpha, spec.beta, STEPS)
+        own = self._within(spec.alpha, now.beta, STEPS)
         if own is not None:
             return own
         ratios = np.geomspace(1 / MOST_RATIO, MOST_RATIO, RATIOS)
-        wanted = spec.alpha / spec.beta if spec.beta else MOST_RATIO
+        wanted = spec.alpha / now.beta if now.beta else MOST_RATIO
         # the nearest to what the job has is the least surprise
         for ratio in sorted(ratios, key=lambda r: abs(np.log(r / max(wanted, 1e-9)))):
             alpha, beta = (float(f"{w:.3g}") for w in _weights(ratio, spec))

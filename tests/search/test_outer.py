@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +30,10 @@ from tests.search.runs import TEACHER, candidate
 RECORDS = [candidate(1, 400, 0.90), candidate(2, 200, 0.88), candidate(3, 50, 0.78)]
 
 
-def plan(target: str, **changes: object) -> Plan:
+def plan(about: str, reached: Mapping[str, float] | None = None, **changes: Any) -> Plan:
     values = {"teacher": "t.safetensors", "data": "digits", "out": "x", "proxy_gain": 0.0}
-    return Plan(make_spec(values | changes), target, TEACHER, Recipe(1), Path("x-tune"), "recipe")
+    spec, folder = make_spec(values | changes), Path("x-tune")
+    return Plan(spec, about, TEACHER, Recipe(1), folder, "recipe", reached or {})
 
 
 @pytest.mark.parametrize(
@@ -46,8 +49,16 @@ def plan(target: str, **changes: object) -> Plan:
         ("hypervolume", {}, 0.82),
     ],
 )
-def test_the_merit_by_hand(target: str, limits: dict[str, float], expected: float) -> None:
+def test_the_merit_by_hand(target: str, limits: dict[str, Any], expected: float) -> None:
     assert merit(RECORDS, plan(target, **limits)) == pytest.approx(expected)
+
+
+def test_who_was_trained_in_full_counts_with_what_it_reached() -> None:
+    reached = {"key2": 0.895}
+    assert merit(RECORDS, plan("accurate", max_kb=300)) == 0.88
+    assert merit(RECORDS, plan("accurate", reached, max_kb=300)) == 0.895
+    assert merit(RECORDS, plan("smallest", max_drop=0.01)) == -400
+    assert merit(RECORDS, plan("smallest", reached, max_drop=0.01)) == -200
 
 
 def test_the_merit_is_not_the_reward_that_is_tuned() -> None:
@@ -65,12 +76,19 @@ def test_without_anyone_who_keeps_the_drop_the_nearest_is_best() -> None:
 
 
 def test_the_values_of_the_job_are_within_what_is_tried_and_come_first() -> None:
-    ranges, first = space_of(plan("smallest", alpha=0.5, beta=250, max_kb=100))
+    own: dict[str, Any] = {"alpha": 0.5, "beta": 250, "max_kb": 100}
+    ranges, first = space_of(plan("smallest", target="balanced", **own))
     assert first["alpha"] == 0.5
+    assert first["beta"] == 250
     assert first["c0_kb"] == pytest.approx(100)
     assert first["a0"] == pytest.approx(0.89)
     for name, (low, high, _) in ranges.items():
         assert low <= first[name] <= high
+    # what the target of the job makes of them
+    accurate = space_of(plan("accurate", max_kb=100))[1]
+    assert (accurate["beta"], accurate["a0"]) == (15, 1.0)
+    smallest = space_of(plan("smallest", target="smallest"))[1]
+    assert [smallest["beta"], smallest["a0"]] == pytest.approx([300, 0.89])
     tried = plan("smallest").job({"alpha": 3.0, "c0_kb": 100.0, "a0": 0.7})
     assert (tried.alpha, tried.a0) == (3.0, 0.7)
     assert tried.c0 == pytest.approx(0.9)

@@ -148,7 +148,30 @@ def test_milliseconds_are_left_out_and_it_says_so(tmp_path: Path, run: Run) -> N
     found = rerank(timed, {})
     assert found.after.rewards.tolist() == rerank(run, {}).after.rewards.tolist()
     assert "does not know milliseconds" in why(found)[0]
-    assert found.after.spec.gamma == 0
+    assert found.after.reward.settings.get("gamma", 0) == 0
+    assert found.after.spec.gamma == 5  # what is made of it is a job on latency as before
+
+
+def test_the_fastest_is_ordered_without_milliseconds_and_stays_the_target(tmp_path: Path) -> None:
+    found = rerank(invented_run(tmp_path / "run", THREE, target="fastest"), {})
+    assert found.after.spec.target == "fastest"
+    assert "does not know milliseconds" in why(found)[0]
+    # accuracy below the drop counts as where the fastest is sought
+    assert found.after.reward.settings["beta"] == 300
+    assert found.after.reward.settings["rho"] == 0.01
+
+
+def test_under_accuracy_alone_weights_do_nothing_and_it_says_so(tmp_path: Path) -> None:
+    timed = invented_run(tmp_path / "run", THREE, target="accurate")
+    found = rerank(timed, {"alpha": 100.0, "beta": 1.0})
+    assert found.after.order.tolist() == found.before.order.tolist() == [0, 1, 2]
+    said = why(found)
+    assert "accuracy alone" in said[0]
+    assert said[-1] == "next is candidate 2 (50.0 KB, 85.00%): 3.00 points behind"
+    # a threshold that can be met lets size count
+    assert rerank(timed, {"a0": 0.6, "alpha": 100.0}).after.winner != 0
+    gone = rerank(timed, {"max_kb": 60})
+    assert "beyond the limits" in "".join(why(gone))
 
 
 def test_n2n_has_nothing_that_binds(run: Run) -> None:
