@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from search.run_folder import RunFolder
 from search.snapshot import Columns, columns_of
 from search.spec import JobSpec
 from search.thresholds import beta_of, decided_by_accuracy, limits_of, reward_of, rho_of
+from teachers.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Run:
         folder, spec: where, and what was asked.
         facts: of its teacher.
         columns: its candidates.
-        measured: key of a finalist → its accuracy after the full training, if the run got there.
+        measured: key of a candidate → its accuracy after the full training, where it had one.
     """
 
     folder: RunFolder
@@ -53,11 +55,15 @@ def read_run(folder: str) -> Run:
 
 
 def _measured(folder: RunFolder) -> dict[str, float]:
-    try:
+    """Of a run that is finished or not: plain students are trained in full before the search."""
+    found: dict[str, float] = {}
+    for path in folder.trained.glob("*.safetensors"):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found[path.stem] = float(Checkpoint.meta_of(path)["accuracy"])
+    with suppress(OSError, ValueError, TypeError, KeyError):  # not finished, or by an earlier one
         finalists = json.loads(folder.result.read_text(encoding="utf-8"))["finalists"]
-        return {row["key"]: float(row["accuracy"]) for row in finalists}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}  # not finished, or by an earlier version
+        found |= {row["key"]: float(row["accuracy"]) for row in finalists}
+    return found
 
 
 @dataclass(frozen=True)

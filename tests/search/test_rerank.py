@@ -20,7 +20,9 @@ from edge.errors import BadInput
 from search.drawing import canvas
 from search.rerank import rerank, why
 from search.rerank_plot import equal_reward, write_picture
+from search.run_folder import write_bytes
 from search.standings import Run, read_run, standings
+from teachers.checkpoint import Checkpoint
 from tests.search.runs import candidate, invented_run, run_of
 
 THREE = [(100, 0.88), (50, 0.85), (20, 0.70)]
@@ -187,6 +189,18 @@ def test_what_was_measured_after_the_full_training_stands_beside_it(tmp_path: Pa
     run.folder.write_result({"finalists": [{"key": "key2", "kb": 50.0, "accuracy": 0.87}]})
     found = rerank(read_run(str(run.folder.root)), {}).after
     assert [found.row(i)["measured"] for i in range(3)] == [None, 0.87, None]
+
+
+def test_so_does_what_an_unfinished_run_has_trained_in_full(tmp_path: Path) -> None:
+    run = invented_run(tmp_path / "run", THREE)
+    for key, accuracy in (("key1", 0.86), ("key2", 0.5)):
+        content = Checkpoint({"w": np.zeros(3, np.float32)}, {"accuracy": accuracy}).to_bytes()
+        write_bytes(run.folder.trained / f"{key}.safetensors", content)
+    write_bytes(run.folder.trained / "other.safetensors", b"of another program")
+    assert read_run(str(run.folder.root)).measured == {"key1": 0.86, "key2": 0.5}
+    # the finished run's word is the last
+    run.folder.write_result({"finalists": [{"key": "key2", "kb": 50.0, "accuracy": 0.87}]})
+    assert read_run(str(run.folder.root)).measured == {"key1": 0.86, "key2": 0.87}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,18 @@ def test_a_part_is_a_copy_of_what_bears_its_name() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", bytes(64)])
-def test_other_bytes_are_refused(content: bytes) -> None:
+def test_other_bytes_are_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no checkpoint"):
         Checkpoint.from_bytes(content)
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ValueError, match="no checkpoint"):
+        Checkpoint.meta_of(tmp_path / "x")
+
+
+def test_the_facts_alone_are_read_from_the_head_of_a_file(tmp_path: Path) -> None:
+    content = Checkpoint({"weight": np.zeros(100, np.float32)}, {"accuracy": 0.5}).to_bytes()
+    (tmp_path / "x").write_bytes(content[:-300])
+    assert Checkpoint.meta_of(tmp_path / "x") == {"accuracy": 0.5}
 
 
 def test_a_torn_file_is_refused() -> None:
