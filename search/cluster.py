@@ -131,13 +131,17 @@ def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
                 bound=f"Ray {ray.__version__} on Python {platform.python_version()}, as here",
                 remedy="Install the same versions on every node and here.",
             ) from None
+        if address == "local":
+            raise _not_started(error) from error
         raise BadInput(
             "no Ray cluster answers",
             value=address,
             bound="local, auto (a cluster on this machine) or ray://HOST:PORT",
             remedy=f"Start one with `ray start --head`, or use --ray local. ({first})",
         ) from None
-    except OSError as error:
+    except Exception as error:  # Ray raises no narrower one where its processes are too slow
+        if not isinstance(error, OSError):
+            raise _not_started(error) from error
         raise BadInput(
             "Ray cannot be started",
             value=error,
@@ -150,6 +154,16 @@ def _connected(address: str, options: dict[str, Any]) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _not_started(error: Exception) -> BadInput:
+    return BadInput(
+        "Ray did not start",
+        value=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        bound="processes of Ray that answer within the time that it gives them",
+        remedy="Most likely this machine is too busy, or has too little memory: try again when it "
+        "has less to do. A job that has begun goes on with --resume.",
+    )
 
 
 @contextmanager

@@ -132,6 +132,25 @@ def test_a_ray_that_cannot_write_is_refused_with_the_remedy(
         clusters._connected("local", {}).__enter__()
 
 
+@pytest.mark.parametrize("kind", [Exception, RuntimeError])
+def test_a_machine_that_is_too_busy_for_ray_is_told_so(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: Any) -> None:
+        raise kind("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(BadInput) as refused, clusters.cluster("local", 1):
+        pytest.fail("it has not started")
+    assert str(refused.value).startswith("Ray did not start: got The current node timed out")
+    assert "--resume" in str(refused.value)
+    with (
+        pytest.raises(BadInput, match="Ray did not start|no Ray cluster answers: got ray://h:1"),
+        clusters.cluster("ray://h:1", 1),
+    ):
+        pytest.fail("it has not started")
+
+
 @pytest.mark.parametrize(
     ("threads", "gpus", "room"),
     [
