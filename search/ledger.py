@@ -24,14 +24,6 @@ from search.trial import Record as Record
 from search.trial import parameter_names, record_of, trial_of
 
 
-def holds_candidates(path: Path) -> bool:
-    """Whether a ledger has any finished candidate; it need not exist, nor be open to us.
-
-    One in a database leaves columns beside the journal's place when it is closed.
-    """
-    return snapshot.place(path).exists() or (path.exists() and b'"key"' in path.read_bytes())
-
-
 class Ledger:
     """The candidates of one job, in the order in which they finished.
 

@@ -18,7 +18,6 @@ from typing import Any
 from edge.errors import BadInput, MissingExtra, Unfinished
 from search.answers import Telling
 from search.events import Event, Note
-from search.ledger import holds_candidates
 from search.package import Shipped, Weights, ship
 from search.prepared import Prepared
 from search.record import RunRecord
@@ -104,7 +103,7 @@ def nothing_lost(folder: RunFolder, again: bool = False) -> Iterator[None]:
     except MissingExtra:
         raise
     except Exception as error:
-        if not holds_candidates(folder.ledger):
+        if not folder.holds_candidates:
             raise
         begun = "route" if again else "search --resume --out"
         command = f"understudy {begun} {folder.root}"

@@ -57,6 +57,7 @@ class RunFolder:
         self.inputs = self.root / "inputs.json"
         self.facts = self.root / "facts.json"
         self.ledger = self.root / "ledger.journal"
+        self.columns = self.root / "ledger.parquet"
         self.memory = self.root / "search.safetensors"
         self.evidence = self.root / "evidence.safetensors"
         self.origin = self.root / "origin.json"
@@ -117,18 +118,23 @@ class RunFolder:
         """Whether there is anything to go on with: teacher and data have been accepted."""
         return self.inputs.exists()
 
+    @property
+    def holds_candidates(self) -> bool:
+        """Whether any candidate is finished; the ledger need not exist, nor be open to us.
+
+        One in a database leaves columns beside the journal's place when it is closed.
+        """
+        if self.columns.exists():
+            return True
+        return self.ledger.exists() and b'"key"' in self.ledger.read_bytes()
+
     def worth_keeping(self, error: BaseException) -> bool:
         """Whether what is in a new folder stays after an error.
 
         Candidates that were paid for do, whatever is refused after them, such as a full disk. Of a
         job that turned out to be impossible nothing else does.
         """
-        if any(self.root.glob(f"{self.ledger.stem}.*")):
-            from search.ledger import holds_candidates  # Optuna takes half a second
-
-            if holds_candidates(self.ledger):
-                return True
-        return self.begun and not isinstance(error, BadInput)
+        return self.holds_candidates or (self.begun and not isinstance(error, BadInput))
 
     def _check_same_job(self, spec: JobSpec) -> None:
         stored, asked = whole_paths(self.stored_job()), whole_paths(spec)

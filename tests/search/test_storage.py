@@ -12,7 +12,8 @@ import optuna
 import pytest
 
 from edge.errors import BadInput
-from search.ledger import Ledger, holds_candidates, stored_records
+from search.ledger import Ledger, stored_records
+from search.run_folder import RunFolder
 from search.snapshot import STATUSES, place
 from search.spec import make_spec
 from search.standings import read_run
@@ -48,7 +49,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 def test_what_is_written_is_read_back(made: Path) -> None:
     path = made / "run" / "ledger.journal"
     assert not path.exists()
-    assert holds_candidates(path)
+    assert RunFolder(made / "run").holds_candidates
     with Ledger(path, LAYERS, POOL, url(made)) as ledger:
         assert ledger.records == RECORDS
         assert ledger.get("key2") == RECORDS[1]
