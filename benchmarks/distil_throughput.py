@@ -6,7 +6,7 @@ Three ways to train the same five students of ResNet-18, at the shapes of MNIST 
 
   plain    the teacher's forward pass in every step, fp32, a DataLoader
   careful  the teacher's logits cached, fp32, tensors in memory, torch's defaults
-  ours     teachers.distill, as the workers run it
+  ours     teachers.distillation.distill, as the workers run it
 
 Each way is a process of its own; they take turns, a window of steps each, so that all meet the same
 moods of the machine. Speeds are medians over windows. A candidate is the default proxy, and carries
@@ -39,17 +39,17 @@ from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from envs.moves import PRESETS
-from envs.resolve import compress
-from envs.surgery import Inheritance
-from search.spec import JobSpec
-from teachers.datasets import load_dataset
-from teachers.description import Described, understand
-from teachers.distill import Distillation, Recipe
-from teachers.formats import load_teacher
-from teachers.lesson import Exam, Lesson
-from teachers.metrics import accuracy
-from teachers.training import normalise, predict
+from envs.compression.moves import PRESETS
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance
+from search.job.spec import JobSpec
+from teachers.data.datasets import load_dataset
+from teachers.distillation.distill import Distillation, Recipe
+from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.metrics import accuracy
+from teachers.distillation.training import normalise, predict
+from teachers.formats.description import Described, understand
+from teachers.formats.formats import load_teacher
 
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 #: indices into the default pool, one per weight layer: about these parts of ResNet-18's 43,681 KB

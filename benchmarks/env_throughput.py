@@ -5,8 +5,9 @@
 
 One thread. Costs are asked in batches of 256 action vectors, every legal action equally likely,
 as imagined episodes ask them. A step is one layer's decision, so the last step of an episode has
-the cost in it. Building means :func:`envs.resolve.compress` and :meth:`Inheritance.student`, with
-the teacher's weights. Each figure is the median of several runs. The last line is one JSON object.
+the cost in it. Building means :func:`envs.compression.resolve.compress` and
+:meth:`Inheritance.student`, with the teacher's weights. Each figure is the median of several runs.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envs.compression import CompressionEnv
-from envs.cost import costs
-from envs.layers import anatomy
-from envs.moves import PRESETS, Moves
-from envs.netspec import NetSpec
-from envs.resolve import compress
+from envs.compression.cost import costs
+from envs.compression.layers import anatomy
+from envs.compression.moves import PRESETS, Moves
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance
+from envs.fx_import.trace import describe
+from envs.graph.netspec import NetSpec
+from envs.gym.compression import CompressionEnv
+from envs.gym.vector import CompressionVectorEnv
 from envs.reward import ThresholdReward
-from envs.surgery import Inheritance
-from envs.trace import describe
-from envs.vector import CompressionVectorEnv
-from teachers.zoo import ARCHITECTURES, build
+from teachers.formats.zoo import ARCHITECTURES, build
 
 BATCH = 256
 RUNS = 5

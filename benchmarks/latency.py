@@ -27,17 +27,17 @@ import torch
 from edge.profile import machine, profile_of
 from edge.session import Session
 from edge.timing import Timed, least_ms
-from envs.export import to_onnx
+from envs.compression.moves import PRESETS
+from envs.compression.surgery import build as build_module
+from envs.export.export import to_onnx
+from envs.fx_import.trace import trace
+from envs.graph.netspec import NetSpec
 from envs.latency.kit import make_kit
 from envs.latency.model import Predictor, fit
-from envs.moves import PRESETS
-from envs.netspec import NetSpec
 from envs.reward import ThresholdReward
-from envs.surgery import build as build_module
-from envs.trace import trace
-from search.limits import Limits
-from search.space import Actions, Space
-from teachers.zoo import build
+from search.space.limits import Limits
+from search.space.space import Actions, Space
+from teachers.formats.zoo import build
 
 NETWORKS = ("resnet18", "mobilenet_v2")
 BOUND = 0.1

@@ -7,11 +7,10 @@ Trains the same students of ResNet-18, spread over the size range and drawn at r
 under several proxies and in full (8 epochs with the winner's recipe, over --full-rows rows of the
 distillation part), and compares the order that each proxy gives with the order of the full
 trainings, and with the rule "the smaller the better". A proxy is taken at its word, and by what it
-lets expect of the full training (search/expectation.py) with the exponent that four of the
-students, as pilots, show after the first and the last epoch (search/pilots.py). Accuracies are of
-the validation part.
-What is finished stands in runs/proxy and is not trained again. Reads $UNDERSTUDY_DATA (default
-../shared). The report ends with a JSON line.
+lets expect of the full training (search/space/expectation.py) with the exponent that four of the
+students, as pilots, show after the first and the last epoch (search/opening/pilots.py). Accuracies
+are of the validation part. What is finished stands in runs/proxy and is not trained again. Reads
+$UNDERSTUDY_DATA (default ../shared). The report ends with a JSON line.
 """
 
 from __future__ import annotations
@@ -37,22 +36,22 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from envs.cost import cost
-from envs.moves import PRESETS
-from envs.resolve import compress
+from envs.compression.cost import cost
+from envs.compression.moves import PRESETS
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance
 from envs.reward import ThresholdReward
-from envs.surgery import Inheritance
-from search.expectation import Expectation
-from search.pilots import LEAST_GAP, USUAL_GAIN
-from search.space import Space
-from teachers.datasets import load_dataset
-from teachers.description import understand
-from teachers.distill import Diverged, Recipe, distil
-from teachers.formats import load_teacher
-from teachers.lesson import Exam, Lesson
-from teachers.metrics import accuracy
-from teachers.splits import hold_out, parse_unseen, withhold_router
-from teachers.training import predict
+from search.opening.pilots import LEAST_GAP, USUAL_GAIN
+from search.space.expectation import Expectation
+from search.space.space import Space
+from teachers.data.datasets import load_dataset
+from teachers.data.splits import hold_out, parse_unseen, withhold_router
+from teachers.distillation.distill import Diverged, Recipe, distil
+from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.metrics import accuracy
+from teachers.distillation.training import predict
+from teachers.formats.description import understand
+from teachers.formats.formats import load_teacher
 
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OUT = Path("runs/proxy")

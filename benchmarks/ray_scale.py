@@ -33,19 +33,19 @@ import numpy as np
 import ray
 
 from edge.preprocess import Preprocess
-from envs.layers import anatomy
-from envs.moves import PRESETS
-from envs.trace import trace
-from search.classroom import Classroom, Distilling
-from search.cluster import cluster
-from search.crew import Resources
-from search.evaluation import Evaluation, Job
-from search.evaluator import RayEvaluator
-from search.patience import Patience
-from search.workers import Step
-from teachers import zoo
-from teachers.distill import Recipe
-from teachers.lesson import Exam, Lesson
+from envs.compression.layers import anatomy
+from envs.compression.moves import PRESETS
+from envs.fx_import.trace import trace
+from search.execution.classroom import Classroom, Distilling
+from search.execution.cluster import cluster
+from search.execution.crew import Resources
+from search.execution.evaluation import Evaluation, Job
+from search.execution.evaluator import RayEvaluator
+from search.execution.patience import Patience
+from search.execution.workers import Step
+from teachers.distillation.distill import Recipe
+from teachers.distillation.lesson import Exam, Lesson
+from teachers.formats import zoo
 
 #: one number format and layout for all: a choice by time would differ from round to round
 RECIPE = Recipe(1, precision="fp32", layout="channels_last")
@@ -107,7 +107,7 @@ def classroom(rows: int, examined: int) -> Classroom:
 
 def students(room: Classroom, widths: Sequence[float]) -> list[tuple[int, ...]]:
     """One student per coefficient, which every layer that may take it takes."""
-    from envs.netspec import NetSpec
+    from envs.graph.netspec import NetSpec
 
     layers = anatomy(NetSpec.from_json(room.teacher)).layers
     masks, pool = room.moves.masks(layers), room.moves.pool

@@ -26,16 +26,16 @@ import numpy as np
 
 from benchmarks.rivals.searching import settled
 from benchmarks.strange.rebuild import predictions
-from search.cluster import cluster
 from search.demo import digits_teacher, run_demo
-from search.events import Event
-from search.finalists import LastRound, train_baselines
-from search.ledger import journal_records
-from search.opening import origins_of, reopened
+from search.execution.cluster import cluster
+from search.finalists.finalists import LastRound, train_baselines
+from search.job.events import Event
+from search.job.run_folder import RunFolder, write_bytes
+from search.job.spec import make_spec
+from search.ledger.ledger import journal_records
+from search.opening.opening import origins_of, reopened
 from search.pipeline import run
-from search.preparation import prepare
-from search.run_folder import RunFolder, write_bytes
-from search.spec import make_spec
+from search.preparation.preparation import prepare
 
 THREADS = 2
 

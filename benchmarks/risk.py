@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from routers.risk import boldest_promise
+from routers.calibration.risk import boldest_promise
 
 CONFIDENCE = 0.95
 ROWS = (300, 1000, 5000)

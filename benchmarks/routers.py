@@ -45,7 +45,7 @@ from benchmarks.routing import (
 )
 from benchmarks.routing.contenders import Fits, Line, every
 from benchmarks.routing.remedies import REMEDIES
-from routers.families import FAMILIES
+from routers.models.families import FAMILIES
 
 SEEDS = (0, 1, 2, 3, 4)
 #: one seed, the paper's own fits of all families and the best ones, a few remedies

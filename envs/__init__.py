@@ -10,6 +10,6 @@ from gymnasium.envs.registration import register, registry
 if "understudy/Compression-v0" not in registry:
     register(
         id="understudy/Compression-v0",
-        entry_point="envs.toy:make_toy_env",
-        vector_entry_point="envs.toy:make_toy_vector_env",
+        entry_point="envs.gym.toy:make_toy_env",
+        vector_entry_point="envs.gym.toy:make_toy_vector_env",
     )

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge.preprocess import Preprocess
-from envs.cost import cost
-from search.events import Event, Stage
+from envs.compression.cost import cost
+from search.job.events import Event, Stage
+from search.job.run_folder import RunFolder
+from search.job.spec import JobSpec, make_spec
 from search.pipeline import run
-from search.run_folder import RunFolder
-from search.spec import JobSpec, make_spec
-from teachers import zoo
-from teachers.datasets import Dataset, load_dataset
-from teachers.description import understand
-from teachers.digits import WHOLE_NAME
-from teachers.formats import load_teacher, save_teacher
-from teachers.manifest import TeacherManifest
-from teachers.training import train_classifier
+from teachers.data.datasets import Dataset, load_dataset
+from teachers.data.digits import WHOLE_NAME
+from teachers.distillation.training import train_classifier
+from teachers.formats import zoo
+from teachers.formats.description import understand
+from teachers.formats.formats import load_teacher, save_teacher
+from teachers.formats.manifest import TeacherManifest
 
 UNSEEN = 900
 EPOCHS = 25

@@ -16,14 +16,14 @@ from types import MappingProxyType
 from typing import Any
 
 from edge.errors import BadInput, MissingExtra, Unfinished
-from search.answers import Telling
-from search.events import Event, Note
-from search.package import Shipped, Weights, ship
-from search.prepared import Prepared
-from search.record import RunRecord
-from search.report import write_report
-from search.run_folder import RunFolder, write_bytes
-from search.space import Actions
+from search.job.events import Event, Note
+from search.job.run_folder import RunFolder, write_bytes
+from search.packaging.package import Shipped, Weights, ship
+from search.preparation.answers import Telling
+from search.preparation.prepared import Prepared
+from search.report.record import RunRecord
+from search.report.report import write_report
+from search.space.space import Actions
 
 #: what is given up, one after the other: words for it, and the fields of the job
 _SIMPLER: tuple[tuple[str, Mapping[str, Any]], ...] = (
@@ -43,7 +43,7 @@ def packed(
     threads: int,
     warned: Mapping[str, Note] = MappingProxyType({}),
 ) -> Telling[Shipped]:
-    """As :func:`search.package.ship`, with less where all cannot be had.
+    """As :func:`search.packaging.package.ship`, with less where all cannot be had.
 
     Raises:
         BadInput: a bundle cannot be written, such as on a full disk.

@@ -12,40 +12,40 @@ from typing import TypeVar
 import ray
 
 from edge.errors import BadInput
-from search.answers import Telling
-from search.build_record import record_of
-from search.checks import check_inputs
-from search.choice import choose
-from search.claim import Claim
-from search.classroom import Classroom, Distilling
-from search.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
-from search.crew import Resources
-from search.deadline import Deadline, FullTrainings, proxies_of_finalists
-from search.evaluator import RayEvaluator
-from search.events import Event, Finished, Note, Stage
-from search.evidence import begun_with, warm_up
-from search.finalists import accuracies_of, train_finalists
-from search.halving import Halving
-from search.latency import Measuring, measuring
-from search.ledger import Ledger
-from search.limits import with_room
-from search.loop import best, search
-from search.machine import cores
-from search.memory import Memory
-from search.opening import full_training, open_search, openers, origins_of, reopened
+from search.execution.classroom import Classroom, Distilling
+from search.execution.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
+from search.execution.crew import Resources
+from search.execution.evaluator import RayEvaluator
+from search.execution.patience import Patience
+from search.finalists.choice import choose
+from search.finalists.finalists import accuracies_of, train_finalists
+from search.job.claim import Claim
+from search.job.events import Event, Finished, Note, Stage
+from search.job.machine import cores
+from search.job.run_folder import RunFolder
+from search.job.spec import JobSpec
+from search.ledger.ledger import Ledger
+from search.opening.deadline import Deadline, FullTrainings, proxies_of_finalists
+from search.opening.opening import full_training, open_search, openers, origins_of, reopened
 from search.packing import nothing_lost, packed, reported
-from search.patience import Patience
-from search.preparation import check_names, prepare
-from search.prepared import Prepared
-from search.probe import probe_of
-from search.result import result_of, speeds_of
-from search.run_folder import RunFolder
+from search.preparation.answers import Telling
+from search.preparation.checks import check_inputs
+from search.preparation.latency import Measuring, measuring
+from search.preparation.preparation import check_names, prepare
+from search.preparation.prepared import Prepared
+from search.report.build_record import record_of
+from search.report.result import result_of, speeds_of
+from search.report.tensorboard import logged
 from search.samplers import SAMPLERS, Sampler
 from search.samplers.calm import OneThreaded
-from search.space import Space
-from search.spec import JobSpec
-from search.tensorboard import logged
-from teachers.datasets import Dataset
+from search.scheduling.evidence import begun_with, warm_up
+from search.scheduling.halving import Halving
+from search.scheduling.loop import best, search
+from search.scheduling.memory import Memory
+from search.scheduling.probe import probe_of
+from search.space.limits import with_room
+from search.space.space import Space
+from teachers.data.datasets import Dataset
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def run(
     claim: Claim | None = None,
     trusted: bool = False,
 ) -> Iterator[Event]:
-    """Do a job and tell of it; the last event is :class:`search.events.Finished`.
+    """Do a job and tell of it; the last event is :class:`search.job.events.Finished`.
 
     Closing the iterator, or an interrupt inside it, stops Ray and leaves a run that ``resume``
     goes on with: no finished candidate is lost.
@@ -69,7 +69,7 @@ def run(
         resume: go on with the run in ``spec.out``.
         again: of that run, which is finished, do once more what comes after the last training.
         beside: and leave the bundle, the report and the job as they are: see
-            :meth:`search.run_folder.RunFolder.beside`.
+            :meth:`search.job.run_folder.RunFolder.beside`.
         claim: of ``spec.out``, where the caller holds it and answers for it.
         trusted: whether ``spec.teacher`` may name a Python function, which is then run. Never
             for a job that comes from somebody else.

@@ -89,12 +89,12 @@ def search(
     needs_search("A search")
     spec = job_values(job, resume, options)
     own_code(spec.teacher)
-    from search.checks import check_inputs
-    from search.limits import with_room
+    from search.preparation.checks import check_inputs
+    from search.space.limits import with_room
 
     spec = with_room(spec)
     check_inputs(spec, resume, trusted=True)  # at once: what follows takes seconds to import
-    from search.run_folder import RunFolder
+    from search.job.run_folder import RunFolder
 
     with RunFolder(spec.out).claimed(spec, new=not resume) as claim:
         from search.pipeline import run
@@ -121,7 +121,7 @@ def inspect(
     """Show a teacher's layers, what each costs, and what may be done with it."""
     needs_search("Inspecting a teacher")
     own_code(teacher)
-    from teachers.formats import check_teacher, lacks_json
+    from teachers.formats.formats import check_teacher, lacks_json
 
     if not lacks_json(teacher):
         check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
@@ -159,7 +159,7 @@ def predict(
 @app.command()
 def config() -> None:
     """Print a job as commented YAML, with every default."""
-    from search.job_file import to_yaml
+    from search.job.job_file import to_yaml
 
     typer.echo(to_yaml(), nl=False)
 
@@ -173,7 +173,7 @@ thresholds.register(app)
 def own_code(teacher: str) -> None:
     """A teacher of the user's own may stand in the folder that they are in, as for `python -m`; it
     comes last on the path, so that an ``envs/`` there hides none of ours."""
-    from teachers.factory import is_factory
+    from teachers.formats.factory import is_factory
 
     if is_factory(teacher) and not Path(teacher).exists():
         sys.path.append(str(Path.cwd()))

@@ -18,8 +18,8 @@ from service.places import bundle_of, is_run
 
 if TYPE_CHECKING:
     from edge.preprocess import Preprocess
-    from teachers.datasets import Dataset
-    from teachers.source import Table
+    from teachers.data.datasets import Dataset
+    from teachers.data.source import Table
 
 
 def evaluate(
@@ -65,8 +65,8 @@ def evaluate(
     teacher, data = _named(bundle, teacher, data)
     bundle = bundle_of(bundle)
     from edge.bundle import load_bundle
-    from teachers.class_names import fit_classes
-    from teachers.datasets import open_dataset
+    from teachers.data.class_names import fit_classes
+    from teachers.data.datasets import open_dataset
 
     loaded = load_bundle(bundle)
     look, names = loaded.manifest.preprocess, loaded.manifest.class_names
@@ -75,7 +75,7 @@ def evaluate(
         typer.echo(f"Note: {remark.text}", err=True)
     chosen = _rows(rows, table)
     with _as_onnx(teacher, look.input_shape) as file, _read(table, look) as images:
-        from search.evaluate import evaluate as measured
+        from search.report.evaluate import evaluate as measured
         from service.tables import counted
 
         with counted("rows", len(images.labels)) as on_rows:
@@ -110,9 +110,9 @@ def _rows(asked: str | None, table: Table) -> Literal["test", "all"]:
 @contextmanager
 def _read(table: Table, look: Preprocess) -> Iterator[Dataset]:
     """The data in memory or, beyond what a job would hold there, in a file for the time being."""
-    from search.machine import image_budget
-    from teachers.datasets import map_dataset, read_dataset
-    from teachers.image_file import image_bytes
+    from search.job.machine import image_budget
+    from teachers.data.datasets import map_dataset, read_dataset
+    from teachers.data.image_file import image_bytes
 
     if image_bytes(table, look) <= image_budget(None):
         yield read_dataset(table, look)
@@ -130,7 +130,7 @@ def _read(table: Table, look: Preprocess) -> Iterator[Dataset]:
 def _named(path: Path, teacher: str | None, data: str | None) -> tuple[str, str]:
     """Teacher and data; what is not named is the run's own, where it is a run."""
     if is_run(path) and (teacher is None or data is None):
-        from search.run_folder import RunFolder
+        from search.job.run_folder import RunFolder
 
         folder = RunFolder(path)
         return teacher or str(folder.cloud_teacher), data or folder.stored_job().data
@@ -153,9 +153,9 @@ def _as_onnx(teacher: str, shape: tuple[int, ...]) -> Iterator[Path]:
     if teacher.endswith(".onnx"):
         yield Path(teacher)
         return
-    from envs.export import to_onnx
-    from teachers.description import understand
-    from teachers.formats import check_teacher, load_teacher
+    from envs.export.export import to_onnx
+    from teachers.formats.description import understand
+    from teachers.formats.formats import check_teacher, load_teacher
 
     check_teacher(teacher)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,17 +12,17 @@ from rich import box
 from rich.table import Table
 
 from edge.errors import check_member
-from envs.cost import Cost, cost, node_cost
-from envs.layers import Anatomy, Layer, anatomy
-from envs.moves import PRESETS, Moves
-from envs.netspec import NetSpec, Node
-from envs.ops.weighted import CONVOLUTIONS
-from envs.viewer import describe
+from envs.compression.cost import Cost, cost, node_cost
+from envs.compression.layers import Anatomy, Layer, anatomy
+from envs.compression.moves import PRESETS, Moves
+from envs.graph.netspec import NetSpec, Node
+from envs.graph.ops.weighted import CONVOLUTIONS
+from envs.gym.viewer import describe
 from service.streams import console
 from service.tables import print_table
-from teachers.description import Described, understand
-from teachers.formats import guess_teacher, lacks_json, load_teacher
-from teachers.guessing import Guess
+from teachers.formats.description import Described, understand
+from teachers.formats.formats import guess_teacher, lacks_json, load_teacher
+from teachers.formats.guessing import Guess
 
 #: columns that no table of layers fills; to ask how many it would like
 ROOM = 10_000

@@ -10,9 +10,9 @@ from typing import Annotated, Any, get_args
 import typer
 
 from edge.errors import BadInput
-from search.choices import CHOICES
-from search.job_file import read_yaml
-from search.spec import JobSpec, fields, make_spec, overridden
+from search.job.choices import CHOICES
+from search.job.job_file import read_yaml
+from search.job.spec import JobSpec, fields, make_spec, overridden
 
 #: of ``--strict``, wherever there is one
 STRICT_HELP = "End with exit code 3 where a warning stands."
@@ -113,7 +113,7 @@ def as_values(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stored(out: Any) -> dict[str, Any]:
-    from search.run_folder import RunFolder
+    from search.job.run_folder import RunFolder
 
     if not out:
         raise BadInput(

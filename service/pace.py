@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
-from search import events
+from search.job import events
 
 #: rows of the table of running candidates; more would push the bar off the screen
 MOST_ROWS = 16

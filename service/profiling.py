@@ -67,13 +67,13 @@ def _make(folder: Path, teacher: str | None, preset: str) -> dict[str, Any]:
         )
     own_code(teacher)
     from edge.errors import check_member
-    from envs.moves import PRESETS
-    from teachers.formats import check_teacher, load_teacher
+    from envs.compression.moves import PRESETS
+    from teachers.formats.formats import check_teacher, load_teacher
 
     check_teacher(teacher, trusted=True)
     check_member("preset", preset, PRESETS, "Choose one of these for --preset.")
     from envs.latency.kit import make_kit
-    from teachers.description import understand
+    from teachers.formats.description import understand
 
     described = understand(load_teacher(teacher, trusted=True))
     found = described.teacher

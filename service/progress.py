@@ -19,8 +19,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from search import events
-from search.run_folder import RunFolder
+from search.job import events
+from search.job.run_folder import RunFolder
 from service import streams
 from service.pace import Pace, duration, running_text
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.errors import BadInput
-from search.spec import GOAL, ROUTING, make_spec, overridden
+from search.job.spec import GOAL, ROUTING, make_spec, overridden
 from service.options import STRICT_HELP, as_values, takes_fields
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -59,7 +59,7 @@ def route(
 def _turn(
     bundle: Path, chosen: Mapping[str, Any], out: Path | None, as_json: bool, strict: bool
 ) -> None:
-    from routers.goal_options import chosen_goal
+    from routers.calibration.goal_options import chosen_goal
 
     for name in set(chosen) - set(GOAL):
         raise BadInput(
@@ -69,7 +69,7 @@ def _turn(
             remedy="Name the folder of the run: a router is fitted on rows that a bundle lacks.",
         )
     goal = chosen_goal(chosen)
-    from search.turn import turn
+    from search.packaging.turn import turn
 
     found = turn(bundle, goal, out)
     if as_json:
@@ -99,7 +99,7 @@ def _turn(
             typer.echo(f"Note: {found.warning}")
         typer.echo(f"bundle  {out or bundle}")
     if strict:
-        from search.turn import standing
+        from search.packaging.turn import standing
         from service.progress import end_strictly
 
         end_strictly(standing(out or bundle))
@@ -113,7 +113,7 @@ def _again(
     as_json: bool,
     strict: bool,
 ) -> None:
-    from search.run_folder import RunFolder
+    from search.job.run_folder import RunFolder
 
     folder = RunFolder(run)
     if out is not None:
@@ -135,7 +135,7 @@ def _again(
     from service.cli import own_code
 
     own_code(spec.teacher)
-    from search.checks import check_inputs
+    from search.preparation.checks import check_inputs
 
     check_inputs(spec, resume=True, trusted=True)
     with folder.claimed(new=False) as claim:

@@ -14,8 +14,8 @@ import typer
 from service.options import REWARD_FIELDS, takes_fields
 
 if TYPE_CHECKING:
-    from search.rerank import Reranking
-    from search.spec import JobSpec
+    from search.analysis.rerank import Reranking
+    from search.job.spec import JobSpec
 
 RunPath = Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -42,13 +42,15 @@ def rerank(
     What is not given stays as the run had it.
     """
     _check("Re-ranking")
-    from search.rerank import rerank as ranked
-    from search.standings import read_run
+    from search.analysis.rerank import rerank as ranked
+    from search.analysis.standings import read_run
 
     given = {name: value for name, value in options.items() if value is not None}
     found = ranked(read_run(str(run)), given)
     if picture is not None:
-        from search.rerank_plot import write_picture  # a third of a second that others save
+        from search.analysis.rerank_plot import (
+            write_picture,  # a third of a second that others save
+        )
 
         write_picture(found, picture)
     if not as_json:
@@ -64,7 +66,7 @@ def rerank(
 def _finalize(
     found: Reranking, run: Path, given: dict[str, Any], out: Path | None, as_json: bool
 ) -> None:
-    from search.finalize import adopt, free_name
+    from search.analysis.finalize import adopt, free_name
 
     target = str(out or free_name(run))
     words = ["understudy", "rerank", str(run)]
@@ -144,8 +146,8 @@ def export(
 ) -> None:
     """Write a run's candidates as CSV: one row each, a column for every layer's coefficient."""
     _check("An export")
-    from search.standings import read_run
-    from search.table import write_csv
+    from search.analysis.standings import read_run
+    from search.analysis.table import write_csv
 
     found = read_run(str(run))
     if csv is None:
@@ -183,9 +185,9 @@ def tune(
     """
     _check("Tuning")
     from edge.errors import check_member
-    from search.standings import read_run
-    from search.tune import TARGETS
-    from search.tune import tune as tuned
+    from search.analysis.standings import read_run
+    from search.analysis.tune import TARGETS
+    from search.analysis.tune import tune as tuned
 
     check_member("target", target, TARGETS, "Choose one of these for --target.")
     spec = _job_of(run, options)
@@ -194,8 +196,8 @@ def tune(
         return
     found_run = read_run(spec.out)
     found = tuned(found_run, spec, target)
-    from search.maps import write_picture
-    from search.tune_page import write_page
+    from search.analysis.maps import write_picture
+    from search.analysis.tune_page import write_page
 
     page = page or found_run.folder.root / "tune.html"
     if picture is not None:
@@ -210,9 +212,9 @@ def tune(
 
 def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
     """The job of a run, named by its folder or by the job's file, under the options given."""
-    from search.job_file import read_yaml
-    from search.run_folder import RunFolder
-    from search.spec import make_spec
+    from search.job.job_file import read_yaml
+    from search.job.run_folder import RunFolder
+    from search.job.spec import make_spec
 
     given = {name: value for name, value in options.items() if value is not None}
     values = read_yaml(path) if path.is_file() else RunFolder(path).stored_job().model_dump()
@@ -221,11 +223,11 @@ def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
 
 def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
     from edge.errors import BadInput
-    from search.events import Event
-    from search.outer import train_thresholds
-    from search.run_folder import RunFolder
-    from search.standings import read_run
-    from search.tune import check_limits
+    from search.analysis.outer import train_thresholds
+    from search.analysis.standings import read_run
+    from search.analysis.tune import check_limits
+    from search.job.events import Event
+    from search.job.run_folder import RunFolder
     from service.cli import own_code
     from service.progress import event_text
     from service.streams import console

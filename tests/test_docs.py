@@ -12,20 +12,20 @@ import pytest
 
 from edge.bundle import REQUIRED_FILES
 from edge.preprocess import Preprocess
-from envs.criteria import CRITERIA
-from envs.ops import OPS
-from routers.families import FAMILIES
-from routers.features import FEATURES
-from routers.goals import GOALS
-from routers.qbc import SAMPLING
-from routers.scores import SCORES
-from search.package import HEAD_FILE, INT8_FILE, ROUTER_FILE
-from search.router_rows import WAYS
+from envs.compression.criteria import CRITERIA
+from envs.graph.ops import OPS
+from routers.calibration.goals import GOALS
+from routers.models.families import FAMILIES
+from routers.models.scores import SCORES
+from routers.onnx.features import FEATURES
+from routers.selection.qbc import SAMPLING
+from search.packaging.package import HEAD_FILE, INT8_FILE, ROUTER_FILE
+from search.packaging.router_rows import WAYS
 from search.samplers import SAMPLERS
-from teachers.formats import FORMATS
-from teachers.manifest import parse_manifest
+from teachers.formats.formats import FORMATS
+from teachers.formats.manifest import parse_manifest
+from teachers.formats.zoo import ARCHITECTURES
 from teachers.onnx_import.table import OPERATORS
-from teachers.zoo import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS, ROUTING = (

@@ -20,32 +20,34 @@ from numpy.typing import NDArray
 
 from edge.errors import BadInput, MissingExtra, Unfinished
 from edge.preprocess import Preprocess
+from envs.gym.toy import toy_spec
 from envs.reward import ThresholdReward
-from envs.toy import toy_spec
-from routers.calibrate import CalibrationRows
-from routers.goals import Accuracy, Appeals, Goal, calibrate
-from search import lock, measure, packing
-from search.checks import check_inputs
-from search.choices import CHOICES
-from search.claim import LOCK, claimed, taken
-from search.events import Event, Note
-from search.limits import MEASURES, Limits, with_room
-from search.pilots import fly
+from routers.calibration.calibrate import CalibrationRows
+from routers.calibration.goals import Accuracy, Appeals, Goal, calibrate
+from search import packing
+from search.job import lock
+from search.job.choices import CHOICES
+from search.job.claim import LOCK, claimed, taken
+from search.job.events import Event, Note
+from search.job.run_folder import RunFolder
+from search.job.spec import JobSpec, make_spec
+from search.opening.pilots import fly
+from search.packaging import measure
+from search.packaging.sense import Blind, PartSeen, sense_of
 from search.pipeline import _refuse_finished
-from search.result import _broken
-from search.run_folder import RunFolder
-from search.sense import Blind, PartSeen, sense_of
-from search.space import Space
-from search.spec import JobSpec, make_spec
-from search.teacher_check import check_teacher_sense
+from search.preparation.checks import check_inputs
+from search.preparation.teacher_check import check_teacher_sense
+from search.report.result import _broken
+from search.space.limits import MEASURES, Limits, with_room
+from search.space.space import Space
 from service.cli import app, needs_search
-from teachers.class_names import fit_classes
-from teachers.copies import find_copies
-from teachers.datasets import open_dataset
-from teachers.manifest import TeacherManifest, parse_manifest, read_json
-from teachers.part_checks import check_unseen, part_remarks
-from teachers.source import Remark, Table
-from teachers.splits import hold_out
+from teachers.data.class_names import fit_classes
+from teachers.data.copies import find_copies
+from teachers.data.datasets import open_dataset
+from teachers.data.part_checks import check_unseen, part_remarks
+from teachers.data.source import Remark, Table
+from teachers.data.splits import hold_out
+from teachers.formats.manifest import TeacherManifest, parse_manifest, read_json
 from tests.search.conftest import HALVES
 from tests.search.runs import invented_run
 from tests.search.schools import CHANCE, MOVES, School, pretended
@@ -125,7 +127,7 @@ def known() -> set[str]:
     limits = (*MEASURES, "max_pair_kb", "max_drop")
     found |= {f"{limit.replace('_', '-')}-not-kept" for limit in limits}
     causes = re.findall(
-        r'"(\w+ order|mean and std)"', (ROOT / "search/mends.py").read_text("utf-8")
+        r'"(\w+ order|mean and std)"', (ROOT / "search/preparation/mends.py").read_text("utf-8")
     )
     return found | {f"teacher-{cause.replace(' ', '-')}" for cause in causes}
 

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from benchmarks.quality import lines
 from benchmarks.quality.small import JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
 from benchmarks.quality.task import Standard
-from envs.cost import costs
-from envs.layers import anatomy
-from envs.netspec import NetSpec
-from envs.resolve import compress
-from search.space import Actions
+from envs.compression.cost import costs
+from envs.compression.layers import anatomy
+from envs.compression.resolve import compress
+from envs.graph.netspec import NetSpec
+from search.space.space import Actions
 
 #: in the folder of a task, a line per training
 TRAINED = "trained.jsonl"

@@ -1,7 +1,8 @@
 """One search of one sampler, as a job would do it, with real distillation looked up.
 
-The same rules as :class:`search.loop` in synchronous mode: a batch of proposals, the sampler told
-of all of them, duplicates answered at no cost and not counted, the end after 50 of them in a row.
+The same rules as :class:`search.scheduling.loop` in synchronous mode: a batch of proposals, the
+sampler told of all of them, duplicates answered at no cost and not counted, the end after 50 of
+them in a row.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.quality.task import Task
-from search.candidates import MAX_REPEATS
+from search.job.spec import JobSpec
 from search.samplers import SAMPLERS, Outcome, Sampler
-from search.space import Actions, Space
-from search.spec import JobSpec
+from search.scheduling.candidates import MAX_REPEATS
+from search.space.space import Actions, Space
 
 #: candidates of a search, and proposals at a time: the job's default
 BUDGET = 100

@@ -14,7 +14,7 @@ from benchmarks.quality import score
 from benchmarks.quality.play import MARKS, Search
 from benchmarks.quality.table import Table
 from benchmarks.quality.task import Task
-from search.spec import JobSpec
+from search.job.spec import JobSpec
 
 DEFAULT = str(JobSpec.model_fields["sampler"].default)
 Entries = Mapping[str, dict[str, Any]]

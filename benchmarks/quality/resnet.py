@@ -27,21 +27,21 @@ from benchmarks.quality import lines, packing, small
 from benchmarks.quality.making import where
 from benchmarks.quality.small import DATA, JUDGE_SEEDS, OUT, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
-from envs.cost import cost
-from envs.moves import PRESETS
-from envs.netspec import NetSpec
-from envs.resolve import compress
-from envs.surgery import Inheritance
-from envs.trace import trace
-from search.probe import IMAGES, LinearProbe
-from search.space import Actions
-from teachers.datasets import load_dataset
-from teachers.description import Described, understand
-from teachers.distill import Diverged, Recipe, distil
-from teachers.formats import load_teacher
-from teachers.lesson import Exam, Lesson
-from teachers.metrics import accuracy
-from teachers.training import predict
+from envs.compression.cost import cost
+from envs.compression.moves import PRESETS
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance
+from envs.fx_import.trace import trace
+from envs.graph.netspec import NetSpec
+from search.scheduling.probe import IMAGES, LinearProbe
+from search.space.space import Actions
+from teachers.data.datasets import load_dataset
+from teachers.distillation.distill import Diverged, Recipe, distil
+from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.metrics import accuracy
+from teachers.distillation.training import predict
+from teachers.formats.description import Described, understand
+from teachers.formats.formats import load_teacher
 
 MOVES = PRESETS["default"]
 #: a fiftieth of the teacher

@@ -19,7 +19,7 @@ from scipy import stats
 from benchmarks.quality.play import MARKS, Search
 from benchmarks.quality.task import Standard, Task
 from envs.reward import compression
-from search.space import Actions
+from search.space.space import Actions
 
 FLOOR = "random"
 #: seeds of a task below which nothing is said: two that agree by chance are no evidence

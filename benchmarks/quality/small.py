@@ -23,18 +23,18 @@ from torch import Tensor, nn
 
 from benchmarks.quality.task import Standard
 from edge.preprocess import Preprocess
-from envs.moves import Moves
-from envs.netspec import NetSpec
-from envs.resolve import compress
-from envs.surgery import Inheritance, load
-from envs.trace import describe
-from search.probe import IMAGES, LinearProbe
-from search.space import Actions
-from teachers.datasets import load_dataset
-from teachers.distill import Diverged, Recipe, distil
-from teachers.lesson import Exam, Lesson
-from teachers.metrics import accuracy
-from teachers.training import predict, train_classifier
+from envs.compression.moves import Moves
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance, load
+from envs.fx_import.trace import describe
+from envs.graph.netspec import NetSpec
+from search.scheduling.probe import IMAGES, LinearProbe
+from search.space.space import Actions
+from teachers.data.datasets import load_dataset
+from teachers.distillation.distill import Diverged, Recipe, distil
+from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.metrics import accuracy
+from teachers.distillation.training import predict, train_classifier
 
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OUT = Path("runs/search_quality")

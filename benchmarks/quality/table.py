@@ -23,8 +23,8 @@ from benchmarks.quality import packing, small
 from benchmarks.quality.making import TRAINED, Networks, accuracies, finished
 from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
 from benchmarks.quality.task import Standard, Task
-from envs.netspec import NetSpec
-from search.space import Actions
+from envs.graph.netspec import NetSpec
+from search.space.space import Actions
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "search_table.parquet"
 COMMAND = "python benchmarks/search_quality.py table && python benchmarks/search_quality.py pack"
@@ -42,7 +42,8 @@ class Table:
         network: int64 (candidates,), the first candidate that rounds to the same network.
         bytes: int64 (candidates,).
         accuracy: float64 (candidates,), as searches see it; nan where the training diverged.
-        promises: float64 (candidates,), what they promise untrained, by :mod:`search.probe`.
+        promises: float64 (candidates,), what they promise untrained, by
+            :mod:`search.scheduling.probe`.
         again: float64 (seeds, candidates), as choices are judged; nan where nobody trained them
             again, 0 where the training diverged.
         meta: how the table was made: ``network``, ``teacher``, ``command``, ``commit``, …

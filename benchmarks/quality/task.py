@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.moves import Moves
-from envs.netspec import NetSpec
+from envs.compression.moves import Moves
+from envs.graph.netspec import NetSpec
 from envs.reward import PaperReward, Reward, ThresholdReward
-from search.expectation import Expectation
-from search.limits import Limits
-from search.space import Actions, Space
+from search.space.expectation import Expectation
+from search.space.limits import Limits
+from search.space.space import Actions, Space
 
 Values = NDArray[np.float64]
 
@@ -89,7 +89,8 @@ class Truth(Protocol):
         """
 
     def promise(self, actions: NDArray[np.int64]) -> Values:
-        """What candidates, shape (batch, layers), promise untrained: :mod:`search.probe`."""
+        """What candidates, shape (batch, layers), promise untrained:
+        :mod:`search.scheduling.probe`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,20 +8,20 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeVar
 
-from search.answers import Telling
-from search.choice import choose
-from search.classroom import Distiller
-from search.evaluation import Evaluation, Job
-from search.facts import known_gain, write_facts
-from search.halving import Halving
-from search.ledger import Ledger
-from search.loop import search
-from search.pilots import USUAL_GAIN
+from search.execution.classroom import Distiller
+from search.execution.evaluation import Evaluation, Job
+from search.execution.workers import Trainer, reason_of
+from search.finalists.choice import choose
+from search.job.run_folder import RunFolder, write_bytes
+from search.ledger.ledger import Ledger
+from search.opening.pilots import USUAL_GAIN
 from search.pipeline import sampler_of
-from search.prepared import Prepared
-from search.run_folder import RunFolder, write_bytes
-from search.space import Actions
-from search.workers import Trainer, reason_of
+from search.preparation.answers import Telling
+from search.preparation.prepared import Prepared
+from search.scheduling.halving import Halving
+from search.scheduling.loop import search
+from search.space.facts import known_gain, write_facts
+from search.space.space import Actions
 
 T = TypeVar("T")
 
@@ -68,7 +68,8 @@ class Paused:
 
 
 class Alone:
-    """Distils in this process, one candidate at a time; a :class:`search.evaluation.Evaluator`.
+    """Distils in this process, one candidate at a time, as a
+    :class:`search.execution.evaluation.Evaluator`.
 
     Searches side by side keep the processors busy, so none of them needs a cluster.
     """

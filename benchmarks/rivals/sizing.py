@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from envs.cost import Cost, cost
-from envs.layers import anatomy
-from envs.moves import Moves
-from envs.netspec import NetSpec
-from envs.resolve import Student, compress
-from envs.surgery import Inheritance, load
-from envs.trace import describe
+from envs.compression.cost import Cost, cost
+from envs.compression.layers import anatomy
+from envs.compression.moves import Moves
+from envs.compression.resolve import Student, compress
+from envs.compression.surgery import Inheritance, load
+from envs.fx_import.trace import describe
+from envs.graph.netspec import NetSpec
 
 #: halvings of the bracket: widths change by whole channels, of which no layer has more than 512
 HALVINGS = 14

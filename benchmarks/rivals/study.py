@@ -19,27 +19,27 @@ from benchmarks.quality.making import where
 from benchmarks.rivals import searching
 from benchmarks.rivals.searching import settled
 from benchmarks.rivals.sizing import TOLERANCE, Sized, pruned, scaled, uniform, widened
-from envs.cost import cost
-from envs.layers import anatomy
-from envs.surgery import Inheritance
-from search.answers import Asker
-from search.checks import moves_of
-from search.expectation import Expectation
-from search.prepared import Prepared
-from search.run_folder import RunFolder
-from search.space import Space
-from search.spec import JobSpec, make_spec
-from search.thresholds import drop_of, limits_of, reward_of
-from search.training_plan import training_plan
-from search.workers import reason_of
-from teachers.datasets import load_dataset
-from teachers.description import understand
-from teachers.distill import Diverged, distil
-from teachers.formats import load_teacher
-from teachers.lesson import Lesson
-from teachers.metrics import accuracy
-from teachers.splits import hold_out, parse_unseen, withhold_router
-from teachers.training import predict
+from envs.compression.cost import cost
+from envs.compression.layers import anatomy
+from envs.compression.surgery import Inheritance
+from search.execution.workers import reason_of
+from search.job.run_folder import RunFolder
+from search.job.spec import JobSpec, make_spec
+from search.preparation.answers import Asker
+from search.preparation.checks import moves_of
+from search.preparation.prepared import Prepared
+from search.space.expectation import Expectation
+from search.space.space import Space
+from search.space.thresholds import drop_of, limits_of, reward_of
+from search.space.training_plan import training_plan
+from teachers.data.datasets import load_dataset
+from teachers.data.splits import hold_out, parse_unseen, withhold_router
+from teachers.distillation.distill import Diverged, distil
+from teachers.distillation.lesson import Lesson
+from teachers.distillation.metrics import accuracy
+from teachers.distillation.training import predict
+from teachers.formats.description import understand
+from teachers.formats.formats import load_teacher
 
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OURS, AS_FOUND = "searched", "as-found"
@@ -146,7 +146,7 @@ class Study:
         self.lesson = Lesson(self.data.images, rows, labels[rows], told.logits, None, look)
 
     def prepared(self, limit: float, seed: int) -> Prepared:
-        """A job of this study, as :func:`search.preparation.prepare` would give it."""
+        """A job of this study, as :func:`search.preparation.preparation.prepare` would give it."""
         spec = self.plan.job(self.name, limit, seed)
         moves, reward = moves_of(spec), reward_of(spec, self.kb, self.accuracy)
         plan = training_plan(spec, len(self.lesson), self.network.classes)

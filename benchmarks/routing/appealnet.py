@@ -32,9 +32,9 @@ from benchmarks.routing.choice import difference
 from benchmarks.routing.contenders import FIGURES, Line
 from benchmarks.routing.draws import draw
 from benchmarks.routing.pairs import UNSEEN, Pair
-from routers.intervals import SHARES, figures_of
-from routers.labels import student_right
-from routers.metrics import appeals_for, auroc, deferral_curve
+from routers.evaluation.intervals import SHARES, figures_of
+from routers.evaluation.metrics import appeals_for, auroc, deferral_curve
+from routers.selection.labels import student_right
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "two_heads.parquet"
 COMMAND = "python benchmarks/routers.py heads"

@@ -16,8 +16,8 @@ from benchmarks.routing.appealnet import (
 )
 from benchmarks.routing.contenders import Line
 from benchmarks.routing.verdict import interval, mean
-from routers.intervals import SHARES
-from routers.metrics import Prices
+from routers.evaluation.intervals import SHARES
+from routers.evaluation.metrics import Prices
 
 
 def areas(lines: Sequence[Line]) -> Iterator[str]:

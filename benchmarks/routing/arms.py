@@ -31,19 +31,19 @@ from benchmarks.quality.making import where
 from benchmarks.rivals.study import Study
 from benchmarks.routing import making
 from benchmarks.routing.pairs import COMMAND, UNSEEN, Pair
-from envs.cost import cost
-from envs.layers import anatomy
-from envs.surgery import load
-from search.run_folder import write_bytes
-from search.two_head import judging
-from teachers.checkpoint import Checkpoint
-from teachers.distill import distil
-from teachers.lesson import Exam
-from teachers.recipe import Recipe
-from teachers.training import predict
-from teachers.two_head import TwoHead, answer
-from teachers.two_head_recipe import TwoHeadRecipe, Way
-from teachers.two_head_training import BetaTrial, TwoHeadOutcome, fit_two_head
+from envs.compression.cost import cost
+from envs.compression.layers import anatomy
+from envs.compression.surgery import load
+from search.job.run_folder import write_bytes
+from search.packaging.two_head import judging
+from teachers.distillation.checkpoint import Checkpoint
+from teachers.distillation.distill import distil
+from teachers.distillation.lesson import Exam
+from teachers.distillation.recipe import Recipe
+from teachers.distillation.training import predict
+from teachers.two_head.two_head import TwoHead, answer
+from teachers.two_head.two_head_recipe import TwoHeadRecipe, Way
+from teachers.two_head.two_head_training import BetaTrial, TwoHeadOutcome, fit_two_head
 
 ARMS = ("plain", "frozen", "white", "black")
 #: further epochs; digits have fewer rows

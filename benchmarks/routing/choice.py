@@ -1,7 +1,7 @@
 """What a job would ship on one draw, against what it is measured by.
 
-*choice*: the winner of :func:`routers.ranking.fit_and_rank` from the router and validation parts,
-called as a job with its defaults does. *tuned*: the families of that ranking, searched over.
+*choice*: the winner of :func:`routers.ranking.ranking.fit_and_rank` from the router and validation
+parts, called as a job with its defaults does. *tuned*: the families of that ranking, searched over.
 *baseline*: the best score that needs no fitting, chosen on the same validation rows. *oracle* and
 *random*: bounds on the test part. *hindsight*, the best of all by test, needs every line.
 """
@@ -31,16 +31,16 @@ from benchmarks.routing.contenders import (
 from benchmarks.routing.draws import Draw
 from edge.session import Session
 from edge.timing import Timed, least_ms
-from envs.export import to_onnx
-from envs.netspec import NetSpec
-from envs.surgery import build
-from routers import export
-from routers.intervals import bootstrap, figures_of, interval
-from routers.metrics import area_under, oracle_curve, random_curve
-from routers.pair import merge
-from routers.ranking import Ranking, fit_and_rank
-from routers.scores import SCORES
-from search.spec import JobSpec
+from envs.compression.surgery import build
+from envs.export.export import to_onnx
+from envs.graph.netspec import NetSpec
+from routers.evaluation.intervals import bootstrap, figures_of, interval
+from routers.evaluation.metrics import area_under, oracle_curve, random_curve
+from routers.models.scores import SCORES
+from routers.onnx import export
+from routers.onnx.pair import merge
+from routers.ranking.ranking import Ranking, fit_and_rank
+from search.job.spec import JobSpec
 
 RESAMPLES = 1000
 #: turns of each graph that is timed

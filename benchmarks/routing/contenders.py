@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 import routers
 from benchmarks.routing.draws import Draw
-from routers import export
-from routers.families import FAMILIES
-from routers.features import FEATURES
-from routers.intervals import RATES, SHARES, figures_of
-from routers.labels import student_right
-from routers.metrics import auroc
-from routers.qbc import SAMPLING
-from routers.scores import SCORES
+from routers.evaluation.intervals import RATES, SHARES, figures_of
+from routers.evaluation.metrics import auroc
+from routers.models.families import FAMILIES
+from routers.models.scores import SCORES
+from routers.onnx import export
+from routers.onnx.features import FEATURES
+from routers.selection.labels import student_right
+from routers.selection.qbc import SAMPLING
 
 Floats = NDArray[np.float64]
 Line = dict[str, Any]

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.routing.pairs import UNSEEN, WITHHELD, Pair
-from routers.ranking import RouterData
+from routers.ranking.ranking import RouterData
 
 Rows = NDArray[np.int64]
-#: of the router part: a job's for these teachers (:func:`teachers.splits.withhold_router`)
+#: of the router part: a job's for these teachers (:func:`teachers.data.splits.withhold_router`)
 ROUTER_ROWS = {"mnist": 9_091, "cifar10": 4_500}
 
 

@@ -27,12 +27,12 @@ from benchmarks.rivals.searching import settled
 from benchmarks.rivals.sizing import Sized, uniform
 from benchmarks.rivals.study import Plan, Study
 from edge.session import Session
-from envs.export import to_onnx
-from envs.layers import anatomy
-from search.answers import Asker
-from search.run_folder import write_bytes
-from teachers.distill import EpochReport, Outcome, distil
-from teachers.metrics import accuracy
+from envs.compression.layers import anatomy
+from envs.export.export import to_onnx
+from search.job.run_folder import write_bytes
+from search.preparation.answers import Asker
+from teachers.distillation.distill import EpochReport, Outcome, distil
+from teachers.distillation.metrics import accuracy
 
 OUT = Path("runs/router_pairs")
 SEED = 0

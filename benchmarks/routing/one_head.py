@@ -18,19 +18,19 @@ from benchmarks.rivals.study import DATA
 from benchmarks.routing import arms
 from benchmarks.routing.appealnet import arm_of
 from benchmarks.routing.pairs import Pair
-from envs.layers import anatomy
-from envs.surgery import load
-from routers.intervals import SHARES
-from routers.metrics import appeals_for, auroc, deferral_curve
-from search.two_head import judging
-from teachers.datasets import load_dataset
-from teachers.distill import distil
-from teachers.formats import load_teacher
-from teachers.lesson import Exam, Lesson
-from teachers.training import predict
-from teachers.two_head import answer
-from teachers.two_head_recipe import TwoHeadRecipe
-from teachers.two_head_training import fit_two_head
+from envs.compression.layers import anatomy
+from envs.compression.surgery import load
+from routers.evaluation.intervals import SHARES
+from routers.evaluation.metrics import appeals_for, auroc, deferral_curve
+from search.packaging.two_head import judging
+from teachers.data.datasets import load_dataset
+from teachers.distillation.distill import distil
+from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.training import predict
+from teachers.formats.formats import load_teacher
+from teachers.two_head.two_head import answer
+from teachers.two_head.two_head_recipe import TwoHeadRecipe
+from teachers.two_head.two_head_training import fit_two_head
 
 PAIR = "mnist-60"
 STUDENT = Path(__file__).resolve().parents[1] / "data" / f"student_{PAIR}.safetensors"

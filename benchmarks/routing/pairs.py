@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import packing
 from benchmarks.routing import making
-from envs.netspec import NetSpec
-from routers.labels import student_right
+from envs.graph.netspec import NetSpec
+from routers.selection.labels import student_right
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "router_pairs.parquet"
 COMMAND = "python benchmarks/routers.py pairs"

@@ -29,9 +29,9 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.routing.choice import best_score, difference
 from benchmarks.routing.contenders import Line, figures, head_of, made_of
 from benchmarks.routing.draws import Draw
-from routers.families import FAMILIES
-from routers.features import FEATURES
-from routers.scores import SCORES
+from routers.models.families import FAMILIES
+from routers.models.scores import SCORES
+from routers.onnx.features import FEATURES
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -15,7 +15,7 @@ from benchmarks.routing.contenders import Fits, Line
 from benchmarks.routing.draws import Draw, draw
 from benchmarks.routing.pairs import Pair
 from edge.timing import least_ms
-from routers.scores import SCORES
+from routers.models.scores import SCORES
 
 OUT = Path("runs/routers")
 #: routers of this seed are kept, so that they can be timed side by side

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.routing.contenders import Line
 from benchmarks.routing.verdict import interval, mean
-from routers.families import FAMILIES
+from routers.models.families import FAMILIES
 
 FIGURES = {
     "auroc": "AUROC",

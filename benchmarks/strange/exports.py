@@ -79,7 +79,7 @@ from pathlib import Path
 import torch
 from benchmarks.strange.networks import NETWORKS
 from edge.preprocess import Preprocess
-from teachers.manifest import TeacherManifest
+from teachers.formats.manifest import TeacherManifest
 
 
 def teacher():

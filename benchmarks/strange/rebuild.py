@@ -17,15 +17,15 @@ from benchmarks.strange.data import Labels, Pixels
 from edge.bundle import load_bundle
 from edge.runtime import EdgeRuntime, OnnxTeacher
 from edge.session import CHUNK
-from envs.resolve import compress
-from envs.surgery import load
-from search.checks import moves_of
-from search.ledger import journal_records
-from search.run_folder import RunFolder
-from teachers.checkpoint import Checkpoint
-from teachers.description import understand
-from teachers.formats import load_teacher
-from teachers.training import predict
+from envs.compression.resolve import compress
+from envs.compression.surgery import load
+from search.job.run_folder import RunFolder
+from search.ledger.ledger import journal_records
+from search.preparation.checks import moves_of
+from teachers.distillation.checkpoint import Checkpoint
+from teachers.distillation.training import predict
+from teachers.formats.description import understand
+from teachers.formats.formats import load_teacher
 
 
 def predictions(run: Path, key: str, images: Pixels, stands: Path | None = None) -> Labels:

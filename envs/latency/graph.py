@@ -1,6 +1,7 @@
 """A network as a small ONNX graph whose nodes are those of its export, with made-up weights.
 
-:mod:`envs.export` takes seconds for a network, and its file holds the weights. For timing, neither
+:mod:`envs.export.export` takes seconds for a network, and its file holds the weights. For timing,
+neither
 is needed: the weights are filled in when the graph is loaded, and norms after convolutions are
 left out, as they are folded in what ships. An operator without a spelling here is stood in for by
 one that moves as many numbers, which is what the time of such an operator consists of.
@@ -15,9 +16,9 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from envs.export import OPSET
-from envs.netspec import INPUT, NetSpec, Node, Shape
-from envs.ops.weighted import CONVOLUTIONS
+from envs.export.export import OPSET
+from envs.graph.netspec import INPUT, NetSpec, Node, Shape
+from envs.graph.ops.weighted import CONVOLUTIONS
 
 #: ONNX operators of one input and no attributes that do what ours do
 PLAIN = {

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.kit import FORMAT, Graph, Kit, Work
-from envs.flow import at
+from envs.compression.flow import at
+from envs.compression.layers import anatomy
+from envs.compression.moves import Moves
+from envs.compression.resolve import compress
+from envs.graph.netspec import INPUT, NetSpec, Node
+from envs.graph.ops import OPS
+from envs.graph.ops.weighted import CONVOLUTIONS
 from envs.latency.graph import graph_of
 from envs.latency.works import works_of
-from envs.layers import anatomy
-from envs.moves import Moves
-from envs.netspec import INPUT, NetSpec, Node
-from envs.ops import OPS
-from envs.ops.weighted import CONVOLUTIONS
-from envs.resolve import compress
 
 #: whole students and single layers of a kit
 STUDENTS, LAYERS = 60, 120

@@ -23,12 +23,12 @@ from scipy.optimize import nnls
 
 from edge.kit import Work
 from edge.profile import Profile, Timing
-from envs.flow import Mask, both, no
+from envs.compression.flow import Mask, both, no
+from envs.compression.moves import Moves
+from envs.graph.netspec import NetSpec
+from envs.graph.ops.base import Size
+from envs.graph.ops.weighted import CONVOLUTIONS
 from envs.latency.works import Batch, works_of
-from envs.moves import Moves
-from envs.netspec import NetSpec
-from envs.ops.base import Size
-from envs.ops.weighted import CONVOLUTIONS
 
 Values = NDArray[np.float64]
 Row = NDArray[np.float64]

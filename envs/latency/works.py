@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.kit import Work
-from envs.flow import Mask, at
-from envs.moves import Moves
-from envs.netspec import NetSpec
-from envs.ops.base import Size, Sizes
-from envs.ops.weighted import CONVOLUTIONS
-from envs.plan import plan
+from envs.compression.flow import Mask, at
+from envs.compression.moves import Moves
+from envs.compression.plan import plan
+from envs.graph.netspec import NetSpec
+from envs.graph.ops.base import Size, Sizes
+from envs.graph.ops.weighted import CONVOLUTIONS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from search.samplers.base import Outcome as Outcome
 from search.samplers.base import Sampler as Sampler
 from search.samplers.random import RandomSampler as RandomSampler
-from search.space import Space
+from search.space.space import Space
 
 SamplerFactory = Callable[..., Sampler]
 

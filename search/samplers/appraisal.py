@@ -12,7 +12,7 @@ from search.samplers.base import Outcome
 from search.samplers.features import Batch, Features, Seen
 from search.samplers.promises import SPREAD, Promises
 from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
-from search.space import Actions, Space
+from search.space.space import Actions, Space
 
 Values = NDArray[np.float64]
 

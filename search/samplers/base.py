@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.space import Actions
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions
+from teachers.distillation.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

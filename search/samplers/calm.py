@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import torch
 
 from search.samplers.base import Outcome, Sampler
-from search.space import Actions
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions
+from teachers.distillation.checkpoint import Checkpoint
 
 
 @contextmanager

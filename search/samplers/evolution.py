@@ -10,8 +10,8 @@ import numpy as np
 from edge.errors import BadInput
 from search.samplers.base import Outcome
 from search.samplers.novel import NovelSampler, changed, uniform
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 
 
 class Evolution(NovelSampler):

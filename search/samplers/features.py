@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.cost import Costs
-from envs.cost import costs as costs_of
-from search.space import Space
+from envs.compression.cost import Costs
+from envs.compression.cost import costs as costs_of
+from search.space.space import Space
 
 Batch = NDArray[np.int64]
 Values = NDArray[np.float64]

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.layers import anatomy
-from envs.vector import CompressionVectorEnv
-from search.agent import Policy
+from envs.compression.layers import anatomy
+from envs.gym.vector import CompressionVectorEnv
+from search.samplers.agent import Policy
 from search.samplers.features import Batch
-from search.space import Space
+from search.space.space import Space
 
 Values = NDArray[np.float64]
 

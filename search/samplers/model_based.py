@@ -24,8 +24,8 @@ from search.samplers.imagination import Imagination, Imagining
 from search.samplers.novel import NovelSampler
 from search.samplers.promises import Promises
 from search.samplers.variation import Variation
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 
 #: draws for each of the first candidates, from which the ones that lie apart are chosen
 FIRST_DRAWS = 40

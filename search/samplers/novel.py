@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.samplers.base import Outcome
-from search.space import Actions, Space
+from search.space.space import Actions, Space
 
 #: bytes of a network's digest
 DIGEST = 12

@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.samplers.base import Outcome
 from search.samplers.novel import NovelSampler, uniform
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 
 Parents = dict[int, list[int]]
 #: of one Optuna sampler: from a seed, and NSGA-II's parents so far

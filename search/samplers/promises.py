@@ -1,8 +1,8 @@
 """What candidates promise untrained: probed for a few of them, predicted for the others from these.
 
-A probe (:mod:`search.probe`) costs a hundredth of a distillation, but a pool holds a thousand
-candidates. So a Gaussian process of its own predicts promises from those that were probed, and the
-best by that prediction are probed next.
+A probe (:mod:`search.scheduling.probe`) costs a hundredth of a distillation, but a pool holds a
+thousand candidates. So a Gaussian process of its own predicts promises from those that were probed,
+and the best by that prediction are probed next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from search.samplers.features import Batch, Features, Seen
 from search.samplers.surrogate import MOST, Surrogate
-from search.space import Actions, Probe
+from search.space.space import Actions, Probe
 
 Values = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.samplers.base import Outcome
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 
 
 class RandomSampler:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from envs.layers import anatomy
-from search.agent import Policy
+from envs.compression.layers import anatomy
+from search.samplers.agent import Policy
 from search.samplers.base import Outcome
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 
 
 class Reinforce:

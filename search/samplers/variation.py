@@ -7,7 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from search.samplers.features import Batch
-from search.space import Space
+from search.space.space import Space
 
 
 class Variation:

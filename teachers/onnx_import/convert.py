@@ -223,7 +223,8 @@ class Conversion:
             )
 
 
-#: what may stand between the logits and the output; how it is left out: :mod:`envs.reading.endings`
+#: what may stand between the logits and the output; how it is left out:
+#: :mod:`envs.fx_import.reading.endings`
 ENDINGS = frozenset(
     {
         torch.add,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import BadInput
-from envs.memory import constant_budget
+from envs.fx_import.memory import constant_budget
 from teachers.onnx_import.graph import Array, Node, is_float
 from teachers.onnx_import.refusals import refuse
 from teachers.onnx_import.rules import (

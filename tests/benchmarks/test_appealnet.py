@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 from benchmarks.routing import appealnet, appealnet_tables, arms, one_head, pairs
 from benchmarks.routing.appealnet import BLACK_BOX, CONTENDERS, Arm, log_margin
 from benchmarks.routing.pairs import Pair
-from routers.intervals import SHARES
-from routers.metrics import appeals_for, deferral_curve
-from routers.scores import SCORES
+from routers.evaluation.intervals import SHARES
+from routers.evaluation.metrics import appeals_for, deferral_curve
+from routers.models.scores import SCORES
 from tests.benchmarks.test_routers import pair_of
 
 TEST_ROWS = 40

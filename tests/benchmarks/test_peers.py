@@ -16,14 +16,14 @@ from benchmarks import peers
 from benchmarks.rivals import sizing, verdict
 from benchmarks.rivals.searching import Alone
 from benchmarks.rivals.study import Plan
-from envs.cost import cost
-from envs.moves import Moves
-from envs.netspec import NetSpec
-from envs.resolve import compress
-from envs.surgery import Inheritance, build
-from envs.toy import toy_spec
-from search.evaluation import Job
-from search.workers import Step
+from envs.compression.cost import cost
+from envs.compression.moves import Moves
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance, build
+from envs.graph.netspec import NetSpec
+from envs.gym.toy import toy_spec
+from search.execution.evaluation import Job
+from search.execution.workers import Step
 
 
 @pytest.fixture(scope="module")

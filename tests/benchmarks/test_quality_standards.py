@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import binding, report, resnet, score, table
 from benchmarks.quality.task import Standard, Task
-from envs.netspec import NetSpec
-from envs.toy import toy_spec
+from envs.graph.netspec import NetSpec
+from envs.gym.toy import toy_spec
 
 NAN = np.nan
 

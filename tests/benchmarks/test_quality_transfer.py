@@ -7,10 +7,10 @@ from itertools import product
 import numpy as np
 
 from benchmarks.quality.transfer import Known, compared
+from envs.gym.toy import toy_spec
 from envs.reward import ThresholdReward
-from envs.toy import toy_spec
 from search.samplers.features import Features
-from search.space import Space
+from search.space.space import Space
 from tests.search.conftest import HALVES
 
 

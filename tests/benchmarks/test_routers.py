@@ -16,9 +16,9 @@ from benchmarks.routing import choice, making, pairs, remedies, running, verdict
 from benchmarks.routing.contenders import Fits, figures, fitted, scored, told_apart
 from benchmarks.routing.draws import ROUTER_ROWS, Draw, draw
 from benchmarks.routing.pairs import PARTS, UNSEEN, Pair
-from routers.families import FAMILIES
-from routers.scores import SCORES
-from search.spec import JobSpec
+from routers.models.families import FAMILIES
+from routers.models.scores import SCORES
+from search.job.spec import JobSpec
 
 
 def pair_of(

@@ -18,15 +18,15 @@ from benchmarks.quality.play import Search
 from benchmarks.quality.play import play as play_benchmark
 from benchmarks.quality.small import JUDGE_SEEDS, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
-from envs.cost import costs
-from envs.netspec import NetSpec
+from envs.compression.cost import costs
+from envs.graph.netspec import NetSpec
+from envs.gym.toy import toy_spec
 from envs.reward import PaperReward, Reward, ThresholdReward
-from envs.toy import toy_spec
-from search.expectation import Expectation
 from search.samplers import Outcome, Sampler
 from search.samplers.novel import network_digest
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.space.expectation import Expectation
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 from tests.search.conftest import HALVES
 from tests.search.evaluators import EPOCHS, FakeEvaluator, accuracy, learner
 from tests.search.evaluators import play as play_job

@@ -18,8 +18,8 @@ from benchmarks.strange import data, exports, hand, job, report, rivals
 from benchmarks.strange.cases import BY_NAME, CASES, MANY_ROWS, QUICK, Case
 from benchmarks.strange.job import Plan
 from benchmarks.strange.networks import NETWORKS, size_kb, widest
-from teachers.datasets import load_dataset
-from teachers.formats import load_teacher
+from teachers.data.datasets import load_dataset
+from teachers.formats.formats import load_teacher
 
 
 def row(

@@ -28,7 +28,7 @@ from edge.bundle import (
     write_bundle,
 )
 from edge.preprocess import Preprocess
-from routers.pair import merge
+from routers.onnx.pair import merge
 
 PREPROCESS = Preprocess(channels=1, height=1, width=2, mean=(0.0,), std=(1.0,))
 FLOAT = TensorProto.FLOAT

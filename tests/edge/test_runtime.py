@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from edge import runtime
 from edge.errors import BadInput
 from edge.runtime import Cloud, EdgeRuntime, OnnxTeacher
-from routers.pair import merge
+from routers.onnx.pair import merge
 from tests.edge.models import (
     PREPROCESS,
     bundle_at,

@@ -11,10 +11,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from envs.layers import anatomy
-from envs.moves import FIELDS, PRESETS, Moves
-from envs.netspec import NetSpec, Shape
-from envs.trace import Traced, describe
+from envs.compression.layers import anatomy
+from envs.compression.moves import FIELDS, PRESETS, Moves
+from envs.fx_import.trace import Traced, describe
+from envs.graph.netspec import NetSpec, Shape
 from tests.envs import blocks
 from tests.envs.blocks import JOINS, Call, Residual
 from tests.envs.pieces import ADAPTIVE_AVG, CONV, Draw, Make, Pieces

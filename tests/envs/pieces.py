@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import nn
 
-from envs.netspec import Shape
+from envs.graph.netspec import Shape
 from tests.envs.blocks import JOINS, Call, Residual
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

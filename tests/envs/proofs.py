@@ -13,14 +13,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, fx, nn
 
-from envs.cost import Cost, cost, costs
-from envs.export import to_onnx
-from envs.layers import anatomy
-from envs.moves import Moves
-from envs.netspec import NetSpec, Shape
-from envs.resolve import Student, compress
-from envs.surgery import Inheritance, load
-from envs.trace import Traced
+from envs.compression.cost import Cost, cost, costs
+from envs.compression.layers import anatomy
+from envs.compression.moves import Moves
+from envs.compression.resolve import Student, compress
+from envs.compression.surgery import Inheritance, load
+from envs.export.export import to_onnx
+from envs.fx_import.trace import Traced
+from envs.graph.netspec import NetSpec, Shape
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 

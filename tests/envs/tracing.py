@@ -7,10 +7,10 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from envs.check import check_spec
-from envs.netspec import Shape
-from envs.surgery import load
-from envs.trace import Traced, agrees, describe
+from envs.compression.surgery import load
+from envs.fx_import.trace import Traced, agrees, describe
+from envs.graph.check import check_spec
+from envs.graph.netspec import Shape
 
 
 def chain(*modules: nn.Module) -> nn.Sequential:

@@ -23,23 +23,23 @@ import torch
 from numpy.typing import NDArray
 
 from edge.preprocess import Preprocess
-from envs.export import to_onnx
-from envs.layers import anatomy
-from envs.moves import Moves
-from envs.quantise import to_int8
-from envs.resolve import compress
-from envs.surgery import Inheritance
-from routers import export
-from routers.families import FAMILIES
-from routers.features import FEATURES
-from routers.pair import merge
-from routers.scores import SCORES
-from routers.standard import standard
-from teachers import zoo
-from teachers.description import understand
-from teachers.formats import load_teacher, save_teacher
-from teachers.manifest import TeacherManifest
-from teachers.two_head import TwoHead, two_head_to_onnx
+from envs.compression.layers import anatomy
+from envs.compression.moves import Moves
+from envs.compression.resolve import compress
+from envs.compression.surgery import Inheritance
+from envs.export.export import to_onnx
+from envs.export.quantise import to_int8
+from routers.models.families import FAMILIES
+from routers.models.scores import SCORES
+from routers.onnx import export
+from routers.onnx.features import FEATURES
+from routers.onnx.pair import merge
+from routers.onnx.standard import standard
+from teachers.formats import zoo
+from teachers.formats.description import understand
+from teachers.formats.formats import load_teacher, save_teacher
+from teachers.formats.manifest import TeacherManifest
+from teachers.two_head.two_head import TwoHead, two_head_to_onnx
 from tests.routers.rows import student as invented
 
 CLASSES, ROWS = 5, 300

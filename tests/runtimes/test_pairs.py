@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from routers import export
-from routers.pair import with_threshold
+from routers.onnx import export
+from routers.onnx.pair import with_threshold
 from tests.runtimes.pairs import (
     HEAD,
     Cell,

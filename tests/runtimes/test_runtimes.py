@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.tidy import operators_of
-from routers import export
-from routers.pair import with_threshold
+from envs.export.tidy import operators_of
+from routers.onnx import export
+from routers.onnx.pair import with_threshold
 from tests.runtimes.pairs import (
     Cell,
     every_cell,

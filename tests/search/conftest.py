@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from envs.moves import Moves
-from envs.netspec import NetSpec
+from envs.compression.moves import Moves
+from envs.graph.netspec import NetSpec
+from envs.gym.toy import toy_spec
 from envs.reward import ThresholdReward
-from envs.toy import toy_spec
 from search.samplers.calm import one_thread
-from search.space import Space
+from search.space.space import Space
 
 #: remove, halve, keep
 HALVES = Moves((0.0, 0.5, 1.0), "o")

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from search.evaluation import Evaluation, Job, Running
-from search.events import Event
-from search.halving import Halving
-from search.ledger import Ledger, Record
-from search.loop import search
-from search.memory import Memory
+from search.execution.evaluation import Evaluation, Job, Running
+from search.job.events import Event
+from search.ledger.ledger import Ledger, Record
 from search.samplers import Outcome, Sampler
 from search.samplers.reinforce import Reinforce
-from search.space import Actions, Space
-from teachers.checkpoint import Checkpoint
+from search.scheduling.halving import Halving
+from search.scheduling.loop import search
+from search.scheduling.memory import Memory
+from search.space.space import Actions, Space
+from teachers.distillation.checkpoint import Checkpoint
 
 EPOCHS = 4
 
@@ -31,7 +31,7 @@ def accuracy(actions: Actions, epoch: int = EPOCHS) -> float:
 
 
 class FakeEvaluator:
-    """Pretends to distil; implements :class:`search.evaluation.Evaluator`.
+    """Pretends to distil; implements :class:`search.execution.evaluation.Evaluator`.
 
     Attributes:
         jobs: what was handed out.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from edge.preprocess import Preprocess
-from teachers.formats import load_teacher
-from teachers.manifest import TeacherManifest
+from teachers.formats.formats import load_teacher
+from teachers.formats.manifest import TeacherManifest
 from tests.search import jobs
 
 Made = tuple[nn.Module, TeacherManifest]

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.job_file import to_yaml
-from search.ledger import Ledger, Record
-from search.spec import JobSpec
-from search.watchdog import users
+from search.execution.watchdog import users
+from search.job.job_file import to_yaml
+from search.job.spec import JobSpec
+from search.ledger.ledger import Ledger, Record
 from tests.search import jobs
 from tests.search.nodes import OPEN, Cluster, Node, cluster_here
 from tests.search.processes import Process, descendants, living, shared_memory, wait_until
@@ -151,10 +151,10 @@ class Search:
 
 def _columns(spec: JobSpec) -> tuple[list[str], tuple[float, ...]]:
     from envs.reward import ThresholdReward
-    from search.checks import moves_of
-    from search.space import Space
-    from teachers.description import understand
-    from teachers.formats import load_teacher
+    from search.preparation.checks import moves_of
+    from search.space.space import Space
+    from teachers.formats.description import understand
+    from teachers.formats.formats import load_teacher
 
     moves = moves_of(spec)
     space = Space(understand(load_teacher(spec.teacher)).network, moves, ThresholdReward())
@@ -315,17 +315,17 @@ def failures(folder: Path, budget: int = 24) -> dict[str, str]:
     """A search whose candidates fail in every way: what happened → the reason in the ledger."""
     import ray
 
-    from envs.moves import Moves
+    from envs.compression.moves import Moves
+    from envs.gym.toy import toy_spec
     from envs.reward import ThresholdReward
-    from envs.toy import toy_spec
-    from search.cluster import cluster
-    from search.crew import Resources
-    from search.evaluator import RayEvaluator
-    from search.halving import Halving
-    from search.loop import search
-    from search.patience import Patience
+    from search.execution.cluster import cluster
+    from search.execution.crew import Resources
+    from search.execution.evaluator import RayEvaluator
+    from search.execution.patience import Patience
     from search.samplers import RandomSampler
-    from search.space import Space
+    from search.scheduling.halving import Halving
+    from search.scheduling.loop import search
+    from search.space.space import Space
 
     moves = Moves((0.0, 0.5, 1.0), "o")
     space = Space(toy_spec(), moves, ThresholdReward())

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 
 from edge.preprocess import Preprocess
-from search.events import Event, Finished
+from search.job.events import Event, Finished
+from search.job.spec import JobSpec, make_spec
 from search.samplers.calm import one_thread
-from search.spec import JobSpec, make_spec
-from teachers import zoo
-from teachers.datasets import load_dataset
-from teachers.formats import save_teacher
-from teachers.manifest import TeacherManifest
-from teachers.training import train_classifier
+from teachers.data.datasets import load_dataset
+from teachers.distillation.training import train_classifier
+from teachers.formats import zoo
+from teachers.formats.formats import save_teacher
+from teachers.formats.manifest import TeacherManifest
 
 ROOT = Path(__file__).resolve().parents[2]
 #: what `understudy` on the command line does, without needing it installed

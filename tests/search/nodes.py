@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.watchdog import users
+from search.execution.watchdog import users
 from tests.search.processes import Process, descendants, living, wait_until
 
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from search.record import (
+from search.report.record import (
     CandidateRow,
     Figure,
     LayerRow,

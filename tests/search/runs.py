@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.facts import Facts, write_facts
-from search.job_file import to_yaml
-from search.ledger import Ledger
-from search.run_folder import RunFolder, write_bytes
-from search.spec import make_spec
-from search.standings import Run, read_run
-from search.trial import Record
+from search.analysis.standings import Run, read_run
+from search.job.job_file import to_yaml
+from search.job.run_folder import RunFolder, write_bytes
+from search.job.spec import make_spec
+from search.ledger.ledger import Ledger
+from search.ledger.trial import Record
+from search.space.facts import Facts, write_facts
 
 LAYERS = ("conv1", "conv2", "fc")
 POOL = (0.0, 0.5, 1.0)

@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from envs.moves import PRESETS
-from envs.netspec import NetSpec
+from envs.compression.moves import PRESETS
+from envs.graph.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.answers import Telling
-from search.evaluation import Evaluation, Job, Running
-from search.events import Event
-from search.expectation import Expectation
-from search.limits import Limits
-from search.prepared import Prepared
-from search.space import Actions, Space
-from search.spec import make_spec
-from search.training_plan import training_plan
+from search.execution.evaluation import Evaluation, Job, Running
+from search.job.events import Event
+from search.job.spec import make_spec
+from search.preparation.answers import Telling
+from search.preparation.prepared import Prepared
+from search.space.expectation import Expectation
+from search.space.limits import Limits
+from search.space.space import Actions, Space
+from search.space.training_plan import training_plan
 
 MOVES = PRESETS["default"]
 ROWS, VALIDATION, TEACHER, CHANCE = 1_000, 100, 0.99, 0.5
@@ -64,7 +64,7 @@ class Course:
 
 
 class School:
-    """Makes evaluators, as :data:`search.pilots.Evaluators` does.
+    """Makes evaluators, as :data:`search.opening.pilots.Evaluators` does.
 
     Attributes:
         courses: one for each evaluator that was asked for.

@@ -58,7 +58,7 @@ def test_both_nodes_work_through_a_ray_client(tmp_path: Path, expected: Table) -
 STRANGE = """
 import json, sys, time
 from edge.errors import BadInput
-from search.cluster import check_nodes, cluster
+from search.execution.cluster import check_nodes, cluster
 
 start = time.monotonic()
 try:

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from edge.errors import BadInput
-from search.checks import _check_there, check_inputs
-from search.events import Event, Progress
-from search.preparation import prepare
-from search.run_folder import RunFolder, whole_paths
-from search.spec import JobSpec, make_spec
-from teachers.datasets import load_dataset
+from search.job.events import Event, Progress
+from search.job.run_folder import RunFolder, whole_paths
+from search.job.spec import JobSpec, make_spec
+from search.preparation.checks import _check_there, check_inputs
+from search.preparation.preparation import prepare
+from teachers.data.datasets import load_dataset
 from tests.search import jobs
 
 

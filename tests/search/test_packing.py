@@ -11,12 +11,12 @@ import pytest
 
 from edge.errors import BadInput, MissingExtra, Unfinished
 from search import packing
-from search.events import Event, Note, Stage
-from search.package import Shipped
+from search.job.events import Event, Note, Stage
+from search.job.run_folder import RunFolder
+from search.job.spec import JobSpec, make_spec
+from search.packaging.package import Shipped
 from search.packing import nothing_lost, packed, reported
-from search.prepared import Prepared
-from search.run_folder import RunFolder
-from search.spec import JobSpec, make_spec
+from search.preparation.prepared import Prepared
 from tests.search.runs import invented_run
 
 

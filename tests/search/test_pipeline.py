@@ -21,24 +21,25 @@ from edge.bundle import load_bundle
 from edge.errors import BadInput
 from edge.runtime import EdgeRuntime, OnnxTeacher
 from edge.session import Session
-from envs.cost import cost
-from envs.netspec import NetSpec
-from envs.surgery import load
-from routers.ranking import Ranking, fit_and_rank
-from routers.scores import SCORES
-from search import package, pipeline
-from search.events import CandidateDone, Event, Finished, Stage
-from search.ledger import Ledger
-from search.prepared import Prepared
-from search.record import PARTS
-from search.run_folder import RunFolder
-from search.spec import make_spec
-from teachers.datasets import load_dataset
-from teachers.splits import hold_out, parse_unseen
-from teachers.two_head import answer, from_bytes
+from envs.compression.cost import cost
+from envs.compression.surgery import load
+from envs.graph.netspec import NetSpec
+from routers.models.scores import SCORES
+from routers.ranking.ranking import Ranking, fit_and_rank
+from search import pipeline
+from search.job.events import CandidateDone, Event, Finished, Stage
+from search.job.run_folder import RunFolder
+from search.job.spec import make_spec
+from search.ledger.ledger import Ledger
+from search.packaging import package
+from search.preparation.prepared import Prepared
+from search.report.record import PARTS
+from teachers.data.datasets import load_dataset
+from teachers.data.splits import hold_out, parse_unseen
+from teachers.two_head.two_head import answer, from_bytes
 from tests.search import jobs
 from tests.search.jobs import FinishedJob
-from tests.search.test_ledger import record
+from tests.search.ledger.test_ledger import record
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +176,9 @@ from pathlib import Path
 from safetensors.torch import load
 from edge.bundle import load_bundle
 from edge.session import Session
-from envs.export import to_onnx
-from envs.netspec import NetSpec
-from envs.surgery import load as rebuild
+from envs.export.export import to_onnx
+from envs.graph.netspec import NetSpec
+from envs.compression.surgery import load as rebuild
 
 bundle = load_bundle(sys.argv[1])
 spec = NetSpec.from_json(bundle.read("netspec.json").decode())

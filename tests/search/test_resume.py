@@ -16,26 +16,26 @@ from pathlib import Path
 import pytest
 
 from envs.reward import ThresholdReward
-from search.checks import moves_of
-from search.evaluation import Job
-from search.events import Note
-from search.evidence import warm_up
-from search.halving import Halving
-from search.job_file import to_yaml
-from search.ledger import Ledger, Record
-from search.limits import Limits
-from search.loop import search
-from search.opening import openers
+from search.execution.evaluation import Job
+from search.execution.watchdog import scratch_folder, users
+from search.job.events import Note
+from search.job.job_file import to_yaml
+from search.job.run_folder import RunFolder
+from search.job.spec import JobSpec
+from search.ledger.ledger import Ledger, Record
+from search.opening.opening import openers
 from search.pipeline import run
-from search.run_folder import RunFolder
+from search.preparation.checks import moves_of
 from search.samplers import SAMPLERS, Sampler
 from search.samplers.novel import INSURANCE
-from search.space import Actions, Space
-from search.spec import JobSpec
-from search.warm import check_warm
-from search.watchdog import scratch_folder, users
-from teachers.description import understand
-from teachers.formats import load_teacher
+from search.scheduling.evidence import warm_up
+from search.scheduling.halving import Halving
+from search.scheduling.loop import search
+from search.scheduling.warm import check_warm
+from search.space.limits import Limits
+from search.space.space import Actions, Space
+from teachers.formats.description import understand
+from teachers.formats.formats import load_teacher
 from tests.search import jobs
 from tests.search.evaluators import Recorder
 from tests.search.processes import Process, descendants, living, shared_memory, wait_until
@@ -279,7 +279,7 @@ def test_a_search_that_begins_with_evidence(tmp_path: Path) -> None:
 HOLDER = "import sys, time; file = open(sys.argv[1], 'w'); print(flush=True); time.sleep(60)"
 KILLED = """
 import os, sys
-from search.watchdog import scratch_folder
+from search.execution.watchdog import scratch_folder
 
 with scratch_folder() as folder:
     print(folder, flush=True)

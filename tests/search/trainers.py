@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from search.workers import Step
+from search.execution.workers import Step
 
 
 class Pretence:
@@ -90,7 +90,7 @@ def _dies_once(pretence: Pretence) -> None:
 
 
 def _diverges(_: Pretence) -> None:
-    from teachers.distill import Diverged
+    from teachers.distillation.distill import Diverged
 
     raise Diverged("the loss", 1)
 

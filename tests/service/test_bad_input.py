@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from edge.preprocess import Preprocess
-from teachers import zoo
-from teachers.formats import save_teacher
-from teachers.manifest import TeacherManifest
+from teachers.formats import zoo
+from teachers.formats.formats import save_teacher
+from teachers.formats.manifest import TeacherManifest
 from tests.service.conftest import Understudy
 
 SECONDS = 5.0
@@ -218,8 +218,8 @@ def test_what_only_the_network_can_refuse(
 
 def test_a_function_is_no_teacher_for_callers_who_do_not_trust_it(tmp_path: Path) -> None:
     from edge.errors import BadInput
+    from search.job.spec import make_spec
     from search.pipeline import run
-    from search.spec import make_spec
 
     values = {"teacher": "tests.search.factories:digits", "data": "digits"}
     with pytest.raises(BadInput, match="runs that code"):
@@ -229,9 +229,9 @@ def test_a_function_is_no_teacher_for_callers_who_do_not_trust_it(tmp_path: Path
 
 def test_the_workshop_itself_is_a_job_that_works(tmp_path: Path) -> None:
     """So that every case above is refused for what it spoils, and for nothing else."""
-    from search.checks import check_inputs
-    from search.preparation import check_names
-    from search.spec import make_spec
+    from search.job.spec import make_spec
+    from search.preparation.checks import check_inputs
+    from search.preparation.preparation import check_names
 
     workshop = Workshop(tmp_path)
     values = {"teacher": str(workshop.teacher), "data": str(workshop.data)}
@@ -257,9 +257,9 @@ def test_the_workshop_itself_is_a_job_that_works(tmp_path: Path) -> None:
 )
 def test_names_that_no_open_set_knows(field: str, value: object) -> None:
     from edge.errors import BadInput
-    from search.checks import check_inputs
-    from search.preparation import check_names
-    from search.spec import make_spec
+    from search.job.spec import make_spec
+    from search.preparation.checks import check_inputs
+    from search.preparation.preparation import check_names
 
     spec = make_spec({"teacher": "t.safetensors", "data": "digits", "out": "o", field: value})
     with pytest.raises(BadInput, match=f"unknown {field}") as caught:

@@ -15,10 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.errors import BadInput
-from search.job_file import to_yaml
-from search.spec import fields
+from search.job.job_file import to_yaml
+from search.job.spec import fields
 from service.cli import app
-from teachers.datasets import load_dataset
+from teachers.data.datasets import load_dataset
 from tests.search import jobs
 from tests.search.jobs import FinishedJob
 from tests.service.conftest import Understudy

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
-from envs.export import to_onnx
-from envs.moves import PRESETS
-from envs.trace import trace
+from envs.compression.moves import PRESETS
+from envs.export.export import to_onnx
+from envs.fx_import.trace import trace
 from service.inspection import inspect_teacher, normalisation, print_inspection
-from teachers import zoo
-from teachers.formats import save_teacher
-from teachers.manifest import TeacherManifest
+from teachers.formats import zoo
+from teachers.formats.formats import save_teacher
+from teachers.formats.manifest import TeacherManifest
 
 RESIDUAL = "tests.search.factories:residual"
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from edge.bundle import write_bundle
 from edge.errors import BadInput
-from search.events import CandidateRunning, Event, Note, Progress, Stage
+from search.job.events import CandidateRunning, Event, Note, Progress, Stage
 from service import cli, progress
 from service.inspection import print_inspection
 from service.streams import console, print_error

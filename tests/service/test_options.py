@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from search.job_file import to_yaml
-from search.spec import JobSpec, make_spec
+from search.job.job_file import to_yaml
+from search.job.spec import JobSpec, make_spec
 from service import cli
 
 # one value per field, none of them the default
@@ -158,7 +158,7 @@ def test_options_not_given_are_the_defaults(asked: list[JobSpec]) -> None:
 
 
 def test_resuming_takes_the_job_of_the_run(tmp_path: Path, asked: list[JobSpec]) -> None:
-    from search.run_folder import RunFolder
+    from search.job.run_folder import RunFolder
 
     job = make_spec(CHOSEN | {"out": str(tmp_path / "run")})
     RunFolder(job.out).create(job, {})

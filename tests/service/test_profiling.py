@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from edge.errors import BadInput
 from edge.kit import write_kit
 from edge.profile import read_profile
+from envs.compression.moves import PRESETS
+from envs.gym.toy import toy_spec
 from envs.latency.kit import make_kit
-from envs.moves import PRESETS
-from envs.toy import toy_spec
 from service.cli import app
 from tests.edge.models import linear
 from tests.search.jobs import ROOT

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.events import CandidateDone, CandidateRunning, Event, Finished, Stage
+from search.job.events import CandidateDone, CandidateRunning, Event, Finished, Stage
 from service import progress
 from service.pace import MOST_ROWS, Pace, duration
 from service.progress import show

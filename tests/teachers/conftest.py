@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from edge.preprocess import Preprocess
-from teachers.datasets import Dataset, load_dataset
-from teachers.training import train_classifier
-from teachers.zoo import build
+from teachers.data.datasets import Dataset, load_dataset
+from teachers.distillation.training import train_classifier
+from teachers.formats.zoo import build
 
 TRAIN = 1200
 

@@ -1,0 +1,1 @@
+"""From coefficients to a student: widths, removals, repairs, costs, weights."""

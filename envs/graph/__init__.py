@@ -1,0 +1,1 @@
+"""The network as data: operators, their shapes, checks."""

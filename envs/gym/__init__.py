@@ -1,0 +1,1 @@
+"""The compression problem as a Gymnasium environment."""

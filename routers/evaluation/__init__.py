@@ -1,0 +1,1 @@
+"""Figures of deferral and their intervals."""

@@ -1,0 +1,1 @@
+"""Fitting of routers: tuning, cross-fitting."""

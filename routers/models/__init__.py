@@ -1,0 +1,1 @@
+"""Router families and scores that need no fitting."""

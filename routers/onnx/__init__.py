@@ -1,0 +1,1 @@
+"""Routers as ONNX graphs, and the pair in one file."""

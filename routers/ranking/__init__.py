@@ -1,0 +1,1 @@
+"""The ranking of routers, and the choice among them."""

@@ -1,0 +1,1 @@
+"""Rows that a router learns from: query by committee, random draws, labels."""

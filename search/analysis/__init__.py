@@ -1,0 +1,1 @@
+"""Readers of finished runs: re-ranking, tuning, tables."""

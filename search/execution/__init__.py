@@ -1,0 +1,1 @@
+"""Training of candidates on Ray workers."""

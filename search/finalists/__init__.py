@@ -1,0 +1,1 @@
+"""The final round: full training of the best candidates."""

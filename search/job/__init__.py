@@ -1,0 +1,1 @@
+"""The job: what is asked, its file, its folder, its events and its lock."""

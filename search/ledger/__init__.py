@@ -1,0 +1,1 @@
+"""The ledger: every evaluated candidate, on disk."""

@@ -1,0 +1,1 @@
+"""The opening of a search: plain students."""

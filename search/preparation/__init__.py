@@ -1,0 +1,1 @@
+"""A job made ready: teacher, data, parts, answers of the teacher, checks."""

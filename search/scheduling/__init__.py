@@ -1,0 +1,1 @@
+"""The search loop: which candidate is trained next, and for how long."""

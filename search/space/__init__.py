@@ -1,0 +1,1 @@
+"""The search space: candidates, limits, plain students, thresholds, and what accuracies promise."""

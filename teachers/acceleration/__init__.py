@@ -1,0 +1,1 @@
+"""Precision, layout and fused steps that make training faster."""

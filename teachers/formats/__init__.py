@@ -1,0 +1,1 @@
+"""Files that teachers come in, and what describes them."""

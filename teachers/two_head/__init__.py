@@ -1,0 +1,1 @@
+"""AppealNet's two-head students."""
