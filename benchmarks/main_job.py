@@ -93,7 +93,7 @@ def main() -> None:
     chosen, further = parser.parse_known_args()
     out = chosen.out or Path("runs") / f"{chosen.job}-{chosen.seed}"
     command = [
-        *(sys.executable, "-c", "from service.cli import main; main()", "search"),
+        *(sys.executable, "-c", "from service.cli.main import main; main()", "search"),
         *("--teacher", str(DATA / "teachers" / f"resnet18_{chosen.job}.safetensors")),
         *("--data", str(DATA / "data" / chosen.job)),
         *JOBS[chosen.job],

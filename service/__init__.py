@@ -1,1 +1,1 @@
-"""The command line over a job; imports neither torch nor ray until a job needs them."""
+"""What people and programs ask understudy by."""

@@ -40,7 +40,8 @@ from search.preparation.teacher_check import check_teacher_sense
 from search.report.result import _broken
 from search.space.limits import MEASURES, Limits, with_room
 from search.space.space import Space
-from service.cli import app, needs_search
+from service.cli.environment import needs_search
+from service.cli.main import app
 from teachers.data.class_names import fit_classes
 from teachers.data.copies import find_copies
 from teachers.data.datasets import open_dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """The command line of :mod:`service.cli`, whatever else is called ``service`` here."""
-    from service.cli import main as run
+    """The command line of :mod:`service.cli.main`, whatever else is called ``service`` here."""
+    from service.cli.main import main as run
 
     run()

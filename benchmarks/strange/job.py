@@ -173,7 +173,7 @@ def _job(case: Case, plan: Plan, start: Ready, folder: Path) -> str:
     if run.exists() and not (run / "job.yaml").exists():
         shutil.rmtree(run)  # ours, stopped before there was anything to go on with
     command = [
-        *(sys.executable, "-c", "from service.cli import main; main()", "search"),
+        *(sys.executable, "-c", "from service.cli.main import main; main()", "search"),
         *("--teacher", start.teacher, "--data", str(start.data), "--max-kb", f"{case.max_kb:g}"),
         *("--budget", str(BUDGET), "--seed", str(plan.seed), "--out", str(run), "--json"),
         *(["--resume"] if run.exists() else []),

@@ -29,7 +29,7 @@ from teachers.formats.manifest import TeacherManifest
 
 ROOT = Path(__file__).resolve().parents[2]
 #: what `understudy` on the command line does, without needing it installed
-UNDERSTUDY = (sys.executable, "-c", "from service.cli import main; main()")
+UNDERSTUDY = (sys.executable, "-c", "from service.cli.main import main; main()")
 GREY8 = Preprocess(1, 8, 8, mean=(0.3053,), std=(0.3764,))
 UNSEEN = 900
 

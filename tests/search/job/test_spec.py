@@ -203,7 +203,7 @@ def test_yaml_builds_no_objects(tmp_path: Path) -> None:
 
 def test_a_job_is_checked_without_torch_and_ray() -> None:
     code = (
-        "import sys, search.preparation.checks, service.options\n"
+        "import sys, search.preparation.checks, service.cli.options\n"
         "print([name for name in ('torch', 'ray', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

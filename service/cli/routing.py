@@ -11,7 +11,8 @@ import typer
 
 from edge.errors import BadInput
 from search.job.spec import GOAL, ROUTING, make_spec, overridden
-from service.options import STRICT_HELP, as_values, takes_fields
+from service.cli.environment import needs_search, own_code
+from service.cli.options import STRICT_HELP, as_values, takes_fields
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -39,8 +40,6 @@ def route(
     student ask for trainings. Of a BUNDLE alone the threshold is turned, by the calibration rows
     that it keeps.
     """
-    from service.cli import needs_search
-
     needs_search("Routing")
     chosen = as_values(options)
     if (path / "manifest.json").is_file():
@@ -100,7 +99,7 @@ def _turn(
         typer.echo(f"bundle  {out or bundle}")
     if strict:
         from search.packaging.turn import standing
-        from service.progress import end_strictly
+        from service.cli.progress import end_strictly
 
         end_strictly(standing(out or bundle))
 
@@ -132,15 +131,13 @@ def _again(
             remedy=f"Go on with it: understudy search --resume --out {run}.",
         )
     spec = make_spec(overridden(folder.stored_job().model_dump(), chosen))
-    from service.cli import own_code
-
     own_code(spec.teacher)
     from search.preparation.checks import check_inputs
 
     check_inputs(spec, resume=True, trusted=True)
     with folder.claimed(new=False) as claim:
         from search.pipeline import run as work  # what can be refused was: this takes seconds
-        from service.progress import show
+        from service.cli.progress import show
 
         events = work(spec, resume=True, again=True, beside=not replace, claim=claim, trusted=True)
         show(events, resume=spec.out, as_json=as_json, strict=strict)

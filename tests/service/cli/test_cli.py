@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from edge.errors import BadInput
 from search.job.job_file import to_yaml
 from search.job.spec import fields
-from service.cli import app
+from service.cli.main import app
 from teachers.data.datasets import load_dataset
 from tests.search import jobs
 from tests.search.jobs import FinishedJob
-from tests.service.conftest import Understudy
+from tests.service.cli.conftest import Understudy
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ class BaseInstall(PathFinder):
         return super().find_spec(name, path, target)
 
 sys.meta_path = [BaseInstall if finder is PathFinder else finder for finder in sys.meta_path]
-from service.cli import main
+from service.cli.main import main
 main()
 """
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from edge.bundle import load_bundle
 from edge.errors import BadInput
-from service import cli
+from service.cli import main as cli
 from tests.edge.models import bundle_at
 
 

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from search.job.events import CandidateDone, CandidateRunning, Event, Finished, Stage
-from service import progress
-from service.pace import MOST_ROWS, Pace, duration
-from service.progress import show
+from service.cli import progress
+from service.cli.pace import MOST_ROWS, Pace, duration
+from service.cli.progress import show
 
 
 class Clock:

@@ -14,8 +14,8 @@ from rich.table import Table
 from edge.bundle import load_bundle
 from edge.runtime import EdgeRuntime, OnnxTeacher
 from edge.session import CHUNK
-from service.places import bundle_of, images_of
-from service.tables import print_table
+from service.cli.places import bundle_of, images_of
+from service.cli.tables import print_table
 
 
 def predict_images(bundle: Path, images: Sequence[Path], teacher: Path | None) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import pytest
 import understudy as front
 from edge import errors
 from edge.errors import BadInput, MissingExtra
-from service import cli
-from service.streams import parts_of
+from service.cli import main as cli
+from service.cli.streams import parts_of
 from tests.edge.models import bundle_at
 
 
@@ -105,7 +105,7 @@ def test_a_command_line_that_cannot_be_used(
 def test_a_fault_of_our_own_is_json_too(
     understudy: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service import prediction
+    from service.cli import prediction
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by hand")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service.streams import console
+from service.cli.streams import console
 
 #: columns where there is no terminal to ask
 WIDTH = 160

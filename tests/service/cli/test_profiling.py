@@ -16,7 +16,7 @@ from edge.profile import read_profile
 from envs.compression.moves import PRESETS
 from envs.gym.toy import toy_spec
 from envs.latency.kit import make_kit
-from service.cli import app
+from service.cli.main import app
 from tests.edge.models import linear
 from tests.search.jobs import ROOT
 
@@ -68,7 +68,7 @@ def test_a_device_needs_the_base_install_alone(kit: Path) -> None:
     code = (
         "import sys\n"
         f"sys.argv = ['understudy', 'profile', {str(kit)!r}, '--rounds', '1']\n"
-        "from service.cli import app\n"
+        "from service.cli.main import app\n"
         "app(standalone_mode=False)\n"
         "print([n for n in ('torch', 'ray', 'onnx', 'scipy', 'gymnasium') if n in sys.modules])"
     )

@@ -18,8 +18,8 @@ from envs.compression.moves import PRESETS, Moves
 from envs.graph.netspec import NetSpec, Node
 from envs.graph.ops.weighted import CONVOLUTIONS
 from envs.gym.viewer import describe
-from service.streams import console
-from service.tables import print_table
+from service.cli.streams import console
+from service.cli.tables import print_table
 from teachers.formats.description import Described, understand
 from teachers.formats.formats import guess_teacher, lacks_json, load_teacher
 from teachers.formats.guessing import Guess

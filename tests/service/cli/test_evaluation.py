@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.errors import BadInput
-from service import cli
+from service.cli import main as cli
 from tests.edge.models import bundle_at, linear, pixels
 
 

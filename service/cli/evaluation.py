@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edge.errors import BadInput
-from service.options import STRICT_HELP
-from service.places import bundle_of, is_run
+from service.cli.environment import needs_search
+from service.cli.options import STRICT_HELP
+from service.cli.places import bundle_of, is_run
 
 if TYPE_CHECKING:
     from edge.preprocess import Preprocess
@@ -50,8 +51,6 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help=STRICT_HELP)] = False,
 ) -> None:
     """Measure a bundle: edge only, cloud only, cooperation and the oracle, for every class too."""
-    from service.cli import needs_search
-
     needs_search("Evaluating a bundle")
     if rows not in (None, "test", "all"):
         raise BadInput("--rows", value=rows, bound="test or all", remedy="Choose one of them.")
@@ -76,7 +75,7 @@ def evaluate(
     chosen = _rows(rows, table)
     with _as_onnx(teacher, look.input_shape) as file, _read(table, look) as images:
         from search.report.evaluate import evaluate as measured
-        from service.tables import counted
+        from service.cli.tables import counted
 
         with counted("rows", len(images.labels)) as on_rows:
             found = measured(loaded, file, images, chosen, on_rows, cost_per_appeal=cost_per_appeal)
@@ -89,7 +88,7 @@ def evaluate(
     else:
         _print(said)
     if strict:
-        from service.progress import end_strictly
+        from service.cli.progress import end_strictly
 
         end_strictly([warning.name for warning in found.warnings])
 
@@ -168,7 +167,7 @@ def _as_onnx(teacher: str, shape: tuple[int, ...]) -> Iterator[Path]:
 def _print(said: Mapping[str, Any]) -> None:
     from rich.table import Table
 
-    from service.tables import print_table
+    from service.cli.tables import print_table
 
     table = Table(title=f"{said['rows']:,} rows, {said['part']}", title_justify="left")
     for head in ("", "rows", "edge only", "cloud only", "cooperation", "oracle", "appealed"):

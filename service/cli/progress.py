@@ -21,8 +21,8 @@ from rich.table import Table
 
 from search.job import events
 from search.job.run_folder import RunFolder
-from service import streams
-from service.pace import Pace, duration, running_text
+from service.cli import streams
+from service.cli.pace import Pace, duration, running_text
 
 #: a log gets a line of progress at most this often, seconds
 LOG_EVERY = 10.0

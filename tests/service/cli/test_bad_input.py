@@ -17,7 +17,7 @@ from edge.preprocess import Preprocess
 from teachers.formats import zoo
 from teachers.formats.formats import save_teacher
 from teachers.formats.manifest import TeacherManifest
-from tests.service.conftest import Understudy
+from tests.service.cli.conftest import Understudy
 
 SECONDS = 5.0
 CLASSES = ("cat", "dog")

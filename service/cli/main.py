@@ -16,12 +16,13 @@ from typing import Annotated, Any
 import typer
 
 from edge.errors import BadInput, MissingExtra, Unfinished
-from service import thresholds
-from service.evaluation import evaluate
-from service.options import STRICT_HELP, job_values, takes_job
-from service.profiling import profile
-from service.routing import route
-from service.streams import console, print_error, print_failure, print_json, spare_no_letter
+from service.cli import thresholds
+from service.cli.environment import needs_search, own_code
+from service.cli.evaluation import evaluate
+from service.cli.options import STRICT_HELP, job_values, takes_job
+from service.cli.profiling import profile
+from service.cli.routing import route
+from service.cli.streams import console, print_error, print_failure, print_json, spare_no_letter
 
 app = typer.Typer(
     name="understudy",
@@ -69,7 +70,7 @@ def demo(
     """Run the main job on scikit-learn's digits, from teacher to bundle, in a minute or two."""
     needs_search("The demo")
     from search.demo import run_demo
-    from service.progress import show
+    from service.cli.progress import show
 
     show(run_demo(out, seed), resume=str(out), as_json=as_json, strict=strict)
 
@@ -98,7 +99,7 @@ def search(
 
     with RunFolder(spec.out).claimed(spec, new=not resume) as claim:
         from search.pipeline import run
-        from service.progress import show
+        from service.cli.progress import show
 
         # the command line is its user's own: a teacher may be a function of theirs
         job_events = run(spec, resume=resume, claim=claim, trusted=True)
@@ -125,7 +126,7 @@ def inspect(
 
     if not lacks_json(teacher):
         check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
-    from service.inspection import inspect_teacher, print_inspection
+    from service.cli.inspection import inspect_teacher, print_inspection
 
     patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]
     found = inspect_teacher(teacher, preset, patterns, trusted=True)
@@ -147,7 +148,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Classify images on the edge: class, probability, and trust or appeal."""
-    from service.prediction import predict_images, print_predictions
+    from service.cli.prediction import predict_images, print_predictions
 
     found = predict_images(bundle, images, teacher)
     if as_json:
@@ -168,23 +169,6 @@ app.command()(profile)
 app.command()(route)
 app.command()(evaluate)
 thresholds.register(app)
-
-
-def own_code(teacher: str) -> None:
-    """A teacher of the user's own may stand in the folder that they are in, as for `python -m`; it
-    comes last on the path, so that an ``envs/`` there hides none of ours."""
-    from teachers.formats.factory import is_factory
-
-    if is_factory(teacher) and not Path(teacher).exists():
-        sys.path.append(str(Path.cwd()))
-
-
-def needs_search(what: str) -> None:
-    """MissingExtra where what a search needs is not installed."""
-    from importlib.util import find_spec
-
-    if any(find_spec(package) is None for package in ("torch", "ray", "optuna", "gymnasium")):
-        raise MissingExtra(what, "search")
 
 
 def main() -> None:

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from edge.bundle import write_bundle
 from edge.errors import BadInput
 from search.job.events import CandidateRunning, Event, Note, Progress, Stage
-from service import cli, progress
-from service.inspection import print_inspection
-from service.streams import console, print_error
-from service.tables import print_table
+from service.cli import main as cli
+from service.cli import progress
+from service.cli.inspection import print_inspection
+from service.cli.streams import console, print_error
+from service.cli.tables import print_table
 from tests.edge.models import contents, manifest
 from tests.search import jobs
 
@@ -85,7 +86,7 @@ def test_tables_and_lines_on_stdout(name: str, capsys: pytest.CaptureFixture[str
 
 
 def test_the_layers_of_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
-    from service.inspection import inspect_teacher
+    from service.cli.inspection import inspect_teacher
 
     found = json.loads(json.dumps(inspect_teacher(str(jobs.digits_teacher()), "default")))
     for layer, name in zip(found["layers"], NAMES, strict=False):
@@ -118,7 +119,9 @@ def test_a_terminal_that_lacks_a_letter(encoding: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert ("猫".encode() if encoding == "utf-8" else rb"\u732b") in done.stderr
-    code = "from service.streams import spare_no_letter as s; s(); print('caf\\udce9 \\ud800 猫')"
+    code = (
+        "from service.cli.streams import spare_no_letter as s; s(); print('caf\\udce9 \\ud800 猫')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(jobs.ROOT), "PYTHONIOENCODING": encoding},

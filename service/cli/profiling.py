@@ -10,7 +10,8 @@ import typer
 from rich.progress import Progress
 
 from edge.errors import BadInput
-from service.streams import console
+from service.cli.environment import needs_search, own_code
+from service.cli.streams import console
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -54,7 +55,6 @@ def _beside(kit: Path) -> Path:
 def _make(folder: Path, teacher: str | None, preset: str) -> dict[str, Any]:
     """Needs what a search needs; the device that times the kit does not."""
     from edge.kit import check_free, write_kit
-    from service.cli import needs_search, own_code
 
     check_free(folder)
     needs_search("Making a kit")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.options import REWARD_FIELDS, takes_fields
+from service.cli.environment import needs_search, own_code
+from service.cli.options import REWARD_FIELDS, takes_fields
 
 if TYPE_CHECKING:
     from search.analysis.rerank import Reranking
@@ -72,12 +73,10 @@ def _finalize(
     words = ["understudy", "rerank", str(run)]
     for name, value in given.items():
         words += ["--" + name.replace("_", "-"), str(value)]
-    from service.cli import own_code
-
     own_code(found.after.spec.teacher)
     spec = adopt(found, target, shlex.join([*words, "--finalize", "--out", target]))
     from search.pipeline import run as work  # what can be refused was: this takes seconds
-    from service.progress import show
+    from service.cli.progress import show
 
     show(work(spec, resume=True, trusted=True), resume=target, as_json=as_json)
 
@@ -85,7 +84,7 @@ def _finalize(
 def _print_reranking(found: Reranking, top: int) -> None:
     from rich.table import Table
 
-    from service.tables import print_table
+    from service.cli.tables import print_table
 
     said = found.result(top)
     table = Table(title=f"{said['candidates']:,} candidates of {said['run']}", title_justify="left")
@@ -228,9 +227,8 @@ def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
     from search.analysis.tune import check_limits
     from search.job.events import Event
     from search.job.run_folder import RunFolder
-    from service.cli import own_code
-    from service.progress import event_text
-    from service.streams import console
+    from service.cli.progress import event_text
+    from service.cli.streams import console
 
     check_limits(target, spec)
     own_code(spec.teacher)
@@ -274,8 +272,6 @@ def _print_tuning(said: dict[str, Any]) -> None:
 
 
 def _check(what: str) -> None:
-    from service.cli import needs_search
-
     needs_search(what)
 
 

@@ -17,10 +17,10 @@ from edge.errors import BadInput
 from search.analysis.standings import read_run, standings
 from search.ledger.ledger import Ledger
 from search.ledger.snapshot import read_columns
-from service.cli import app
+from service.cli.main import app
 from tests.search.jobs import FinishedJob
 from tests.search.runs import candidate, run_of
-from tests.service.conftest import Understudy
+from tests.service.cli.conftest import Understudy
 
 
 def inside(*arguments: str | Path) -> str:

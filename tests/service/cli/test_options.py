@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from search.job.job_file import to_yaml
 from search.job.spec import JobSpec, make_spec
-from service import cli
+from service.cli import main as cli
 
 # one value per field, none of them the default
 CHOSEN: dict[str, Any] = {
@@ -114,7 +114,7 @@ def option(name: str, value: Any) -> list[str]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[JobSpec]:
     """The jobs that the command line would run; it stops before it does."""
     jobs: list[JobSpec] = []
-    from service.options import job_values as real
+    from service.cli.options import job_values as real
 
     def caught(*arguments: Any) -> JobSpec:
         jobs.append(real(*arguments))
