@@ -35,7 +35,7 @@ from search.job.machine import cores
 from search.job.run_folder import MAY_CHANGE, RunFolder, write_bytes
 from search.job.spec import JobSpec
 from search.ledger.ledger import Ledger
-from search.ledger.snapshot import Columns, columns_of
+from search.ledger.snapshot import Columns, read_columns
 from search.opening.opening import full_training, open_search, origins_of, reopened
 from search.pipeline import evaluator_of
 from search.preparation.checks import check_inputs
@@ -136,7 +136,7 @@ def _tune(
     store = Evaluations(plan.folder / "evaluations" / plan.known)
     _take_over(known, store, plan)
     if folder.ledger.exists():
-        _keep(columns_of(folder, None, plan.facts), store)  # plain students
+        _keep(read_columns(folder.ledger), store)  # plain students
     given = len(list(store.keys()))
     if len(finished(plan)) < trials:
         with cluster(spec.ray, spec.threads * workers, room.nbytes):

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
-from search.job.run_folder import RunFolder, write_bytes
-from search.space.facts import Facts
+from search.job.run_folder import write_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,31 +171,6 @@ def read_columns(journal: Path) -> Columns:
             end += len(tail)
             save(place(journal), columns, {"end": end, "seal": _seal(file, end)})
     return columns
-
-
-def columns_of(folder: RunFolder, storage: str | None, facts: Facts) -> Columns:
-    """All finished candidates of a run, wherever its ledger is.
-
-    Raises:
-        BadInput: there are none yet, or the ledger cannot be read.
-    """
-    if storage is None:
-        return read_columns(folder.ledger)
-    from search.ledger.ledger import (
-        stored_records,  # Optuna and the database's driver take a second
-    )
-
-    path = place(folder.ledger)
-    stored = load(path)
-    known = 0 if stored is None else len(stored[0])
-    records = stored_records(folder.ledger, storage, known)
-    if records:
-        columns = Columns.of_records(records, facts.layers, facts.pool)
-        save(path, columns, {})
-        return columns
-    if stored is None:
-        raise no_candidates(folder.ledger)
-    return stored[0]
 
 
 def no_candidates(where: Path) -> BadInput:
