@@ -36,6 +36,7 @@ from edge.preprocess import Preprocess
 from envs.compression.layers import anatomy
 from envs.compression.moves import PRESETS
 from envs.fx_import.trace import trace
+from envs.graph.check import parse_netspec
 from search.execution.classroom import Classroom, Distilling
 from search.execution.cluster import cluster
 from search.execution.crew import Resources
@@ -107,9 +108,8 @@ def classroom(rows: int, examined: int) -> Classroom:
 
 def students(room: Classroom, widths: Sequence[float]) -> list[tuple[int, ...]]:
     """One student per coefficient, which every layer that may take it takes."""
-    from envs.graph.netspec import NetSpec
 
-    layers = anatomy(NetSpec.from_json(room.teacher)).layers
+    layers = anatomy(parse_netspec(room.teacher)).layers
     masks, pool = room.moves.masks(layers), room.moves.pool
     keep = len(pool) - 1
     return [

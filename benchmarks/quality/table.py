@@ -23,7 +23,7 @@ from benchmarks.quality import packing, small
 from benchmarks.quality.making import TRAINED, Networks, accuracies, finished
 from benchmarks.quality.small import C0, JUDGE_SEEDS, MOVES, OUT, SEARCH_SEED, Lab
 from benchmarks.quality.task import Standard, Task
-from envs.graph.netspec import NetSpec
+from envs.graph.check import parse_netspec
 from search.space.space import Actions
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "search_table.parquet"
@@ -231,5 +231,5 @@ def task(table: Table) -> Task:
         Standard.of(teacher[part], C0, rows["learnt"], table.meta["recipe"]["epochs"], rows[part])
         for part in ("searched", "judged")
     )
-    network = NetSpec.from_json(table.meta["network"])
+    network = parse_netspec(table.meta["network"])
     return Task("table", network, MOVES, searched, judged, None, table)

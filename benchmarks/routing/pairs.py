@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import packing
 from benchmarks.routing import making
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from routers.selection.labels import student_right
 
@@ -69,7 +70,7 @@ class Pair:
     @property
     def network(self) -> NetSpec:
         """The student's description."""
-        return NetSpec.from_json(json.dumps(self.about["netspec"]))
+        return parse_netspec(json.dumps(self.about["netspec"]))
 
     def of(self, *parts: str) -> Rows:
         """Places (0 to N − 1) of the rows of some parts."""

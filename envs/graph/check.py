@@ -42,6 +42,18 @@ class _Record:
     shape: tuple[int, ...]
 
 
+def parse_netspec(text: str) -> NetSpec:
+    """The netspec of a JSON text, checked as a whole; it may come from a stranger's bundle.
+
+    Raises:
+        BadInput: not what :meth:`NetSpec.to_json` writes, an unknown operator, a node that reads
+            what no earlier node wrote, or sizes that do not follow or are out of reason.
+    """
+    spec = read_json(text)
+    check_spec(spec)
+    return spec
+
+
 def read_json(text: str) -> NetSpec:
     """The spec that a JSON text describes; its sizes are not checked yet.
 

@@ -101,7 +101,7 @@ class NetSpec:
         return {name: tuple(names) for name, names in readers.items()}
 
     def to_json(self) -> str:
-        """The spec as JSON text; :meth:`from_json` reads it back."""
+        """The spec as JSON text; :func:`envs.graph.check.parse_netspec` reads it back."""
         nodes = [
             {
                 "name": node.name,
@@ -115,17 +115,3 @@ class NetSpec:
         return json.dumps(
             {"format": FORMAT, "input_shape": list(self.input_shape), "nodes": nodes}, indent=1
         )
-
-    @classmethod
-    def from_json(cls, text: str) -> NetSpec:
-        """Read a spec and check it as a whole; it may come from a stranger's bundle.
-
-        Raises:
-            BadInput: not what :meth:`to_json` writes, an unknown operator, a node that reads what
-                no earlier node wrote, or sizes that do not follow or are out of reason.
-        """
-        from envs.graph.check import check_spec, read_json
-
-        spec = read_json(text)
-        check_spec(spec)
-        return spec

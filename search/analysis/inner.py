@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from envs.graph.netspec import NetSpec
+from envs.graph.check import parse_netspec
 from search.execution.classroom import Classroom, Distilling
 from search.execution.evaluations import Evaluations, InProcess
 from search.execution.workers import Worker
@@ -135,7 +135,7 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
 def _space(spec: JobSpec, room: Classroom, facts: Facts) -> Space:
     """Of a trial's candidates, as a search under its job has it."""
     return Space(
-        NetSpec.from_json(room.teacher),
+        parse_netspec(room.teacher),
         room.moves,
         reward_of(spec, facts.kb, facts.accuracy),
         limits_of(spec, facts.accuracy),

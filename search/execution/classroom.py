@@ -17,6 +17,7 @@ from envs.compression.moves import Moves
 from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance
 from envs.compression.training_norms import normalised, without_norms
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from search.execution.workers import Step
 from teachers.data.image_file import ImageFile
@@ -98,7 +99,7 @@ class Classroom:
             # they are read-only, and nobody writes to them: a copy would be one per worker
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             weights = {name: torch.from_numpy(value) for name, value in self.weights.items()}
-        return Inheritance.of(NetSpec.from_json(self.teacher), weights, self.criterion)
+        return Inheritance.of(parse_netspec(self.teacher), weights, self.criterion)
 
 
 @dataclass(frozen=True)

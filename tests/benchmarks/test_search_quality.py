@@ -19,6 +19,7 @@ from benchmarks.quality.play import play as play_benchmark
 from benchmarks.quality.small import JUDGE_SEEDS, SEARCH_SEED
 from benchmarks.quality.task import Standard, Task
 from envs.compression.cost import costs
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from envs.gym.toy import toy_spec
 from envs.reward import PaperReward, Reward, ThresholdReward
@@ -334,7 +335,7 @@ def test_a_folder_is_packed_as_often_as_one_likes_and_with_one_teacher(
     lines.append(tmp_path / making.TRAINED, fresh)
     accuracies = tuple(stored.meta["teacher"].values())
     lab = SimpleNamespace(
-        network=NetSpec.from_json(stored.meta["network"]),
+        network=parse_netspec(stored.meta["network"]),
         accuracies=accuracies,
         promise=lambda actions: np.zeros(len(actions)),
     )

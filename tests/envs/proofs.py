@@ -20,6 +20,7 @@ from envs.compression.resolve import Student, compress
 from envs.compression.surgery import Inheritance, load
 from envs.export.export import to_onnx
 from envs.fx_import.trace import Traced
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec, Shape
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -102,7 +103,7 @@ def _runs(module: fx.GraphModule, spec: NetSpec) -> None:
 def _is_rebuilt(student: Student, module: nn.Module) -> None:
     """From its description and the bytes of its weights, and nothing else."""
     text = student.spec.to_json()
-    spec = NetSpec.from_json(text)
+    spec = parse_netspec(text)
     assert spec.to_json() == text
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     again = load(spec, load_tensors(save_tensors(state))).eval()

@@ -23,7 +23,7 @@ from edge.runtime import EdgeRuntime, OnnxTeacher
 from edge.session import Session
 from envs.compression.cost import cost
 from envs.compression.surgery import load
-from envs.graph.netspec import NetSpec
+from envs.graph.check import parse_netspec
 from routers.models.scores import SCORES
 from routers.ranking.ranking import Ranking, fit_and_rank
 from search import pipeline
@@ -92,7 +92,7 @@ def test_everything_is_in_its_place(job: FinishedJob) -> None:
 def test_the_student_keeps_the_limit_in_what_ships(job: FinishedJob) -> None:
     weights = load_file(job.out / "bundle" / "student.safetensors")
     kb = sum(value.nbytes for value in weights.values()) / 1024
-    spec = NetSpec.from_json((job.out / "bundle" / "netspec.json").read_text())
+    spec = parse_netspec((job.out / "bundle" / "netspec.json").read_text())
     assert kb == cost(spec).kb == job.result["student"]["kb"]
     assert job.spec.max_kb is not None
     assert kb <= job.spec.max_kb < job.result["teacher"]["kb"] / 4
@@ -158,7 +158,7 @@ def test_a_student_is_rebuilt_from_the_bundle_alone(
     job: FinishedJob, test_rows: tuple[NDArray[np.uint8], NDArray[np.int64]]
 ) -> None:
     bundle = load_bundle(job.out / "bundle")
-    spec = NetSpec.from_json(bundle.read("netspec.json").decode())
+    spec = parse_netspec(bundle.read("netspec.json").decode())
     weights = load_file(job.out / "bundle" / "student.safetensors")
     module = load(spec, {name: torch.from_numpy(value) for name, value in weights.items()}).eval()
     images = test_rows[0][:64]
@@ -181,7 +181,7 @@ from envs.graph.netspec import NetSpec
 from envs.compression.surgery import load as rebuild
 
 bundle = load_bundle(sys.argv[1])
-spec = NetSpec.from_json(bundle.read("netspec.json").decode())
+spec = parse_netspec(bundle.read("netspec.json").decode())
 student = rebuild(spec, load(bundle.read("student.safetensors")))
 images = np.random.default_rng(0).normal(size=(64, *spec.input_shape)).astype(np.float32)
 
@@ -336,7 +336,7 @@ def test_a_head_of_the_students_own_ships_inside_its_graph(
     decisions = EdgeRuntime(bundle).decide(images)
     assert [decision.score for decision in decisions] == pytest.approx(score.tolist())
     assert [d.trusted for d in decisions] == (score >= bundle.manifest.threshold).tolist()
-    spec_of = NetSpec.from_json(bundle.read("netspec.json").decode())
+    spec_of = parse_netspec(bundle.read("netspec.json").decode())
     rebuilt = from_bytes(spec_of, bundle.read("two_head.safetensors"))
     found = answer(rebuilt, images, bundle.manifest.preprocess)
     np.testing.assert_allclose(found.score, score, atol=1e-5)

@@ -15,6 +15,7 @@ from envs.compression.moves import Moves
 from envs.compression.resolve import Student, compress
 from envs.compression.surgery import Inheritance, build, load
 from envs.fx_import.trace import agrees, trace
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec, Node
 from tests.envs.networks import Classifier, all_moves, classifiers, legal_actions
 
@@ -229,7 +230,7 @@ def test_a_student_depends_on_the_seed_and_on_nothing_else(
 
 def test_a_network_is_rebuilt_from_description_and_weights_alone(block: Block) -> None:
     student, module = inherit(block, [HALVE, KEEP, OUT, KEEP], 1, 2, 2)
-    again = load(NetSpec.from_json(student.spec.to_json()), module.state_dict())
+    again = load(parse_netspec(student.spec.to_json()), module.state_dict())
     assert agrees(module.eval(), again.eval(), torch.randn(4, 1, 2, 2))
 
 

@@ -21,6 +21,7 @@ from envs.compression.training_norms import (
     without_norms,
 )
 from envs.fx_import.trace import describe, trace
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from envs.gym.toy import ToyNet
 from tests.envs.blocks import Call, Squeeze
@@ -136,7 +137,7 @@ def test_a_norm_stands_right_behind_its_convolution() -> None:
     assert norms["relu"].inputs == ("a_norm",)
     assert norms["a_norm"].inputs == ("a",)
     # what stands there is a network by the rules of all others
-    assert NetSpec.from_json(norms.to_json()).to_json() == norms.to_json()
+    assert parse_netspec(norms.to_json()).to_json() == norms.to_json()
 
 
 def test_a_network_that_has_its_norms_stays_the_very_same() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.compression.surgery import build
-from envs.graph.check import check_spec
+from envs.graph.check import check_spec, parse_netspec
 from envs.graph.netspec import INPUT, NetSpec, Node, Shape
 from envs.graph.ops import LARGEST, OPS
 from envs.graph.ops.base import FLAG, NUMBER, SHARE, SIZE, Ids, one_of, optional
@@ -225,7 +225,7 @@ class TestContract:
             nodes.append(Node("flat", "flatten", ("op",), {"last": False}, flat))
         spec = NetSpec(shapes[0], tuple(nodes))
         check_spec(spec)
-        again = NetSpec.from_json(spec.to_json())
+        again = parse_netspec(spec.to_json())
         assert build(again)(torch.rand(2, *shapes[0])).shape == (2, spec.classes)
 
 

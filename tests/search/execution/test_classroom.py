@@ -14,6 +14,7 @@ import torch
 from edge.preprocess import Preprocess
 from envs.compression.layers import anatomy
 from envs.compression.surgery import build
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from search.execution.classroom import Classroom, Distilling
 from teachers.data.image_file import ImageFile
@@ -88,7 +89,7 @@ def test_images_in_a_file_go_as_its_name(room: Classroom, tmp_path: Path) -> Non
 
 def test_a_candidate_that_was_paused_ends_as_if_it_had_not_been(room: Classroom) -> None:
     recipe = Recipe(3, batch_size=8, precision="fp32", layout="contiguous")
-    actions = (2,) * len(anatomy(NetSpec.from_json(room.teacher)).layers)
+    actions = (2,) * len(anatomy(parse_netspec(room.teacher)).layers)
     trainer = Distilling(recipe)(sent(room)[0])
     whole = trainer.begin(actions, None)
     steps = [whole.epoch(examine=False) for _ in range(3)]

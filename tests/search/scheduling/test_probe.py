@@ -16,6 +16,7 @@ from envs.compression.moves import Moves
 from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance, build
 from envs.fx_import.trace import describe
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from search.execution.classroom import Classroom
 from search.scheduling.probe import (
@@ -38,7 +39,7 @@ from tests.search.jobs import digits_teacher
 
 def whole(room: Classroom) -> tuple[NetSpec, Moves, tuple[int, ...]]:
     """What makes the student that is the teacher itself."""
-    network = NetSpec.from_json(room.teacher)
+    network = parse_netspec(room.teacher)
     return network, room.moves, (2,) * len(anatomy(network).layers)
 
 
@@ -105,7 +106,7 @@ def test_batch_norms_go_by_the_images_at_hand() -> None:
 
 def test_large_maps_go_through_in_batches(digits: Classroom) -> None:
     module = digits.inheritance().student(compress(*whole(digits)), seed=0)
-    images = torch.randn(50, *NetSpec.from_json(digits.teacher).input_shape)
+    images = torch.randn(50, *parse_netspec(digits.teacher).input_shape)
     at_once, parts = (features(module, digits.tap, images, batch) for batch in (50, 16))
     assert at_once.shape == parts.shape
     # 13, 13, 12 and 12: each batch normalises by itself, so that they differ a little and no more

@@ -19,6 +19,7 @@ from envs.compression.moves import Moves
 from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance, load
 from envs.fx_import.trace import trace
+from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from teachers.data.datasets import Dataset
 from teachers.distillation.checkpoint import Checkpoint
@@ -171,7 +172,7 @@ class TestKept:
         spec, student = _small()
         network = _two(student)
         network.train()(_images(16))  # batch norms have seen something
-        again = from_bytes(NetSpec.from_json(spec.to_json()), to_bytes(network))
+        again = from_bytes(parse_netspec(spec.to_json()), to_bytes(network))
         assert not again.training
         assert torch.equal(again(_images(5)), network.eval()(_images(5)))
 
