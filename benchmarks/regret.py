@@ -26,11 +26,12 @@ import numpy as np
 
 from benchmarks.rivals.searching import settled
 from benchmarks.strange.rebuild import predictions
+from edge.files import write_bytes
 from search.demo import digits_teacher, run_demo
 from search.execution.cluster import cluster
 from search.finalists.finalists import LastRound, train_baselines
 from search.job.events import Event
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
 from search.ledger.ledger import journal_records
 from search.opening.opening import origins_of, reopened

@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge import strict
 from edge.errors import BadInput
+from edge.files import new_folder
 from edge.manifest import (
     REMEDY,
     Calibration,
@@ -95,24 +94,16 @@ def write_bundle(folder: str | Path, manifest: Manifest, contents: Mapping[str, 
     folder = Path(folder)
     complete = _with_records(manifest, contents)
     _refuse_existing(folder)
+    text = json.dumps(complete.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-        part.mkdir()
+        with new_folder(folder) as draft:
+            for name, data in contents.items():
+                (draft / name).write_bytes(data)
+            (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            load_bundle(draft)
+            _refuse_existing(folder)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    try:
-        for name, data in contents.items():
-            (part / name).write_bytes(data)
-        text = json.dumps(complete.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        load_bundle(part)
-        _refuse_existing(folder)
-        part.rename(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return complete
 
 

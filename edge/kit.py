@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge import strict
 from edge.errors import BadInput
+from edge.files import new_folder
 
 FORMAT = 1
 MANIFEST = "kit.json"
@@ -137,13 +137,11 @@ def write_kit(folder: Path, kit: Kit, files: Mapping[str, bytes]) -> None:
         BadInput: the folder exists, or cannot be made.
     """
     check_free(folder)
-    draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
-        draft.mkdir(parents=True)
-        for name, content in files.items():
-            (draft / name).write_bytes(content)
-        (draft / MANIFEST).write_bytes(strict.canonical(strict.dump(kit)))
-        draft.rename(folder)
+        with new_folder(folder) as draft:
+            for name, content in files.items():
+                (draft / name).write_bytes(content)
+            (draft / MANIFEST).write_bytes(strict.canonical(strict.dump(kit)))
     except OSError as error:
         raise BadInput(
             "the kit cannot be written",
@@ -151,15 +149,6 @@ def write_kit(folder: Path, kit: Kit, files: Mapping[str, bytes]) -> None:
             bound="a path where folders can be made",
             remedy=f"Choose another one ({error.strerror}).",
         ) from None
-    finally:
-        _remove(draft)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
 
 
 def read_kit(folder: Path) -> Kit:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge import strict
 from edge.errors import BadInput
+from edge.files import write_asked
 from edge.kit import Kit, Work, read_at_most
 
 FORMAT = 1
@@ -111,19 +112,7 @@ def write_profile(path: Path, profile: Profile) -> None:
     Raises:
         BadInput: the file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_bytes(to_bytes(profile))
-        draft.replace(path)
-    except OSError as error:
-        raise BadInput(
-            "the latency profile cannot be written",
-            value=str(path),
-            bound="a path where files can be made",
-            remedy=f"Choose another one ({error.strerror}).",
-        ) from None
-    finally:
-        draft.unlink(missing_ok=True)
+    write_asked(path, to_bytes(profile), "the latency profile", "one")
 
 
 def read_profile(path: Path) -> Profile:

@@ -16,8 +16,9 @@ from types import MappingProxyType
 from typing import Any
 
 from edge.errors import BadInput, MissingExtra, Unfinished
+from edge.files import write_bytes
 from search.job.events import Event, Note
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.packaging.package import Shipped, Weights, ship
 from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared

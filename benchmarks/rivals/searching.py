@@ -8,11 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeVar
 
+from edge.files import write_bytes
 from search.execution.classroom import Distiller
 from search.execution.evaluation import Evaluation, Job
 from search.execution.workers import Trainer, reason_of
 from search.finalists.choice import choose
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger
 from search.opening.pilots import USUAL_GAIN
 from search.pipeline import sampler_of

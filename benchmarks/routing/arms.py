@@ -31,10 +31,10 @@ from benchmarks.quality.making import where
 from benchmarks.rivals.study import Study
 from benchmarks.routing import making
 from benchmarks.routing.pairs import COMMAND, UNSEEN, Pair
+from edge.files import write_bytes
 from envs.compression.cost import cost
 from envs.compression.layers import anatomy
 from envs.compression.surgery import load
-from search.job.run_folder import write_bytes
 from search.packaging.two_head import judging
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.distill import distil

@@ -26,10 +26,10 @@ from benchmarks.quality.making import where
 from benchmarks.rivals.searching import settled
 from benchmarks.rivals.sizing import Sized, uniform
 from benchmarks.rivals.study import Plan, Study
+from edge.files import write_bytes
 from edge.session import Session
 from envs.compression.layers import anatomy
 from envs.export.export import to_onnx
-from search.job.run_folder import write_bytes
 from search.preparation.answers import Asker
 from teachers.distillation.distill import EpochReport, Outcome, distil
 from teachers.distillation.metrics import accuracy

@@ -25,7 +25,7 @@ from benchmarks.strange.exports import ROOT
 from benchmarks.strange.rebuild import predictions, shipped, teacher_answers
 from benchmarks.strange.rivals import by_hand, by_uniform_width, keep, kept
 from benchmarks.strange.teachers import Ready, Skipped, ready
-from search.job.run_folder import write_bytes
+from edge.files import write_bytes
 
 #: candidates of every job
 BUDGET = 12

@@ -20,12 +20,13 @@ from benchmarks.strange.data import Labels
 from benchmarks.strange.exports import FOLDING
 from benchmarks.strange.networks import size_kb, widest
 from benchmarks.strange.rebuild import found_in
+from edge.files import write_bytes
 from envs.compression.cost import cost
 from envs.compression.layers import anatomy
 from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance, load
 from search.execution.classroom import Distiller
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
 from search.preparation.preparation import prepare
 from teachers.distillation.training import predict

@@ -14,7 +14,7 @@ from benchmarks.strange import data, exports, hand
 from benchmarks.strange.cases import Case
 from benchmarks.strange.data import Images
 from benchmarks.strange.networks import NETWORKS
-from search.job.run_folder import write_bytes
+from edge.files import write_bytes
 
 
 class Skipped(Exception):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +15,11 @@ from pathlib import Path
 
 from edge import made
 from edge.errors import BadInput
+from edge.files import draft_of, write_bytes
 from search.analysis.rerank import Reranking
 from search.job.claim import LOCK, claimed
 from search.job.job_file import to_yaml
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec, make_spec
 from search.ledger.ledger import Ledger, stored_records
 from search.preparation.checks import check_inputs
@@ -61,7 +61,7 @@ def _put(found: Reranking, spec: JobSpec, new: RunFolder, origin: Mapping[str, s
     """Fill the folder that is ours: in a draft beside it, which takes its place when it is whole,
     so that a process that is killed leaves no half of a run."""
     root = new.root.resolve()
-    draft = RunFolder(root.with_name(f".{root.name}.{secrets.token_hex(4)}.part"))
+    draft = RunFolder(draft_of(root))
     try:
         draft.root.mkdir()
         made.note(draft.root)

@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from edge.files import write_bytes
 from envs.graph.check import parse_netspec
 from search.execution.classroom import Classroom, Distilling
 from search.execution.evaluations import Evaluations, InProcess
 from search.execution.workers import Worker
 from search.job.events import CandidateDone
-from search.job.run_folder import write_bytes
 from search.job.spec import JobSpec, make_spec
 from search.ledger.ledger import Ledger, Record
 from search.opening.pilots import pilots_of

@@ -24,6 +24,7 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from edge.errors import BadInput
+from edge.files import write_bytes
 from search.analysis.inner import Plan, finished, run_trial, unfinished
 from search.analysis.standings import Run
 from search.execution.classroom import Classroom
@@ -32,7 +33,7 @@ from search.execution.evaluation import Evaluation
 from search.execution.evaluations import Evaluations
 from search.job.events import Event, Note, Stage
 from search.job.machine import cores
-from search.job.run_folder import MAY_CHANGE, RunFolder, write_bytes
+from search.job.run_folder import MAY_CHANGE, RunFolder
 from search.job.spec import JobSpec
 from search.ledger.ledger import Ledger
 from search.ledger.snapshot import Columns, read_columns

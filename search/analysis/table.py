@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import TextIO
 
+from edge.files import write_asked
 from search.analysis.standings import Run, standings
-from search.job.run_folder import write_asked
 from search.ledger.snapshot import STATUSES
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from edge.files import write_asked
 from search.analysis.maps import pictures
 from search.analysis.tune import Tuning
-from search.job.run_folder import write_asked
 from search.report.page import STYLE
 
 TEMPLATE = """<!doctype html>

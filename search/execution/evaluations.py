@@ -14,9 +14,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from edge.files import write_bytes
 from search.execution.evaluation import Evaluation, Evaluator, Job, Running
 from search.execution.workers import Worker
-from search.job.run_folder import write_bytes
 from search.samplers.novel import network_digest
 from search.space.space import Actions, Space
 

@@ -15,10 +15,10 @@ from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from edge.errors import BadInput
+from edge.files import write_bytes
 from search.execution.crew import Resources
 from search.execution.workers import Opener, Step
 from search.job.events import Note
-from search.job.run_folder import write_bytes
 
 #: deaths of its worker in a row, without an epoch between them, after which it is given up
 DEATHS = 3

@@ -17,12 +17,13 @@ from ray import ObjectRef
 from ray.exceptions import WorkerCrashedError
 
 from edge.errors import BadInput
+from edge.files import write_bytes
 from search.execution.classroom import Distilling
 from search.execution.crew import Resources
 from search.execution.workers import Step
 from search.finalists.final import Course, Trained, together, train_fully
 from search.job.events import Note, Progress, Stage
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.ledger.ledger import Record
 from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared

@@ -7,15 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge import made
 from edge.errors import BadInput
+from edge.files import write_bytes
 from search.job.claim import Claim, claimed, taken, unmakeable
 from search.job.job_file import read_yaml, to_yaml
 from search.job.spec import ROUTING, JobSpec, make_spec
@@ -260,45 +256,3 @@ def whole_paths(spec: JobSpec) -> JobSpec:
 def times(count: int) -> str:
     """``once``, ``3 times``."""
     return "once" if count == 1 else f"{count:,} times"
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    made.make_folder(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    made.note(path)
-
-
-def write_asked(path: Path, content: bytes, what: str, other: str) -> None:
-    """Write a file whose place the user chose, whole or not at all.
-
-    Args:
-        path: where.
-        content: what.
-        what: it is, as in "the page".
-        other: what to choose another of, as in "place with --page".
-
-    Raises:
-        BadInput: it cannot be written there.
-    """
-    try:
-        write_bytes(path, content)
-    except OSError as error:
-        raise BadInput(
-            f"{what} cannot be written",
-            value=str(path),
-            bound="a path where files can be made",
-            remedy=f"Choose another {other} ({error.strerror}).",
-        ) from None
-
-
-def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an ``.npy`` file that is there whole or not at all."""
-    content = BytesIO()
-    np.save(content, array)
-    write_bytes(path, content.getvalue())

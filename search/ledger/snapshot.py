@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
-from search.job.run_folder import write_bytes
+from edge.files import write_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from edge.errors import BadInput
-from search.job.run_folder import write_bytes
+from edge.files import write_bytes
 
 #: name of the study in a journal file, which holds no other
 STUDY = "understudy"

@@ -9,6 +9,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.files import write_array
 from edge.manifest import Calibration, Figure
 from edge.runtime import OnnxTeacher
 from edge.session import Session
@@ -16,7 +17,7 @@ from routers.calibration.calibrate import appeals
 from routers.evaluation.metrics import acc_i, pair_accuracy
 from routers.selection.labels import student_right
 from search.job.events import Event, Note
-from search.job.run_folder import RunFolder, write_array
+from search.job.run_folder import RunFolder
 from search.preparation.prepared import Prepared
 from teachers.distillation.metrics import METRICS
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_safetensors
 from torch import fx
 
+from edge.files import write_bytes
 from edge.manifest import (
     Figure,
     Manifest,
@@ -48,7 +49,7 @@ from routers.ranking.room import Room
 from routers.selection.labels import student_right
 from search.job.events import Event, Note, Progress, Stage
 from search.job.goal import goal_of
-from search.job.run_folder import RunFolder, times, write_bytes
+from search.job.run_folder import RunFolder, times
 from search.packaging.bundle_folder import put_bundle
 from search.packaging.inscription import (
     ROUTER_WORDS,

@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold
 
+from edge.files import write_array
 from search.execution.classroom import Distiller
 from search.execution.workers import Step
 from search.job.events import Note, Progress, Stage
-from search.job.run_folder import RunFolder, write_array
+from search.job.run_folder import RunFolder
 from search.preparation.answers import Telling
 from search.space.space import Actions
 from teachers.distillation.distill import Diverged

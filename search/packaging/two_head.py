@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import fx
 
 from edge.errors import BadInput
+from edge.files import write_bytes
 from envs.compression.layers import anatomy
 from envs.graph.netspec import NetSpec
 from routers.evaluation.metrics import area_under, deferral_curve
 from routers.selection.labels import student_right
 from search.job.events import Note
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
 from teachers.distillation.checkpoint import Checkpoint

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.files import write_bytes
 from edge.kit import write_kit
 from edge.profile import Profile, machine, profile_of, read_profile, to_bytes
 from edge.session import Session
@@ -21,7 +22,7 @@ from envs.graph.netspec import NetSpec
 from envs.latency.kit import make_kit
 from envs.latency.model import Predictor, fit
 from search.job.events import Note, Stage
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.preparation.answers import Telling, telling
 from search.space.space import Actions, Space

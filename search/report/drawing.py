@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from edge.errors import BadInput
-from search.job.run_folder import write_asked
+from edge.files import write_asked
 
 # name → the colour of the light theme, which is what matplotlib draws with. All differ, because
 # each is found again in the SVG by its value.

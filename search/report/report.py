@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from edge.files import write_bytes
 from routers.calibration.calibrate import APPEAL_ALWAYS, APPEAL_NEVER
 from search.report import plots
 from search.report.page import STYLE, TEMPLATE
@@ -35,17 +34,7 @@ _THRESHOLDS = {
 
 def write_report(path: Path, record: RunRecord) -> None:
     """Write ``record`` as a page to ``path``, at once or not at all."""
-    page = render(record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(path, render(record).encode())
 
 
 def render(record: RunRecord) -> str:

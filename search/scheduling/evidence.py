@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.files import write_bytes
 from search.job.events import Event, Note
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.ledger.ledger import journal_records, stored_records
 from search.samplers import Outcome, Sampler

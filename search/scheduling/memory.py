@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from search.job.run_folder import write_bytes
+from edge.files import write_bytes
 from search.ledger.ledger import Ledger
 from search.samplers import Sampler
 from search.samplers.novel import DIGEST

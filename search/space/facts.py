@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from edge.errors import BadInput
-from search.job.run_folder import RunFolder, write_bytes
+from edge.files import write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.space.expectation import Expectation
 

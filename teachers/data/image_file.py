@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge import made
+from edge.files import write_bytes
 from edge.preprocess import Preprocess
 from teachers.data.row_file import RowFile, check_room, read_map
 from teachers.data.source import Images, Table, decoded
@@ -88,10 +88,7 @@ def write_images(
         yield from _decode(table, preprocess, path)
         shape = [len(table.labels), *preprocess.pixel_shape]
         about = {"shape": shape, "digest": digest_of(read_map(path))}
-        draft = path.with_name(f".{path.name}.json.part")
-        draft.write_text(json.dumps(about), encoding="utf-8")
-        draft.replace(_sidecar(path))
-        made.note(_sidecar(path))
+        write_bytes(_sidecar(path), json.dumps(about).encode())
     return _stored(path)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge import made
 from edge.errors import BadInput
+from edge.files import write_bytes
 from teachers.formats.manifest import Teacher, TeacherManifest, manifest_path, read_manifest
 from teachers.formats.zoo import architecture, build
 
@@ -73,9 +73,9 @@ def save(module: nn.Module, manifest: TeacherManifest, path: Path) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
     made.make_folder(path.parent)
-    _replace(path, serialise(state, metadata={"arch": manifest.arch}))
+    write_bytes(path, serialise(state, metadata={"arch": manifest.arch}))
     text = json.dumps(manifest.to_json(), indent=1) + "\n"
-    _replace(manifest_path(path), text.encode("utf-8"))
+    write_bytes(manifest_path(path), text.encode("utf-8"))
 
 
 def _read(path: Path) -> tuple[TeacherManifest, Weights, str]:
@@ -191,13 +191,3 @@ def _check_keys(
 def _some(names: list[str], limit: int = 4) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    made.note(path)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.files import write_bytes
 from search.analysis.standings import Run, read_run
 from search.job.job_file import to_yaml
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
 from search.ledger.ledger import Ledger
 from search.ledger.trial import Record

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import BadInput
+from edge.files import write_bytes
 from search.demo import run_demo
 from search.job import lock
 from search.job.claim import LOCK, claimed
 from search.job.events import Event, Stage
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.pipeline import run
 from teachers.data.row_file import RowFile

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.files import write_bytes
 from envs.graph.netspec import NetSpec
 from search.job.events import Note
-from search.job.run_folder import RunFolder, write_bytes
+from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger, Record
 from search.opening.opening import open_search, openers, origins_of, reopened
 from search.opening.pilots import gains_of
