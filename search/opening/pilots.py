@@ -6,8 +6,8 @@ They settle three things that depend on the data, and that nobody should have to
   training (:mod:`envs.compression.training_norms`): one of them is trained both ways;
 - how long a proxy has to be before it is more than chance;
 - how fast accuracies rise from a proxy to a full training (:mod:`search.space.expectation`): two of
-  them are trained in full, and with gaps d = ln(e / e_T) each shows g = −ln(d_full / d_proxy) /
-  ln(images of the full training / images of the proxy).
+  them are trained in full, and with gaps d = ln(e / e_T) each shows
+  g = −ln(d_full / d_proxy) / ln(images of the full training / images of the proxy).
 
 They stand in the ledger and in the budget as all other candidates, and may win.
 """

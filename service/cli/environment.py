@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from edge.errors import MissingExtra
@@ -20,5 +20,8 @@ def own_code(teacher: str) -> None:
 
 def needs_search(what: str) -> None:
     """MissingExtra where what a search needs is not installed."""
-    if any(find_spec(package) is None for package in ("torch", "ray", "optuna", "gymnasium")):
+    if any(
+        importlib.util.find_spec(package) is None
+        for package in ("torch", "ray", "optuna", "gymnasium")
+    ):
         raise MissingExtra(what, "search")

@@ -54,7 +54,7 @@ def test_a_folder_is_there_when_it_is_filled(tmp_path: Path) -> None:
 
 
 def test_nothing_of_a_folder_is_left_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "new") as draft:
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "new") as draft:  # noqa: PT012
         (draft / "x").write_bytes(b"1")
         raise KeyboardInterrupt
     (tmp_path / "taken").mkdir()
