@@ -62,7 +62,8 @@ def every(
 def made_of(*modules: str) -> str:
     """What a line depends on beside pair and seed: the source of these modules, or of all."""
     folder = Path(routers.__file__).parent
-    files = [folder / f"{name}.py" for name in modules] or sorted(folder.glob("*.py"))
+    named = [next(folder.rglob(f"{name}.py")) for name in modules]
+    files = named or sorted(folder.rglob("*.py"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
