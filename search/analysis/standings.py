@@ -21,7 +21,14 @@ from search.ledger.reader import columns_of
 from search.ledger.snapshot import Columns
 from search.space.facts import Facts, read_facts
 from search.space.limits import MEASURES
-from search.space.thresholds import beta_of, decided_by_accuracy, limits_of, reward_of, rho_of
+from search.space.thresholds import (
+    beta_of,
+    decided_by_accuracy,
+    judged,
+    limits_of,
+    reward_of,
+    rho_of,
+)
 from teachers.distillation.checkpoint import Checkpoint
 
 
@@ -34,6 +41,7 @@ class Run:
         facts: of its teacher.
         columns: its candidates.
         measured: key of a candidate → its accuracy after the full training, where it had one.
+        cross_entropies: likewise, on the same rows, where it is known.
     """
 
     folder: RunFolder
@@ -41,6 +49,7 @@ class Run:
     facts: Facts
     columns: Columns
     measured: Mapping[str, float] = field(default_factory=dict)
+    cross_entropies: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_run(folder: str) -> Run:
@@ -52,19 +61,23 @@ def read_run(folder: str) -> Run:
     found = RunFolder(folder)
     spec = found.stored_job()
     facts = read_facts(found)
-    return Run(found, spec, facts, columns_of(found, spec.storage, facts), _measured(found))
+    return Run(found, spec, facts, columns_of(found, spec.storage, facts), *_measured(found))
 
 
-def _measured(folder: RunFolder) -> dict[str, float]:
-    """Of a run that is finished or not: plain students are trained in full before the search."""
-    found: dict[str, float] = {}
+def _measured(folder: RunFolder) -> tuple[dict[str, float], dict[str, float]]:
+    """Accuracies and cross entropies of a run that is finished or not: plain students are trained
+    in full before the search."""
+    accuracies: dict[str, float] = {}
+    entropies: dict[str, float] = {}
     for path in folder.trained.glob("*.safetensors"):
         with suppress(OSError, ValueError, TypeError, KeyError):
-            found[path.stem] = float(Checkpoint.meta_of(path)["accuracy"])
+            meta = Checkpoint.meta_of(path)
+            accuracies[path.stem] = float(meta["accuracy"])
+            entropies[path.stem] = float(meta["cross_entropy"])
     with suppress(OSError, ValueError, TypeError, KeyError):  # not finished, or by an earlier one
         finalists = json.loads(folder.result.read_text(encoding="utf-8"))["finalists"]
-        found |= {row["key"]: float(row["accuracy"]) for row in finalists}
-    return found
+        accuracies |= {row["key"]: float(row["accuracy"]) for row in finalists}
+    return accuracies, entropies
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,15 @@ class Standings:
         if not self.by_accuracy:
             return self.rewards
         known = ~np.isnan(self.reached)
-        return self.expected + 1e-7 * known + 1e-9 * np.minimum(self.rewards, 1.0)
+        found = self.expected + 1e-9 * np.minimum(self.rewards, 1.0)
+        if not known.any():
+            return found
+        lost = np.array([self.run.cross_entropies.get(key, 0.0) for key in self.run.columns.key])
+        lost[known] -= lost[known].min()
+        found[known] += judged(0.0, lost[known], self.run.facts.rows)
+        # who was not trained in full is expected to be no better than the best who was
+        found[~known] = np.minimum(found[~known], found[known].max()) - 1e-7
+        return found
 
     @cached_property
     def rewards(self) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Trained:
     accuracy: float
     weights: dict[str, NDArray[Any]]
     epochs: int = 0
+    cross_entropy: float = math.nan
 
 
 #: what a training tells, or what it waits for

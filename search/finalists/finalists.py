@@ -6,8 +6,9 @@ learn on one thread each in little more time than one of them takes on all threa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from search.execution.classroom import Distilling
 from search.execution.crew import Resources
 from search.execution.workers import Step
 from search.finalists.final import Course, Trained, together, train_fully
+from search.finalists.likelihood import cross_entropy_of
 from search.job.events import Note, Progress, Stage
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Record
 from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
 from search.space.baselines import BASELINES
-from search.space.thresholds import decided_by_accuracy
+from search.space.thresholds import decided_by_accuracy, judged
 from teachers.distillation.checkpoint import Checkpoint
 
 
@@ -40,7 +42,7 @@ class LastRound:
         winner: the candidate that ships.
         weights: its trained state dict.
         ranked: finalists that were trained, each with its accuracy on the validation part after
-            its full training, by the reward of that accuracy, best first.
+            its full training, best first.
         origins: key of a plain student → its origin (:mod:`search.space.baselines`).
     """
 
@@ -80,8 +82,8 @@ def train_finalists(
     origins: Mapping[str, str] | None = None,
 ) -> Telling[LastRound]:
     """Train them all; after that the best by validation wins, of those that keep the limit on
-    accuracy if any does: the most accurate one where accuracy is the target, else the one of
-    highest reward.
+    accuracy if any does: where accuracy is the target the most accurate one, with a view to their
+    cross entropies (:mod:`search.finalists.likelihood`), else the one of highest reward.
 
     Args:
         prepared: the job.
@@ -120,6 +122,8 @@ def _trained_in_full(
 ) -> Telling[list[_Finalist]]:
     """All of them, trained as far as they can be."""
     finalists = [_Finalist(prepared, record, folder) for record in chosen]
+    for finalist in finalists:
+        finalist.judge()
     left = [finalist for finalist in finalists if finalist.trained is None]
     # not more at a time than there are threads for: one after the other learns as much
     each = max(1, threads // max(1, len(left)))
@@ -201,16 +205,32 @@ class _Finalist:
     def objective(self) -> float:
         """What the last round is decided by; more is better."""
         if decided_by_accuracy(self.prepared.spec.target, self.prepared.space.reward):
-            # of equally accurate ones the smaller
-            return self.accuracy + 1e-9 * self.reward
+            assert self.trained is not None
+            rows = len(self.prepared.parts.validation)
+            # of equally good ones the smaller
+            return judged(self.accuracy, self.trained.cross_entropy, rows) + 1e-9 * self.reward
         return self.reward
 
     def put_away(self, trained: Trained) -> None:
         """Keep the student; what was kept to go on from is no longer needed."""
-        content = Checkpoint(trained.weights, {"accuracy": trained.accuracy}).to_bytes()
-        write_bytes(self.path, content)
-        self.checkpoint.unlink(missing_ok=True)
         self.trained = trained
+        self._keep()
+        self.checkpoint.unlink(missing_ok=True)
+        self.judge()
+
+    def judge(self) -> None:
+        """Keep its cross entropy, too; one that an earlier version trained lacks it."""
+        if self.trained is not None and math.isnan(self.trained.cross_entropy):
+            found = cross_entropy_of(self.prepared, self.record.actions, self.trained.weights)
+            self.trained = replace(self.trained, cross_entropy=found)
+            self._keep()
+
+    def _keep(self) -> None:
+        assert self.trained is not None
+        facts = {"accuracy": self.trained.accuracy}
+        if not math.isnan(self.trained.cross_entropy):
+            facts["cross_entropy"] = self.trained.cross_entropy
+        write_bytes(self.path, Checkpoint(self.trained.weights, facts).to_bytes())
 
     def course(self, room: ObjectRef[Any], threads: int) -> Course:
         """Its training, on one thread if several kill the process; a note if it fails.
@@ -249,6 +269,8 @@ def _read(path: Path) -> Trained | None:
         return None
     try:
         stored = Checkpoint.from_bytes(path.read_bytes())
-        return Trained(float(stored.meta["accuracy"]), dict(stored.arrays))
+        entropy = float(stored.meta.get("cross_entropy", math.nan))
+        accuracy = float(stored.meta["accuracy"])
+        return Trained(accuracy, dict(stored.arrays), cross_entropy=entropy)
     except (ValueError, KeyError):
         return None  # of an earlier version, without its accuracy

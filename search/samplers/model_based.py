@@ -41,6 +41,10 @@ LEAST_GIVEN = 2
 FRESH = 4
 #: share of the limits that a student uses at least where nothing but accuracy is sought
 LEAST_SPENT = 0.5
+#: where nothing but accuracy is sought, the plain students are hard to beat, and a few outcomes say
+#: little of what lies far from them: at first a layer goes no further from one of the best so many
+#: than this share of its coefficients, and twice as far after every so many outcomes
+CENTRES, REGION, DOUBLED = 4, 0.15, 24
 #: candidates that are climbed from in every round
 CLIMBERS = 3
 #: of the best of the pool, how many may be known before one of them is mended
@@ -191,10 +195,20 @@ class ModelBased(NovelSampler):
             elites, _ = self.appraisal.best(self.settings.elites)
             sources.append(self.variation.varied(elites, 2 * size, rng))
             if self.space.accuracy_alone:
-                sources.append(self._filled(self.variation.varied(elites, size, rng)))
+                sources.append(self.variation.tilted(elites[:CENTRES], size, rng))
         if self.imagination is not None:
             sources.append(self._filled(self.imagination.sample(size)))
-        return self._worthy(self._allowed(np.unique(np.concatenate(sources), axis=0)))
+        pool = self._near(np.concatenate(sources))
+        return self._worthy(self._allowed(np.unique(pool, axis=0)))
+
+    def _near(self, candidates: Batch) -> Batch:
+        """Those that lie in the region that is searched by now, as wide as may be, where nothing
+        but accuracy is sought; as they are elsewhere."""
+        radius = REGION * 2.0 ** (len(self.outcomes) // DOUBLED)
+        if not self.space.accuracy_alone or radius >= 1:
+            return candidates
+        centres, _ = self.appraisal.best(CENTRES)
+        return self.variation.filled(self.variation.near(candidates, centres, radius))
 
     def _filled(self, candidates: Batch) -> Batch:
         """As wide as the limits allow, where nothing but accuracy is sought: what is left to search
@@ -217,7 +231,7 @@ class ModelBased(NovelSampler):
         scores = self.appraisal.improvement(pool)
         for _ in range(self.settings.climbs if self.settings.mutation else 0):
             top = pool[np.argsort(-scores, kind="stable")[:CLIMBERS]]
-            around = np.concatenate([self.variation.neighbours(one) for one in top])
+            around = self._near(np.concatenate([self.variation.neighbours(one) for one in top]))
             around = self._worthy(self._allowed(np.unique(around, axis=0)))
             if not len(around):
                 break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -62,8 +64,9 @@ class Variation:
     def filled(self, actions: Batch) -> Batch:
         """Candidates of the same shapes that are as wide as the limits allow.
 
-        All layers that stay go up or down by equally many coefficients; a candidate that breaks the
-        limits even at its narrowest stays as it is.
+        All layers that stay go up or down by equally many coefficients, and after that one by one,
+        the cheapest first, where there is room left; a candidate that breaks the limits even at its
+        narrowest stays as it is.
         """
         if not len(actions):
             return actions
@@ -80,7 +83,57 @@ class Variation:
             fits = self.space.spent(shifted) <= 1
             found[rows[fits]] = shifted[fits]
             open_[rows[fits]] = False
+        for step in self._cheapest:
+            places = self._places(found)
+            grows = (places[:, step] >= self._narrowest[step]) & ~open_
+            rows = np.flatnonzero(grows & (places[:, step] + 1 < self.counts[step]))
+            if len(rows):
+                wider = places[rows]
+                wider[:, step] += 1
+                wider = self._actions(wider)
+                fits = self.space.spent(wider) <= 1
+                found[rows[fits]] = wider[fits]
         return found
+
+    @cached_property
+    def _cheapest(self) -> NDArray[np.int64]:
+        """Layers with a choice, by the bytes of a coefficient more in the middle of the pool."""
+        middle = self.counts // 2
+        rows = np.tile(middle, (len(self.free) + 1, 1))
+        rows[np.arange(len(self.free)), self.free] += 1
+        kb = self.space.figures(self._actions(rows))["max_kb"]
+        found: NDArray[np.int64] = self.free[np.argsort(kb[:-1] - kb[-1], kind="stable")]
+        return found
+
+    def near(self, candidates: Batch, centres: Batch, radius: float) -> Batch:
+        """Candidates drawn to the nearest of the centres until no layer is further than the radius.
+
+        A layer that a centre keeps is kept, and one that it removes is removed.
+
+        Args:
+            candidates: of shape (batch, layers).
+            centres: at least one.
+            radius: as a share of the coefficients of a layer; one coefficient at least.
+        """
+        if not len(candidates):
+            return candidates
+        places, middles = self._places(candidates), self._places(centres)
+        apart = np.abs(places[:, None] - middles[None]) / self.counts
+        middle = middles[apart.sum(2).argmin(1)]
+        reach = np.maximum(1, np.rint(radius * self.counts)).astype(int)
+        least = np.maximum(middle - reach, self._narrowest)
+        drawn = np.clip(places, least, middle + reach)
+        return self._actions(np.where(middle < self._narrowest, middle, drawn))
+
+    def tilted(self, parents: Batch, count: int, rng: Generator) -> Batch:
+        """Children of the parents that are wider at one end of the network and narrower at the
+        other, by up to a third of the coefficients."""
+        places = self._places(parents[rng.integers(0, len(parents), count)])
+        along = np.linspace(-1, 1, places.shape[1])
+        slope = rng.uniform(-1 / 3, 1 / 3, (count, 1)) * self.counts
+        stays = places >= self._narrowest
+        moved = np.maximum(places + np.rint(slope * along).astype(int), self._narrowest)
+        return self._actions(np.where(stays, moved, places))
 
     def neighbours(self, actions: NDArray[np.int64]) -> Batch:
         """All candidates that differ in one layer by one coefficient, or by its removal."""

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
 from envs.reward import Reward, ThresholdReward, make_reward
 from search.job.spec import JobSpec
 from search.space.limits import USUAL_DROP, Limits
+
+#: a number, or one for each of several
+Values = TypeVar("Values", float, NDArray[np.float64])
 
 #: targets of a search
 TARGETS = ("accurate", "smallest", "fastest", "balanced")
@@ -15,6 +24,8 @@ KEEP_DROP, STEEP, USUAL_BETA = ("smallest", "fastest"), 300.0, 15.0
 #: weight of latency where speed is sought, and the share of the teacher's time that is asked for
 #: where nobody names any
 FASTEST_GAMMA, USUAL_SPEED = 5.0, 0.05
+#: accuracy that a nat of cross entropy is worth on n rows, times √n
+WORTH = 10.0
 
 
 def reward_of(
@@ -63,6 +74,22 @@ def rho_of(spec: JobSpec) -> float:
 def decided_by_accuracy(target: str, reward: Reward) -> bool:
     """Whether the last round of a search goes by accuracy alone, and not by the reward."""
     return target == "accurate" and isinstance(reward, ThresholdReward) and reward.a0 >= 1
+
+
+def judged(accuracy: float, cross_entropy: Values, rows: int) -> Values:
+    """What those who were trained in full are ordered by where accuracy alone is sought: more is
+    better.
+
+    On few rows several are right about equally many, and the cross entropy tells more. The more
+    rows there are the more an accuracy says by itself, so the weight of the cross entropy falls as
+    the standard error of an accuracy does.
+
+    Args:
+        accuracy: on the validation part.
+        cross_entropy: in nats, on the same rows; one number, or one for each candidate.
+        rows: of that part.
+    """
+    return accuracy - min(1.0, WORTH / math.sqrt(max(1, rows))) * cross_entropy
 
 
 def limits_of(spec: JobSpec, teacher_accuracy: float) -> Limits:

@@ -177,7 +177,7 @@ from safetensors.torch import load
 from edge.bundle import load_bundle
 from edge.session import Session
 from envs.export.export import to_onnx
-from envs.graph.netspec import NetSpec
+from envs.graph.check import parse_netspec
 from envs.compression.surgery import load as rebuild
 
 bundle = load_bundle(sys.argv[1])

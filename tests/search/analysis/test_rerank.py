@@ -191,6 +191,20 @@ def test_what_was_measured_after_the_full_training_stands_beside_it(tmp_path: Pa
     assert [found.row(i)["measured"] for i in range(3)] == [None, 0.87, None]
 
 
+def test_the_order_is_that_of_the_last_round(tmp_path: Path) -> None:
+    """The surer of two that were trained in full is first, and nobody untrained before it."""
+    run = invented_run(tmp_path / "run", THREE, target="accurate")
+    run.folder.trained.mkdir()
+    for key, accuracy, entropy in (("key2", 0.87, 0.5), ("key3", 0.86, 0.4)):
+        meta = {"accuracy": accuracy, "cross_entropy": entropy}
+        content = Checkpoint({"w": np.zeros(3, np.float32)}, meta).to_bytes()
+        write_bytes(run.folder.trained / f"{key}.safetensors", content)
+    # 500 rows: .87 − .447 · .1 < .86; candidate 1 is expected at .88, which no training reached
+    found = rerank(read_run(str(run.folder.root)), {}).after
+    assert [int(i) + 1 for i in found.order] == [3, 1, 2]
+    assert found.expected.tolist() == pytest.approx([0.87, 0.87, 0.86])
+
+
 def test_so_does_what_an_unfinished_run_has_trained_in_full(tmp_path: Path) -> None:
     run = invented_run(tmp_path / "run", THREE)
     for key, accuracy in (("key1", 0.86), ("key2", 0.5)):

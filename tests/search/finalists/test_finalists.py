@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import torch
 
 from edge.errors import BadInput
+from envs.compression.resolve import compress
+from envs.compression.surgery import build, load
 from search.execution.workers import Step
 from search.finalists import finalists
 from search.finalists.final import Course, Trained
@@ -21,6 +24,7 @@ from search.finalists.finalists import (
     train_baselines,
     train_finalists,
 )
+from search.finalists.likelihood import cross_entropy_of
 from search.job.events import Event, Note, Progress
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Record
@@ -28,6 +32,8 @@ from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
 from search.scheduling.candidates import ranked
 from search.space.thresholds import reward_of
+from teachers.distillation.checkpoint import Checkpoint
+from teachers.distillation.training import predict
 from tests.search import jobs
 from tests.search.preparation.test_preparation import prepared
 
@@ -88,6 +94,7 @@ def pretend(
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.finalists.finalists.ray.put", lambda value: value)
+    monkeypatch.setattr(finalists, "cross_entropy_of", lambda job, actions, weights: 0.25)
 
 
 def play(
@@ -154,11 +161,52 @@ def test_the_target_decides_whom_accuracies_are_held_against(
     for target, winner in (("accurate", large), ("smallest", small)):
         last, _ = play(aiming(job, target), [large, small], tmp_path / target)
         assert last.winner == winner
-    # of equally accurate ones the smaller, whoever was ahead
+    # of equally good ones the smaller, whoever was ahead
     accuracies[small.actions] = best
     for order in ([large, small], [small, large]):
         last, _ = play(job, order, tmp_path / f"tie, {order[0].key} first")
         assert last.winner == small
+
+
+@pytest.mark.parametrize(("entropy", "winner"), [(0.25, 0), (0.3, 0), (0.2, 1), (0.1, 1)])
+def test_of_nearly_as_accurate_ones_the_surer_wins(
+    job: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_ray: None,
+    entropy: float,
+    winner: int,
+) -> None:
+    large, small = record(job, 9, 2.0), record(job, 4, 1.0)
+    # less accurate by a hundredth of what the entropies below differ by at least
+    rows = len(job.parts.validation)
+    worth = min(1.0, 10 / rows**0.5)
+    accuracies = {large.actions: 0.9, small.actions: 0.9 - 0.04 * worth}
+    entropies = {large.actions: 0.25, small.actions: entropy}
+    monkeypatch.setattr(finalists, "train_fully", pretend(accuracies, []))
+    monkeypatch.setattr(
+        finalists, "cross_entropy_of", lambda job, actions, weights: entropies[actions]
+    )
+    last, _ = play(job, [large, small], tmp_path)
+    assert last.winner == [large, small][winner]
+    # kept beside the weights, for readers and for who goes on
+    stored = Checkpoint.meta_of(RunFolder(tmp_path).trained / f"{small.key}.safetensors")
+    assert stored == {"accuracy": accuracies[small.actions], "cross_entropy": entropy}
+    monkeypatch.setattr(finalists, "cross_entropy_of", None)
+    assert play(job, [large, small], tmp_path)[0].winner == last.winner
+
+
+def test_the_cross_entropy_is_of_the_student_on_the_validation_part(job: Prepared) -> None:
+    one = record(job, 5, 1.0)
+    student = compress(job.network, job.moves, one.actions).spec
+    weights = {name: w.numpy() for name, w in build(student).state_dict().items()}
+    rows = job.parts.validation
+    module = load(student, {name: torch.from_numpy(w) for name, w in weights.items()}).eval()
+    look = job.teacher.manifest.preprocess
+    logits = torch.from_numpy(predict(module, job.data.images[rows], look).logits)
+    labels = torch.from_numpy(job.data.labels[rows])
+    expected = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert cross_entropy_of(job, one.actions, weights) == pytest.approx(expected, rel=1e-5)
 
 
 def test_plain_students_are_trained_before_the_search_and_found_trained_after_it(

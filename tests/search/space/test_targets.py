@@ -12,7 +12,7 @@ from envs.reward import N2NReward, PaperReward, Reward, ThresholdReward, TimedRe
 from search.job.spec import make_spec
 from search.space.limits import Limits
 from search.space.space import Space
-from search.space.thresholds import TARGETS, limits_of, reward_of, rho_of
+from search.space.thresholds import TARGETS, judged, limits_of, reward_of, rho_of
 from tests.search.conftest import HALVES
 
 
@@ -122,6 +122,14 @@ def test_where_nothing_but_accuracy_is_sought(
     toy: NetSpec, found: Reward, limits: Limits, expected: bool
 ) -> None:
     assert Space(toy, HALVES, found, limits).accuracy_alone is expected
+
+
+def test_the_more_rows_the_less_the_cross_entropy_counts() -> None:
+    # a nat is worth a point of accuracy for each tenth of √n: .5 on 400 rows, .1 on 10,000
+    assert judged(0.9, 0.2, 400) == pytest.approx(0.8)
+    assert judged(0.9, 0.2, 10_000) == pytest.approx(0.88)
+    assert judged(0.9, 0.2, 1) == judged(0.9, 0.2, 100) == pytest.approx(0.7)
+    np.testing.assert_allclose(judged(0.9, np.array([0.0, 0.2]), 400), [0.9, 0.8])
 
 
 def test_who_spends_too_much(toy: NetSpec) -> None:
