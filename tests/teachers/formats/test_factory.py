@@ -86,6 +86,23 @@ def test_a_trusted_factory_gives_a_teacher(name: str) -> None:
     assert {tensor.dtype for tensor in teacher.module.state_dict().values()} == {torch.float32}
 
 
+def test_functions_that_were_written_before_manifests_moved_still_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "written_before.py").write_text(
+        "from teachers.manifest import TeacherManifest\n"
+        "from own_teachers.made import make\n"
+        "def teacher():\n"
+        "    module, manifest = make()\n"
+        "    assert isinstance(manifest, TeacherManifest)\n"
+        "    return module, manifest\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "teachers.manifest", raising=False)
+    found = load_teacher("written_before:teacher", trusted=True)
+    assert found.manifest == MANIFEST
+
+
 def test_the_fingerprint_is_that_of_the_weights() -> None:
     first, again, other = (
         load_teacher(f"own_teachers.made:{name}", trusted=True).fingerprint
