@@ -123,11 +123,11 @@ CASES = (
 QUICK = (
     "digits-plain-dynamo",
     "digits-lenet-script",
+    "digits-group-dynamo",
+    "digits-preact-script",
     "digits-depthwise-function",
     "digits-plain-keras",
     "shapes1k-vgg-dynamo",
     "mnist300-plain-dynamo",
-    "mnist1k-preact-dynamo",
-    "mnist5k-depthwise-unfolded",
 )
 BY_NAME = {case.name: case for case in CASES}

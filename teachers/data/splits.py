@@ -36,6 +36,9 @@ LEAST_ROUTER_SHARE = 0.1
 # Validation and calibration have so many rows a class where the data allow, and take at most such
 # a share of the rows they are cut from.
 LEAST_ROWS_A_CLASS = 5
+# And so many where they are taken from what the student learns from: of a class of thirty rows
+# every one that is kept back costs it more than the figures win.
+SPARED_ROWS_A_CLASS = 3
 MOST_SHARE = 0.2
 MOST_SHARE_OF_UNSEEN = 1 / 3
 
@@ -169,7 +172,8 @@ def hold_out(
     as any others of these. Cuts are stratified by label and depend on ``seed``.
 
     Of rows with the same pixels, as ``copies`` finds them, one stands for all, which stay in its
-    part. Validation and calibration have ``least`` rows a class where the rows allow.
+    part. Validation and calibration have ``least`` rows a class where the rows allow, and a few
+    less where they are cut from what the student learns from.
     """
     train = np.arange(train_rows, dtype=np.int64)
     given = np.arange(train_rows, len(labels), dtype=np.int64)
@@ -183,7 +187,7 @@ def hold_out(
         pool = train if unseen is None else np.union1d(train, unseen)
         rest = np.empty(0, dtype=np.int64)
         shares = RANDOM_WITH_TEST if has_test else RANDOM_WITHOUT_TEST
-        most = MOST_SHARE
+        most, least = MOST_SHARE, min(least, SPARED_ROWS_A_CLASS)
     everyone = pool
     if copies is not None:
         seen = len(rest) > 0
