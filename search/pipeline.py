@@ -20,6 +20,7 @@ from search.execution.patience import Patience
 from search.finalists.choice import choose
 from search.finalists.finalists import accuracies_of, train_finalists
 from search.job.claim import Claim
+from search.job.event_log import written
 from search.job.events import Event, Finished, Note, Stage
 from search.job.machine import cores
 from search.job.run_folder import RunFolder
@@ -88,11 +89,18 @@ def run(
     with folder.claimed(spec, new=not resume) if claim is None else nullcontext(), _joined(spec):
         if beside:
             folder = folder.beside()
-        warned: dict[str, Note] = {}
-        preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
-        prepared = yield from kept(preparing, warned)
-        with nothing_lost(folder, again):
-            yield from kept(_work(prepared, folder, start, again, warned), warned)
+        yield from written(_run(spec, folder, start, again, trusted), folder.events)
+
+
+def _run(
+    spec: JobSpec, folder: RunFolder, start: float, again: bool, trusted: bool
+) -> Generator[Event, None, None]:
+    """A job in a folder that is ours."""
+    warned: dict[str, Note] = {}
+    preparing = prepare(spec, folder, trusted, lambda data: _reach(spec, data))
+    prepared = yield from kept(preparing, warned)
+    with nothing_lost(folder, again):
+        yield from kept(_work(prepared, folder, start, again, warned), warned)
 
 
 def kept(telling: Telling[T], warned: dict[str, Note]) -> Telling[T]:

@@ -66,6 +66,7 @@ class RunFolder:
         self.report = self.root / f"report{last}.html"
         self.result = self.root / f"result{last}.json"
         self.test_seen = self.root / "test_seen.json"
+        self.events = self.root / "events.ndjson"
         self.failure = self.root / "failure.txt"
         self.profile = self.root / "latency_profile.json"
         self.measured = self.root / "measured_ms.json"

@@ -23,6 +23,7 @@ from service.cli.options import STRICT_HELP, job_values, takes_job
 from service.cli.profiling import profile
 from service.cli.routing import route
 from service.cli.streams import console, print_error, print_failure, print_json, spare_no_letter
+from service.cli.watching import watch
 
 app = typer.Typer(
     name="understudy",
@@ -168,6 +169,7 @@ def config() -> None:
 app.command()(profile)
 app.command()(route)
 app.command()(evaluate)
+app.command()(watch)
 thresholds.register(app)
 
 

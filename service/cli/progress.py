@@ -72,6 +72,24 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool =
         end_strictly([warning["name"] for warning in result.get("warnings", [])])
 
 
+def watched(job: Iterator[events.Event], folder: str) -> None:
+    """Show a run of another process, until it ends or Ctrl-C ends the watching."""
+    console = streams.console(stderr=True, markup=True)
+    view = _Bars(console) if console.is_terminal else _Lines(console)
+    result: Mapping[str, Any] | None = None
+    try:
+        with view:
+            for event in job:
+                if isinstance(event, events.Finished):
+                    result = event.result
+                else:
+                    view.show(event)
+        if result is not None:
+            _summary(console, result)
+    except KeyboardInterrupt:
+        console.print(f"The run in {escape(folder)} goes on; nobody watches it any more.")
+
+
 def end_strictly(names: Sequence[str]) -> None:
     """End with :data:`STRICT` where warnings of these names stand."""
     if names:

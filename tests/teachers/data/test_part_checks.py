@@ -90,7 +90,7 @@ class TestFewRows:
         assert told.name == "few-rows-per-class"
 
     def test_small_data_are_spared_and_the_figures_are_told_to_mean_little(self) -> None:
-        # a tenth of 300 rows is three a class, and every further one would be taken from the student
+        # a tenth of 300 rows is three a class; every further one would be the student's loss
         labels = np.arange(300) % 10
         held = hold_out(labels, 300, unseen=None, seed=0)
         assert len(held.validation) == len(held.calibration) == 30
