@@ -25,7 +25,7 @@ KEEP_DROP, STEEP, USUAL_BETA = ("smallest", "fastest"), 300.0, 15.0
 #: where nobody names any
 FASTEST_GAMMA, USUAL_SPEED = 5.0, 0.05
 #: accuracy that a nat of cross entropy is worth on n rows, times √n
-WORTH = 10.0
+WORTH = 20.0
 
 
 def reward_of(

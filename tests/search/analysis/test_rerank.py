@@ -199,7 +199,7 @@ def test_the_order_is_that_of_the_last_round(tmp_path: Path) -> None:
         meta = {"accuracy": accuracy, "cross_entropy": entropy}
         content = Checkpoint({"w": np.zeros(3, np.float32)}, meta).to_bytes()
         write_bytes(run.folder.trained / f"{key}.safetensors", content)
-    # 500 rows: .87 − .447 · .1 < .86; candidate 1 is expected at .88, which no training reached
+    # 500 rows: .87 − .894 · .1 < .86; candidate 1 is expected at .88, which no training reached
     found = rerank(read_run(str(run.folder.root)), {}).after
     assert [int(i) + 1 for i in found.order] == [3, 1, 2]
     assert found.expected.tolist() == pytest.approx([0.87, 0.87, 0.86])

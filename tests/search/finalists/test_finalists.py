@@ -31,7 +31,7 @@ from search.ledger.ledger import Record
 from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
 from search.scheduling.candidates import ranked
-from search.space.thresholds import reward_of
+from search.space.thresholds import judged, reward_of
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.training import predict
 from tests.search import jobs
@@ -178,10 +178,9 @@ def test_of_nearly_as_accurate_ones_the_surer_wins(
     winner: int,
 ) -> None:
     large, small = record(job, 9, 2.0), record(job, 4, 1.0)
-    # less accurate by a hundredth of what the entropies below differ by at least
-    rows = len(job.parts.validation)
-    worth = min(1.0, 10 / rows**0.5)
-    accuracies = {large.actions: 0.9, small.actions: 0.9 - 0.04 * worth}
+    # less accurate by what .04 nats are worth
+    worth = -judged(0.0, 0.04, len(job.parts.validation))
+    accuracies = {large.actions: 0.9, small.actions: 0.9 - worth}
     entropies = {large.actions: 0.25, small.actions: entropy}
     monkeypatch.setattr(finalists, "train_fully", pretend(accuracies, []))
     monkeypatch.setattr(
