@@ -16,8 +16,9 @@ from search.job.claim import Claim, claimed, taken, unmakeable
 from search.job.job_file import read_yaml, to_yaml
 from search.job.spec import ROUTING, JobSpec, make_spec
 
-#: how rows are shared out, which must not change while a run is under way
-CUT = "2"
+#: how rows are shared out, which must not change while a run is under way: "1" without a look for
+#: copies, "2" with five rows of every class for a part however few there are
+CUT = "3"
 
 #: what may differ between a run and its resumption: how long, where, what comes after the last
 #: training, and where teacher and data lie, whose digests are compared; never what is searched
@@ -169,9 +170,12 @@ class RunFolder:
                 del earlier["pool"]
         return make_spec(earlier | written | {"out": str(self.root)})
 
-    def cut_before_copies(self) -> bool:
-        """Whether the run began when rows were shared out without looking for copies."""
-        return self.inputs.exists() and "cut" not in json.loads(self.inputs.read_text())
+    @property
+    def cut(self) -> str:
+        """How the run shares out its rows: as it began, whatever is usual by now."""
+        if not self.inputs.exists():
+            return CUT
+        return str(json.loads(self.inputs.read_text()).get("cut", "1"))
 
     def beside(self) -> RunFolder:
         """The same run with free places for what ships."""

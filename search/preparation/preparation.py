@@ -17,7 +17,7 @@ from envs.reward import PaperReward, Reward
 from search.job.choices import check_choices
 from search.job.events import Note, Stage
 from search.job.machine import image_budget
-from search.job.run_folder import CUT, RunFolder
+from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.preparation.answers import Asker, Telling, Views, draw_views, telling
 from search.preparation.checks import moves_of
@@ -34,7 +34,15 @@ from teachers.data.datasets import Dataset, map_dataset, open_for, read_dataset
 from teachers.data.image_file import image_bytes
 from teachers.data.part_checks import part_remarks
 from teachers.data.source import Remark, Table
-from teachers.data.splits import HeldOut, Parts, hold_out, router_share, withhold_router
+from teachers.data.splits import (
+    LEAST_ROWS_A_CLASS,
+    SPARED_ROWS_A_CLASS,
+    HeldOut,
+    Parts,
+    hold_out,
+    router_share,
+    withhold_router,
+)
 from teachers.data.unseen import Unseen
 from teachers.distillation.augment import AUGMENTS
 from teachers.distillation.lesson import Lesson
@@ -120,10 +128,10 @@ def prepare(
     teacher = replace(teacher, manifest=named) if table.class_names else teacher
     # what can be refused by the labels alone is refused before anything is decoded
     hold_out(table.labels, table.train_rows, unseen=found.rows, seed=spec.seed)
-    cut = {} if folder.cut_before_copies() else {"cut": CUT}
+    cut = {} if folder.cut == "1" else {"cut": folder.cut}
     data = yield from _load(table, teacher, spec, folder, cut)
     ready(data)
-    held, copies = yield from _held_out(data, found, spec, plainly=not cut)
+    held, copies = yield from _held_out(data, found, spec, folder.cut)
     share = _router_share(held, spec, folder)
     inputs = {"teacher": teacher.fingerprint, "data": data.digest, "router_share": repr(share)}
     inputs |= cut
@@ -207,16 +215,24 @@ NEVER_SAID = (
 
 
 def _held_out(
-    data: Dataset, found: Unseen, spec: JobSpec, *, plainly: bool
+    data: Dataset, found: Unseen, spec: JobSpec, cut: str
 ) -> Telling[tuple[HeldOut, Copies | None]]:
-    """The rows held out, and what is to be said of them; ``plainly`` as runs did before copies
-    were looked for, which go on with the parts that they began with."""
+    """The rows held out, and what is to be said of them; ``cut`` as in
+    :data:`search.job.run_folder.CUT`."""
     labels = data.labels
-    if plainly:
+    if cut == "1":
         kept = hold_out(labels, data.train_rows, unseen=found.rows, seed=spec.seed, least=0)
         return kept, None
     copies = find_copies(data.images, claimed=found.claimed)
-    held = hold_out(labels, data.train_rows, unseen=found.rows, seed=spec.seed, copies=copies)
+    spared = LEAST_ROWS_A_CLASS if cut == "2" else SPARED_ROWS_A_CLASS
+    held = hold_out(
+        labels,
+        data.train_rows,
+        unseen=found.rows,
+        seed=spec.seed,
+        copies=copies,
+        spared=spared,
+    )
     used = np.concatenate([held.validation, held.calibration, held.test, held.rest])
     left_out = np.setdiff1d(np.arange(len(labels)), used)
     test_rows = len(labels) - data.train_rows

@@ -162,6 +162,7 @@ def hold_out(
     seed: int,
     copies: Copies | None = None,
     least: int = LEAST_ROWS_A_CLASS,
+    spared: int = SPARED_ROWS_A_CLASS,
 ) -> HeldOut:
     """Cut validation, calibration and, where there is no test table, test.
 
@@ -172,8 +173,8 @@ def hold_out(
     as any others of these. Cuts are stratified by label and depend on ``seed``.
 
     Of rows with the same pixels, as ``copies`` finds them, one stands for all, which stay in its
-    part. Validation and calibration have ``least`` rows a class where the rows allow, and a few
-    less where they are cut from what the student learns from.
+    part. Validation and calibration have ``least`` rows a class where the rows allow, and
+    ``spared`` where they are cut from what the student learns from.
     """
     train = np.arange(train_rows, dtype=np.int64)
     given = np.arange(train_rows, len(labels), dtype=np.int64)
@@ -187,7 +188,7 @@ def hold_out(
         pool = train if unseen is None else np.union1d(train, unseen)
         rest = np.empty(0, dtype=np.int64)
         shares = RANDOM_WITH_TEST if has_test else RANDOM_WITHOUT_TEST
-        most, least = MOST_SHARE, min(least, SPARED_ROWS_A_CLASS)
+        most, least = MOST_SHARE, min(least, spared)
     everyone = pool
     if copies is not None:
         seen = len(rest) > 0

@@ -193,8 +193,13 @@ class TestCases:
         forms = {case.form for case in CASES if case.data == "digits"}
         assert forms == {"folder", "parquet"}
 
-    def test_the_quick_ones_have_one_of_many_rows(self) -> None:
-        assert any(BY_NAME[name].count >= MANY_ROWS for name in QUICK)
+    def test_the_quick_ones_are_cheap_and_of_many_kinds(self) -> None:
+        quick = [BY_NAME[name] for name in QUICK]
+        assert len(quick) == 8
+        assert all(case.count <= 1000 for case in quick)
+        assert len({case.network for case in quick}) >= 6
+        assert len({case.export for case in quick}) >= 4
+        assert {case.data for case in quick} == {"digits", "shapes", "mnist"}
 
     def test_teachers_that_are_one_and_the_same_share_a_folder(self) -> None:
         case = BY_NAME["digits-plain-dynamo"]

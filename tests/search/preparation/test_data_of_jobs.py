@@ -164,8 +164,8 @@ def test_few_rows_and_dark_pictures_are_warnings(tmp_path: Path) -> None:
     spec = jobs.small_job(tmp_path / "run", data=str(data), teacher_unseen="none")
     _, told = prepared(spec)
     assert set(warnings(told)) == {"few-rows-per-class", "brightness-differs"}
-    assert "test" in warnings(told)["few-rows-per-class"]
-    assert "validation" not in warnings(told)["few-rows-per-class"]
+    assert "validation has 3.0 rows a class" in warnings(told)["few-rows-per-class"]
+    assert "test has 3.0 rows a class" in warnings(told)["few-rows-per-class"]
 
 
 def test_a_run_that_began_before_copies_were_looked_for_keeps_its_parts(tmp_path: Path) -> None:
@@ -180,12 +180,32 @@ def test_a_run_that_began_before_copies_were_looked_for_keeps_its_parts(tmp_path
     assert inputs.pop("cut")
     folder.inputs.write_text(json.dumps(inputs))
     # a tenth each, and a fifth for the test
-    steps = prepare(spec, folder)
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        before: Prepared = end.value
+    before = resumed(spec, folder)
     assert len(before.parts.validation) == len(before.parts.calibration) == 20
-    assert len(now.parts.validation) >= 40
+    # three of a class, with copies in one part
+    assert 30 <= len(now.parts.validation) < 40
     assert "cut" not in json.loads(folder.inputs.read_text())
+
+
+def test_a_run_that_began_with_five_rows_of_a_class_keeps_them(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", range(200))
+    spec = jobs.small_job(tmp_path / "run", data=str(data), teacher_unseen="none")
+    now, _ = prepared(spec)
+    folder = RunFolder(spec.out)
+    inputs = json.loads(folder.inputs.read_text())
+    folder.inputs.write_text(json.dumps(inputs | {"cut": "2"}))
+    before = resumed(spec, folder)
+    assert len(now.parts.validation) == 30
+    assert len(before.parts.validation) == 40
+    assert json.loads(folder.inputs.read_text())["cut"] == "2"
+
+
+def resumed(spec: JobSpec, folder: RunFolder) -> Prepared:
+    """The job as a run that goes on has it."""
+    steps = prepare(spec, folder)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Prepared = end.value
+            return found
