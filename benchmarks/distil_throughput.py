@@ -45,9 +45,9 @@ from envs.compression.surgery import Inheritance
 from search.job.spec import JobSpec
 from teachers.data.datasets import load_dataset
 from teachers.distillation.distill import Distillation, Recipe
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.metrics import accuracy
 from teachers.distillation.training import normalise, predict
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats.description import Described, understand
 from teachers.formats.formats import load_teacher
 
@@ -96,9 +96,11 @@ class Bench:
         labels = rng.integers(0, 10, rows)
         logits = rng.normal(size=(1, rows, 10)).astype(np.float32)
         if self.way == "ours":
-            lesson = Lesson(images, np.arange(rows), labels, logits, None, self.look)
+            distillation_set = DistillationSet(
+                images, np.arange(rows), labels, logits, None, self.look
+            )
             recipe = Recipe(epochs=10_000, batch_size=BATCH)
-            self.training = Distillation(self.student(name), None, lesson, recipe, seed=0)
+            self.training = Distillation(self.student(name), None, distillation_set, recipe, seed=0)
             self.mode = ""
             self.window()
             self.window()  # the choice of the mode may take more steps than a window has
@@ -163,21 +165,33 @@ class Bench:
         validation = np.arange(unseen, unseen + 2500)
         said = predict(self.teacher, data.images, self.look, rows=learnt).logits
         labels = data.labels
-        self.lesson = Lesson(data.images, learnt, labels[learnt], said[None], None, self.look)
-        self.exam = Exam(data.images, validation, labels[validation])
+        self.distillation_set = DistillationSet(
+            data.images, learnt, labels[learnt], said[None], None, self.look
+        )
+        self.validation_set = ValidationSet(data.images, validation, labels[validation])
 
     def trained(self, name: str, seed: int) -> float:
         """Validation accuracy after the whole proxy, in the same steps either way."""
         student = self.student(name, seed)
         if self.way == "ours":
             with Distillation(
-                student, None, self.lesson, RECIPE, seed=seed, exam=self.exam
+                student,
+                None,
+                self.distillation_set,
+                RECIPE,
+                seed=seed,
+                validation_set=self.validation_set,
             ) as training:
                 while not training.done:
                     training.run_epoch(examine=False)
                 return training.finish().accuracy
-        x = normalise(self.lesson.images[self.lesson.rows], self.look).contiguous()
-        labels, said = (torch.from_numpy(a) for a in (self.lesson.labels, self.lesson.logits[0]))
+        x = normalise(
+            self.distillation_set.images[self.distillation_set.rows], self.look
+        ).contiguous()
+        labels, said = (
+            torch.from_numpy(a)
+            for a in (self.distillation_set.labels, self.distillation_set.logits[0])
+        )
         optimiser = torch.optim.AdamW(
             student.parameters(), lr=RECIPE.learning_rate, weight_decay=RECIPE.weight_decay
         )
@@ -189,8 +203,10 @@ class Bench:
                 optimiser.param_groups[0]["lr"] = schedule.rate(step, steps)
                 self._step(x[picked], labels[picked], said[picked])
                 step += 1
-        logits = predict(student, self.exam.images, self.look, rows=self.exam.rows).logits
-        return accuracy(logits, self.exam.labels)
+        logits = predict(
+            student, self.validation_set.images, self.look, rows=self.validation_set.rows
+        ).logits
+        return accuracy(logits, self.validation_set.labels)
 
 
 class Samples(Dataset[tuple[Tensor, int]]):

@@ -47,9 +47,9 @@ from search.space.space import Space
 from teachers.data.datasets import load_dataset
 from teachers.data.splits import hold_out, parse_unseen, withhold_router
 from teachers.distillation.distill import Diverged, Recipe, distil
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.metrics import accuracy
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats.description import understand
 from teachers.formats.formats import load_teacher
 
@@ -89,9 +89,11 @@ class Case:
         self.accuracy = accuracy(said.logits, labels[rows])
         parts = withhold_router(held, labels, error_rate=1 - self.accuracy + MAX_DROP / 2, seed=0)
         learnt = parts.distillation
-        self.exam = Exam(data.images, rows, labels[rows])
+        self.validation_set = ValidationSet(data.images, rows, labels[rows])
         logits = self._answers(data.images, learnt)
-        self.lesson = Lesson(data.images, learnt, labels[learnt], logits[None], None, self.look)
+        self.distillation_set = DistillationSet(
+            data.images, learnt, labels[learnt], logits[None], None, self.look
+        )
 
     def _students(self) -> list[tuple[int, ...]]:
         """At random, but of sizes that are equally spaced on a logarithmic scale."""
@@ -125,21 +127,21 @@ class Case:
     def train(self, student: int, setting: str) -> dict[str, Any]:
         """One training; its accuracies after every epoch."""
         start = time.perf_counter()
-        lesson = self.lesson
+        distillation_set = self.distillation_set
         if setting in PROXIES:
             rows, epochs = PROXIES[setting]
             recipe = Recipe(epochs=epochs)
         else:
             rows = int(setting.removeprefix("full"))
             recipe = Recipe(epochs=FULL_EPOCHS, augment="shift", keep_best=True)
-        chosen = np.random.default_rng([0, 2]).permutation(len(lesson))[:rows]
-        lesson = lesson.part(np.sort(chosen))
+        chosen = np.random.default_rng([0, 2]).permutation(len(distillation_set))[:rows]
+        distillation_set = distillation_set.part(np.sort(chosen))
         spec = compress(self.network, PRESETS["default"], self.actions[student])
         module = self.inheritance.student(spec, 0)
         curve: list[float] = []
         try:
             outcome = distil(
-                module, None, lesson, recipe, seed=0, exam=self.exam,
+                module, None, distillation_set, recipe, seed=0, validation_set=self.validation_set,
                 on_epoch=lambda report: curve.append(report.accuracy or 0.0),
             )  # fmt: skip
             final = outcome.accuracy
@@ -265,7 +267,7 @@ def compare(name: str, setting_of_truth: str) -> list[dict[str, Any]]:
             continue
         seconds = float(np.mean([found[s]["seconds"] for s in students]))
         curves = [found[s]["curve"] for s in pilots[1:-1]]
-        plain = Expectation(case.accuracy, seen_rows, images, 0.0, len(case.exam.rows))
+        plain = Expectation(case.accuracy, seen_rows, images, 0.0, len(case.validation_set.rows))
         gain = _gain_of([(curve[0], curve[-1]) for curve in curves], epochs, plain)
         expect = replace(plain, gain=gain)
         for epoch in range(1, epochs + 1):

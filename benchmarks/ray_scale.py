@@ -45,7 +45,7 @@ from search.execution.evaluator import RayEvaluator
 from search.execution.patience import Patience
 from search.execution.workers import Step
 from teachers.distillation.distill import Recipe
-from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats import zoo
 
 #: one number format and layout for all: a choice by time would differ from round to round
@@ -92,15 +92,17 @@ def classroom(rows: int, examined: int) -> Classroom:
     labels = rng.integers(0, 10, len(images))
     module = zoo.build("resnet18", input_shape=GREY28.input_shape, classes=10)
     network = trace(module, GREY28.input_shape)
-    lesson, exam = np.arange(rows), np.arange(rows, rows + examined)
+    distillation_set, validation_set = np.arange(rows), np.arange(rows, rows + examined)
     logits = rng.standard_normal((1, rows, 10), dtype=np.float32)
     return Classroom(
         teacher=network.to_json(),
         weights={name: value.numpy() for name, value in module.state_dict().items()},
         moves=PRESETS["default"],
         tap=anatomy(network).layers[-1].node,
-        lesson=Lesson(images, lesson, labels[lesson], logits, None, GREY28),
-        exam=Exam(images, exam, labels[exam]),
+        distillation_set=DistillationSet(
+            images, distillation_set, labels[distillation_set], logits, None, GREY28
+        ),
+        validation_set=ValidationSet(images, validation_set, labels[validation_set]),
         seed=0,
         threads=1,
     )

@@ -37,9 +37,9 @@ from search.scheduling.probe import IMAGES, LinearProbe
 from search.space.space import Actions
 from teachers.data.datasets import load_dataset
 from teachers.distillation.distill import Diverged, Recipe, distil
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.metrics import accuracy
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats.description import Described, understand
 from teachers.formats.formats import load_teacher
 
@@ -148,10 +148,12 @@ class Live:
     def _distil(self, actions: Actions, seed: int) -> float:
         rows = SEARCHED if seed == SEARCH_SEED else JUDGED
         images, labels = self._data
-        exam = Exam(images, rows, labels[rows])
+        validation_set = ValidationSet(images, rows, labels[rows])
         student = self._inheritance.student(compress(self.network, MOVES, actions), seed)
         try:
-            return distil(student, None, self._lesson, RECIPE, seed=seed, exam=exam).accuracy
+            return distil(
+                student, None, self._lesson, RECIPE, seed=seed, validation_set=validation_set
+            ).accuracy
         except Diverged:
             return math.nan
 
@@ -173,10 +175,10 @@ class Live:
         return Inheritance.of(self.network, self.described.teacher.module.state_dict())
 
     @cached_property
-    def _lesson(self) -> Lesson:
+    def _lesson(self) -> DistillationSet:
         images, labels = self._data
         logits = self._said(LEARNT, "learnt")
-        return Lesson(images, LEARNT, labels[LEARNT], logits[None], None, LOOK)
+        return DistillationSet(images, LEARNT, labels[LEARNT], logits[None], None, LOOK)
 
     def _said(self, rows: NDArray[np.int64], name: str) -> NDArray[np.float32]:
         """The teacher's logits about whole images, asked once."""

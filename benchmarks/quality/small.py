@@ -32,9 +32,9 @@ from search.scheduling.probe import IMAGES, LinearProbe
 from search.space.space import Actions
 from teachers.data.datasets import load_dataset
 from teachers.distillation.distill import Diverged, Recipe, distil
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.metrics import accuracy
 from teachers.distillation.training import predict, train_classifier
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 
 DATA = Path(os.environ.get("UNDERSTUDY_DATA", "../shared"))
 OUT = Path("runs/search_quality")
@@ -147,9 +147,9 @@ class Lab:
         return Inheritance.of(self.network, self.weights)
 
     @cached_property
-    def _lesson(self) -> Lesson:
+    def _lesson(self) -> DistillationSet:
         labels = self.labels[LEARNT]
-        return Lesson(self.images, LEARNT, labels, self.logits[None], None, LOOK)
+        return DistillationSet(self.images, LEARNT, labels, self.logits[None], None, LOOK)
 
     @cached_property
     def promise(self) -> LinearProbe:
@@ -161,9 +161,11 @@ class Lab:
         """Accuracy of a candidate: on V1 for the seed that searches see, else on V2; nan failed."""
         rows = SEARCHED if seed == SEARCH_SEED else JUDGED
         student = self._inheritance.student(compress(self.network, MOVES, actions), seed)
-        exam = Exam(self.images, rows, self.labels[rows])
+        validation_set = ValidationSet(self.images, rows, self.labels[rows])
         try:
-            return distil(student, None, self._lesson, RECIPE, seed=seed, exam=exam).accuracy
+            return distil(
+                student, None, self._lesson, RECIPE, seed=seed, validation_set=validation_set
+            ).accuracy
         except Diverged:
             return float("nan")
 

@@ -35,9 +35,9 @@ from search.space.training_plan import training_plan
 from teachers.data.datasets import load_dataset
 from teachers.data.splits import hold_out, parse_unseen, withhold_router
 from teachers.distillation.distill import Diverged, distil
-from teachers.distillation.lesson import Lesson
 from teachers.distillation.metrics import accuracy
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import DistillationSet
 from teachers.formats.description import understand
 from teachers.formats.formats import load_teacher
 
@@ -143,17 +143,19 @@ class Study:
         rows = self.parts.distillation
         rows = rows[np.sort(np.random.default_rng([0, 2]).permutation(len(rows))[: plan.rows])]
         told = settled(asker.answers("distillation", rows, precision=spec.precision))
-        self.lesson = Lesson(self.data.images, rows, labels[rows], told.logits, None, look)
+        self.distillation_set = DistillationSet(
+            self.data.images, rows, labels[rows], told.logits, None, look
+        )
 
     def prepared(self, limit: float, seed: int) -> Prepared:
         """A job of this study, as :func:`search.preparation.preparation.prepare` would give it."""
         spec = self.plan.job(self.name, limit, seed)
         moves, reward = moves_of(spec), reward_of(spec, self.kb, self.accuracy)
-        plan = training_plan(spec, len(self.lesson), self.network.classes)
+        plan = training_plan(spec, len(self.distillation_set), self.network.classes)
         expectation = Expectation(
             teacher=self.accuracy,
             images=plan.proxy_rows,
-            full=plan.final_epochs * len(self.lesson),
+            full=plan.final_epochs * len(self.distillation_set),
             gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
             rows=len(self.parts.validation),
         )
@@ -162,7 +164,7 @@ class Study:
         tap = space.layers[-1].node
         return Prepared(
             spec, self.teacher, self.network, self.data, self.parts, moves, reward, space, tap,
-            self.lesson, None, self.accuracy, plan,
+            self.distillation_set, None, self.accuracy, plan,
         )  # fmt: skip
 
     def found(self, ratio: float, seed: int) -> tuple[float, ...]:
@@ -194,13 +196,22 @@ class Study:
         limit = self.kb / ratio
         job = self.prepared(limit, seed)
         device = job.spec.device
-        exam, module = job.classroom(proxy=False).exam, student.module.to(device)
+        validation_set, module = (
+            job.classroom(proxy=False).validation_set,
+            student.module.to(device),
+        )
         validation = test = 0.0
         reason = ""
         try:
             recipe = job.recipe(proxy=False)
             validation = distil(
-                module, None, self.lesson, recipe, seed=seed, exam=exam, device=device
+                module,
+                None,
+                self.distillation_set,
+                recipe,
+                seed=seed,
+                validation_set=validation_set,
+                device=device,
             ).accuracy
             rows, look = self.parts.test, self.teacher.manifest.preprocess
             said = predict(module, self.data.images, look, rows=rows, device=device)

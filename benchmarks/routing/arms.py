@@ -38,9 +38,9 @@ from envs.compression.surgery import load
 from search.packaging.two_head import judging
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.distill import distil
-from teachers.distillation.lesson import Exam
 from teachers.distillation.recipe import Recipe
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import ValidationSet
 from teachers.two_head.two_head import TwoHead, answer
 from teachers.two_head.two_head_recipe import TwoHeadRecipe, Way
 from teachers.two_head.two_head_training import BetaTrial, TwoHeadOutcome, fit_two_head
@@ -93,9 +93,11 @@ class _Arms:
     def __init__(self, pair: Pair, study: Study, folder: Path) -> None:
         self.pair, self.study, self.folder = pair, study, folder
         self.data, self.look = study.data, study.teacher.manifest.preprocess
-        self.lesson = study.lesson.part(np.flatnonzero(making.learnt_of(study)))
+        self.distillation_set = study.distillation_set.part(np.flatnonzero(making.learnt_of(study)))
         rows = pair.rows[pair.of("validation")]
-        self.exam = Exam(self.data.images, rows, self.data.labels[rows], "accuracy")
+        self.validation_set = ValidationSet(
+            self.data.images, rows, self.data.labels[rows], "accuracy"
+        )
         self.teacher_right = pair.teacher_right[pair.of("validation")]
 
     def make(self) -> None:
@@ -122,7 +124,14 @@ class _Arms:
             job.recipe(proxy=False), epochs=EPOCHS[self.study.name], learning_rate=RATE,
             keep_best=False,
         )  # fmt: skip
-        outcome = distil(module, None, self.lesson, recipe, seed=SEED, exam=self.exam)
+        outcome = distil(
+            module,
+            None,
+            self.distillation_set,
+            recipe,
+            seed=SEED,
+            validation_set=self.validation_set,
+        )
         said = predict(module, self.data.images, self.look, rows=self._unseen())
         about = {"validation": outcome.accuracy, "seconds": time.perf_counter() - start}
         self._keep("plain", {"logits": said.logits}, about)
@@ -133,7 +142,8 @@ class _Arms:
         right = np.ones_like(self.teacher_right) if black_box else self.teacher_right
         tap = anatomy(self.pair.network).layers[-1].node
         return fit_two_head(
-            self._student().eval(), tap, self.lesson, self.exam, judging(self.exam.labels, right),
+            self._student().eval(), tap, self.distillation_set, self.validation_set,
+            judging(self.validation_set.labels, right),
             recipe, seed=SEED, earlier=self._earlier(mark),
             on_trial=lambda trial: self._keep_trial(mark, trial),
         )  # fmt: skip

@@ -97,7 +97,7 @@ def study_of(data: str, epochs: int, out: Path) -> Study:
 
 def learnt_of(study: Study) -> NDArray[np.bool_]:
     """Of the rows of a study's lesson, those that the students of its pairs learn from."""
-    learnt = np.zeros(len(study.lesson), dtype=bool)
+    learnt = np.zeros(len(study.distillation_set), dtype=bool)
     order = np.random.default_rng([SEED, 4]).permutation(len(learnt))
     learnt[order[: DATA[study.name].learnt]] = True
     return learnt
@@ -144,10 +144,10 @@ def _train(task: Task, study: Study, learnt: NDArray[np.bool_]) -> tuple[Sized, 
     outcome = distil(
         student.module,
         None,
-        study.lesson.part(np.flatnonzero(learnt)),
+        study.distillation_set.part(np.flatnonzero(learnt)),
         job.recipe(proxy=False),
         seed=SEED,
-        exam=job.classroom(proxy=False).exam,
+        validation_set=job.classroom(proxy=False).validation_set,
         on_epoch=lambda report: say(_told(task, report)),
     )
     return student, outcome
@@ -176,9 +176,9 @@ def _rows(
     """Rows of the four parts that a router may see, and the teacher's logits there."""
     tap = anatomy(study.network).layers[-1].node
     asker = Asker(study.teacher, study.data, out / study.name / "cache", tap)
-    parts, lesson = study.parts, study.lesson
-    rows = {"withheld": lesson.rows[left]}
-    said = {"withheld": np.ascontiguousarray(lesson.logits[0][left])}
+    parts, distillation_set = study.parts, study.distillation_set
+    rows = {"withheld": distillation_set.rows[left]}
+    said = {"withheld": np.ascontiguousarray(distillation_set.logits[0][left])}
     for part in ("validation", "calibration", "test"):
         rows[part] = getattr(parts, part)
         said[part] = np.array(settled(asker.answers(part, rows[part])).logits[0])

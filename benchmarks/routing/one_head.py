@@ -25,8 +25,8 @@ from routers.evaluation.metrics import appeals_for, auroc, deferral_curve
 from search.packaging.two_head import judging
 from teachers.data.datasets import load_dataset
 from teachers.distillation.distill import distil
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats.formats import load_teacher
 from teachers.two_head.two_head import answer
 from teachers.two_head.two_head_recipe import TwoHeadRecipe
@@ -52,16 +52,20 @@ def trained(pair: Pair, data: Path = DATA) -> Iterator[str]:
     rows = np.setdiff1d(np.arange(known.train_rows), pair.rows)
     rows = np.sort(np.random.default_rng([arms.SEED, 6]).permutation(rows)[:ROWS])
     nothing_said = np.zeros((1, len(rows), pair.logits.shape[1]), np.float32)
-    lesson = Lesson(known.images, rows, known.labels[rows], nothing_said, None, look)
+    distillation_set = DistillationSet(
+        known.images, rows, known.labels[rows], nothing_said, None, look
+    )
     recipe = replace(arms.joint_recipe(name), epochs=EPOCHS)
 
     looked = pair.of("validation")
-    exam = Exam(known.images, pair.rows[looked], pair.labels[looked], "accuracy")
+    validation_set = ValidationSet(known.images, pair.rows[looked], pair.labels[looked], "accuracy")
     plain = load(pair.network, weights)
-    distil(plain, None, lesson, recipe, seed=arms.SEED, exam=exam)
-    judge = judging(exam.labels, np.ones(len(looked), np.int64))
+    distil(plain, None, distillation_set, recipe, seed=arms.SEED, validation_set=validation_set)
+    judge = judging(validation_set.labels, np.ones(len(looked), np.int64))
     heads = TwoHeadRecipe(betas=(BETA,), joint=recipe, black_box=True, most_drop=1.0)
-    network = fit_two_head(student, tap, lesson, exam, judge, heads, seed=arms.SEED).network
+    network = fit_two_head(
+        student, tap, distillation_set, validation_set, judge, heads, seed=arms.SEED
+    ).network
 
     test = pair.of("test")
     numbers, labels = pair.rows[test], pair.labels[test]

@@ -23,8 +23,8 @@ from search.execution.workers import Step
 from teachers.data.image_file import ImageFile
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.distill import Distillation, Recipe
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.training import normalise
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 
 #: images by whose statistics norms begin
 SETTLING = 256
@@ -59,8 +59,8 @@ class Classroom:
     weights: Mapping[str, NDArray[Any]]
     moves: Moves
     tap: str
-    lesson: Lesson
-    exam: Exam
+    distillation_set: DistillationSet
+    validation_set: ValidationSet
     seed: int
     threads: int
     criterion: str = "l1"
@@ -71,26 +71,36 @@ class Classroom:
         """For another process: images in a file go as its name."""
         state = dict(self.__dict__)
         if self.image_file is not None:
-            nothing = np.zeros((0, *self.lesson.images.shape[1:]), np.uint8)
-            state["lesson"] = replace(self.lesson, images=nothing)
-            state["exam"] = replace(self.exam, images=nothing)
+            nothing = np.zeros((0, *self.distillation_set.images.shape[1:]), np.uint8)
+            state["distillation_set"] = replace(self.distillation_set, images=nothing)
+            state["validation_set"] = replace(self.validation_set, images=nothing)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self.image_file is not None:
             images = self.image_file.open()
-            self.__dict__["lesson"] = replace(self.lesson, images=images)
-            self.__dict__["exam"] = replace(self.exam, images=images)
+            self.__dict__["distillation_set"] = replace(self.distillation_set, images=images)
+            self.__dict__["validation_set"] = replace(self.validation_set, images=images)
 
     @property
     def nbytes(self) -> int:
         """What it takes in shared memory."""
-        lesson, exam = self.lesson, self.exam
-        arrays: list[NDArray[Any] | None] = [lesson.rows, lesson.labels, lesson.logits]
-        arrays += [lesson.features, lesson.draws, exam.rows, exam.labels, *self.weights.values()]
+        distillation_set, validation_set = self.distillation_set, self.validation_set
+        arrays: list[NDArray[Any] | None] = [
+            distillation_set.rows,
+            distillation_set.labels,
+            distillation_set.logits,
+        ]
+        arrays += [
+            distillation_set.features,
+            distillation_set.draws,
+            validation_set.rows,
+            validation_set.labels,
+            *self.weights.values(),
+        ]
         if self.image_file is None:
-            arrays.append(lesson.images)
+            arrays.append(distillation_set.images)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def inheritance(self) -> Inheritance:
@@ -139,10 +149,10 @@ class Distiller:
         distillation = Distillation(
             module,
             room.tap,
-            room.lesson,
+            room.distillation_set,
             self.recipe,
             seed=room.seed,
-            exam=room.exam,
+            validation_set=room.validation_set,
             device=self.device,
         )
         if state is not None:
@@ -151,11 +161,17 @@ class Distiller:
 
     def _batch(self) -> Tensor:
         """Inputs by whose statistics norms begin."""
-        lesson = self.room.lesson
-        count = SETTLING_NUMBERS // math.prod(lesson.preprocess.input_shape)
+        distillation_set = self.room.distillation_set
+        count = SETTLING_NUMBERS // math.prod(distillation_set.preprocess.input_shape)
         count = min(SETTLING, max(SETTLING // 16, count))
-        chosen = np.random.default_rng([self.room.seed, 4]).permutation(len(lesson))[:count]
-        return normalise(lesson.images[lesson.rows[chosen]], lesson.preprocess, "cpu")
+        chosen = np.random.default_rng([self.room.seed, 4]).permutation(len(distillation_set))[
+            :count
+        ]
+        return normalise(
+            distillation_set.images[distillation_set.rows[chosen]],
+            distillation_set.preprocess,
+            "cpu",
+        )
 
 
 class Pupil:

@@ -22,7 +22,7 @@ from teachers.distillation.metrics import METRICS
 
 Inputs = Sequence[NDArray[np.float32]]
 #: how good a network is: from its session to a share
-Exam = Callable[[Session], float]
+ValidationSet = Callable[[Session], float]
 
 #: rows of the distillation part that tell the ranges of activations
 ROWS = 512
@@ -60,7 +60,7 @@ class Int8:
         return ""
 
 
-def make_int8(fp32: bytes, seen: Inputs, exam: Exam, threads: int = 1) -> Int8:
+def make_int8(fp32: bytes, seen: Inputs, validation_set: ValidationSet, threads: int = 1) -> Int8:
     """Quantise a student and measure both.
 
     Args:
@@ -70,13 +70,13 @@ def make_int8(fp32: bytes, seen: Inputs, exam: Exam, threads: int = 1) -> Int8:
         threads: of ONNX Runtime.
     """
     plain = Session(fp32, "student.onnx", threads=threads)
-    good = exam(plain)
+    good = validation_set(plain)
     best = to_int8(fp32, seen)
-    quality = exam(Session(best, "student-int8.onnx", threads=threads))
+    quality = validation_set(Session(best, "student-int8.onnx", threads=threads))
     if good - quality > MOST_LOST + 1e-9:
         # seven bits do not overflow where the processor adds products of eight in 16
         careful = to_int8(fp32, seen, reduce_range=True)
-        other = exam(Session(careful, "student-int8.onnx", threads=threads))
+        other = validation_set(Session(careful, "student-int8.onnx", threads=threads))
         if other > quality:
             best, quality = careful, other
     ms, fp32_ms = _timed([best, fp32], seen[0].shape[1:], threads)
@@ -89,13 +89,15 @@ def int8_of(prepared: Prepared, student_onnx: bytes, threads: int) -> Telling[In
         return None
     metric, labels = METRICS[prepared.spec.metric], prepared.labels("validation")
 
-    def exam(network: Session) -> float:
+    def validation_set(network: Session) -> float:
         classes = (prepared.network.classes,)
         said = [network.run(x, "logits", classes) for x in prepared.inputs("validation")]
         return metric(np.concatenate(said), labels)
 
     try:
-        small = make_int8(student_onnx, first(prepared.inputs("distillation")), exam, threads)
+        small = make_int8(
+            student_onnx, first(prepared.inputs("distillation")), validation_set, threads
+        )
     except Exception as error:
         # an operator that ONNX Runtime cannot quantise costs no job its student
         yield Note(f"no student in int8: {type(error).__name__}: {error}", warning=True)

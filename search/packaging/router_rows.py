@@ -113,7 +113,7 @@ def _trained(
 ) -> Iterator[Step]:
     """Train a student as the finalists are, and keep what it says of the rows held back."""
     room = prepared.classroom(proxy=False)
-    room = replace(room, lesson=room.lesson.part(kept))
+    room = replace(room, distillation_set=room.distillation_set.part(kept))
     device = prepared.own_device
     pupil = Distiller(room, prepared.recipe(proxy=False), device).begin(actions, None)
     threads = torch.get_num_threads()

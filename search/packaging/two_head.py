@@ -78,7 +78,8 @@ def give_head(
     recipe = TwoHeadRecipe(ways=("frozen",) if way == "frozen" else ("joint",))
     try:
         found = fit_two_head(
-            module, anatomy(student).layers[-1].node, room.lesson, room.exam, judge, recipe,
+            module, anatomy(student).layers[-1].node, room.distillation_set, room.validation_set,
+            judge, recipe,
             seed=prepared.spec.seed, device=prepared.own_device, earlier=kept.trials(),
             on_trial=kept.keep,
         )  # fmt: skip

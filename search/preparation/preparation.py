@@ -45,9 +45,9 @@ from teachers.data.splits import (
 )
 from teachers.data.unseen import Unseen
 from teachers.distillation.augment import AUGMENTS
-from teachers.distillation.lesson import Lesson
 from teachers.distillation.losses import LOSSES
 from teachers.distillation.metrics import METRICS
+from teachers.distillation.training_sets import DistillationSet
 from teachers.formats.description import understand
 from teachers.formats.formats import load_teacher
 from teachers.formats.manifest import Teacher
@@ -143,11 +143,11 @@ def prepare(
     parts, accuracy = yield from _share_out(
         asker, held, spec, copies, names, share, named=bool(table.given_names)
     )
-    lesson = yield from _lesson(asker, parts, spec)
+    distillation_set = yield from _lesson(asker, parts, spec)
     mirrored = False
     if spec.augment == "auto":
         mirrored = yield from _as_right_mirrored(asker, parts.validation, spec.seed)
-    plan = training_plan(spec, len(lesson), network.classes, mirrored)
+    plan = training_plan(spec, len(distillation_set), network.classes, mirrored)
     drawn = (yield from _lesson(asker, parts, spec, plan)) if plan.views else None
     if not parts.teacher_unseen:
         yield Note(NEVER_SAID, warning=True)
@@ -160,7 +160,7 @@ def prepare(
     expectation = Expectation(
         teacher=accuracy,
         images=plan.proxy_rows,
-        full=plan.final_epochs * len(lesson),
+        full=plan.final_epochs * len(distillation_set),
         gain=spec.proxy_gain or 0.0,  # where it is None, pilots will tell
         rows=len(parts.validation),
         chance=_chance(spec, examined),
@@ -181,7 +181,7 @@ def prepare(
         reward,
         space,
         tap,
-        lesson,
+        distillation_set,
         drawn,
         accuracy,
         plan,
@@ -333,7 +333,7 @@ def _as_right_mirrored(asker: Asker, rows: NDArray[np.int64], seed: int) -> Tell
 
 def _lesson(
     asker: Asker, parts: Parts, spec: JobSpec, plan: TrainingPlan | None = None
-) -> Telling[Lesson]:
+) -> Telling[DistillationSet]:
     """What there is to learn, with the teacher's answers about every image, or about the views of
     a plan."""
     rows, preprocess = parts.distillation, asker.teacher.manifest.preprocess
@@ -348,7 +348,7 @@ def _lesson(
         precision=spec.precision,
         views=drawn,
     )
-    return Lesson(
+    return DistillationSet(
         asker.data.images,
         rows,
         asker.data.labels[rows],

@@ -23,7 +23,7 @@ from teachers.data.datasets import Dataset
 from teachers.data.image_file import block_rows
 from teachers.data.splits import Parts
 from teachers.distillation.distill import Recipe
-from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats.manifest import Teacher
 
 #: of every student's weights, per step and unit of the learning rate (AdamW)
@@ -60,8 +60,8 @@ class Prepared:
     reward: Reward
     space: Space
     tap: str
-    lesson: Lesson
-    drawn: Lesson | None
+    distillation_set: DistillationSet
+    drawn: DistillationSet | None
     teacher_accuracy: float
     plan: TrainingPlan
     normalise: bool = False
@@ -87,10 +87,12 @@ class Prepared:
 
     def classroom(self, proxy: bool) -> Classroom:
         """What workers share; a proxy holds the first rows of a fixed shuffle."""
-        lesson = self.lesson if proxy or self.drawn is None else self.drawn
-        if proxy and len(lesson) > self.plan.proxy_rows:
+        distillation_set = self.distillation_set if proxy or self.drawn is None else self.drawn
+        if proxy and len(distillation_set) > self.plan.proxy_rows:
             rng = np.random.default_rng([self.spec.seed, 2])
-            lesson = lesson.part(np.sort(rng.permutation(len(lesson))[: self.plan.proxy_rows]))
+            distillation_set = distillation_set.part(
+                np.sort(rng.permutation(len(distillation_set))[: self.plan.proxy_rows])
+            )
         state = self.teacher.module.state_dict()
         validation = self.parts.validation
         return Classroom(
@@ -98,8 +100,10 @@ class Prepared:
             weights={name: tensor.numpy() for name, tensor in state.items()},
             moves=self.moves,
             tap=self.tap,
-            lesson=lesson,
-            exam=Exam(self.data.images, validation, self.labels("validation"), self.spec.metric),
+            distillation_set=distillation_set,
+            validation_set=ValidationSet(
+                self.data.images, validation, self.labels("validation"), self.spec.metric
+            ),
             seed=self.spec.seed,
             threads=self.spec.threads,
             criterion=self.spec.criterion,

@@ -30,7 +30,7 @@ from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance
 from search.execution.classroom import Classroom
 from search.space.space import Probe
-from teachers.distillation.lesson import Lesson
+from teachers.distillation.training_sets import DistillationSet
 
 Values = NDArray[np.float64]
 
@@ -73,10 +73,14 @@ class LinearProbe:
         self.targets = said - said.mean(0)
 
     @classmethod
-    def of(cls, inheritance: Inheritance, moves: Moves, lesson: Lesson, seed: int) -> LinearProbe:
+    def of(
+        cls, inheritance: Inheritance, moves: Moves, distillation_set: DistillationSet, seed: int
+    ) -> LinearProbe:
         """By all images of a lesson, unchanged."""
-        inputs = lesson.preprocess.to_input(lesson.images[lesson.rows])
-        return cls(inheritance, moves, inputs, lesson.logits[0], seed)
+        inputs = distillation_set.preprocess.to_input(
+            distillation_set.images[distillation_set.rows]
+        )
+        return cls(inheritance, moves, inputs, distillation_set.logits[0], seed)
 
     def __call__(self, actions: NDArray[np.int64]) -> Values:
         """Promises of candidates, shape (batch, layers), shares in [0, 1]."""
@@ -103,8 +107,12 @@ def probe_of(room: Classroom) -> Probe:
     @cache
     def made() -> LinearProbe:
         # whoever sorts images by class has nothing but one class in the first rows
-        chosen = np.random.default_rng([room.seed, 3]).permutation(len(room.lesson))[:IMAGES]
-        return LinearProbe.of(room.inheritance(), room.moves, room.lesson.part(chosen), room.seed)
+        chosen = np.random.default_rng([room.seed, 3]).permutation(len(room.distillation_set))[
+            :IMAGES
+        ]
+        return LinearProbe.of(
+            room.inheritance(), room.moves, room.distillation_set.part(chosen), room.seed
+        )
 
     return lambda actions: made()(actions)
 

@@ -1,7 +1,7 @@
 """One student, start to finish: the teacher's cached answers in, a trained student out.
 
-No Ray and no teacher here: a :class:`~teachers.distillation.lesson.Lesson` holds what the teacher
-said, once, about every row.
+No Ray and no teacher here: a :class:`~teachers.distillation.training_sets.DistillationSet` holds
+what the teacher said, once, about every row.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from teachers.acceleration.modes import Mode, Trial, modes
 from teachers.distillation import metrics
 from teachers.distillation.augment import AUGMENTS
 from teachers.distillation.checkpoint import Checkpoint
-from teachers.distillation.lesson import Exam, Lesson, Rows
 from teachers.distillation.recipe import Recipe
 from teachers.distillation.trainer import Descent, Diverged, Trainer
 from teachers.distillation.training import Tap, normalise, predict
+from teachers.distillation.training_sets import DistillationSet, Rows, ValidationSet
 
 #: share of its epochs in which a training that no longer gains comes to its end
 DESCENT = 0.2
@@ -88,16 +88,16 @@ class Distillation:
         self,
         student: nn.Module,
         tap: str | None,
-        lesson: Lesson,
+        distillation_set: DistillationSet,
         recipe: Recipe,
         *,
         seed: int,
-        exam: Exam | None = None,
+        validation_set: ValidationSet | None = None,
         device: str = "cpu",
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
-        self.student, self.lesson, self.recipe = student, lesson, recipe
-        self.exam, self.device = exam, device
+        self.student, self.distillation_set, self.recipe = student, distillation_set, recipe
+        self.validation_set, self.device = validation_set, device
         self.reports: list[EpochReport] = []
         self.done = False
         self._should_stop = should_stop or (lambda: False)
@@ -106,17 +106,17 @@ class Distillation:
         self._training_seconds, self._seen = 0.0, 0
         self._total = recipe.build_loss()
         self._needs_features = self._total.knowledge.needs_features and self._total.kd_weight > 0
-        if self._needs_features and (tap is None or lesson.features is None):
+        if self._needs_features and (tap is None or distillation_set.features is None):
             raise ValueError(f"loss {recipe.loss!r} needs a tap and the teacher's features")
         self._augment = AUGMENTS[recipe.augment]
         self._drawn = np.zeros(0, np.int64)
         self._best = _Best()
-        shape = lesson.preprocess.input_shape
+        shape = distillation_set.preprocess.input_shape
         tapped = tap if self._needs_features else None
         self._adapter = self._adapted(tapped, seed)
         self._trainer = Trainer(
             student,
-            len(lesson),
+            len(distillation_set),
             recipe.schedule(),
             Trial(modes(recipe.precision, recipe.layout, student, shape, device)),
             seed=seed,
@@ -224,9 +224,9 @@ class Distillation:
 
         On few rows some epoch before the rate fell is nearly always right about a row or two more.
         """
-        if accuracy is None or self.exam is None:
+        if accuracy is None or self.validation_set is None:
             return -math.inf
-        rows = max(1, len(self.exam.rows))
+        rows = max(1, len(self.validation_set.rows))
         return accuracy + 2 * math.sqrt(max(accuracy * (1 - accuracy), 1 / rows) / rows)
 
     def close(self) -> None:
@@ -241,7 +241,9 @@ class Distillation:
     @property
     def _judged(self) -> bool:
         """Whether epochs compete with each other."""
-        return self.exam is not None and (self.recipe.keep_best or self.recipe.patience > 0)
+        return self.validation_set is not None and (
+            self.recipe.keep_best or self.recipe.patience > 0
+        )
 
     @property
     def _shown(self) -> nn.Module:
@@ -251,41 +253,43 @@ class Distillation:
 
     def _feed(self, picked: Rows, rng: np.random.Generator) -> Tensor:
         """Inputs of a batch, each image in a view of its own."""
-        lesson = self.lesson
-        pixels = lesson.images[lesson.rows[picked]]
-        if lesson.draws is not None:
-            self._drawn = rng.integers(lesson.views, size=len(picked))
-            pixels = self._augment.apply(pixels, lesson.draws[self._drawn, picked])
+        distillation_set = self.distillation_set
+        pixels = distillation_set.images[distillation_set.rows[picked]]
+        if distillation_set.draws is not None:
+            self._drawn = rng.integers(distillation_set.views, size=len(picked))
+            pixels = self._augment.apply(pixels, distillation_set.draws[self._drawn, picked])
         elif self.recipe.augment != "none":
-            shape = lesson.preprocess.pixel_shape
+            shape = distillation_set.preprocess.pixel_shape
             pixels = self._augment.apply(pixels, self._augment.draw(len(picked), shape, rng))
-        return normalise(pixels, lesson.preprocess, self.device)
+        return normalise(pixels, distillation_set.preprocess, self.device)
 
     def _objective(self, logits: Tensor, picked: Rows) -> Tensor:
         features = teacher_features = None
         if self._needs_features:
             assert self._tap.value is not None
-            assert self.lesson.features is not None
+            assert self.distillation_set.features is not None
             features = self._tap.value.float()
-            teacher_features = self._said(self.lesson.features, picked)
+            teacher_features = self._said(self.distillation_set.features, picked)
             if self._adapter is not None:
                 features = self._adapter(features)
-        labels = _on(self.device, self.lesson.labels[picked])
-        said = self._said(self.lesson.logits, picked)
+        labels = _on(self.device, self.distillation_set.labels[picked])
+        said = self._said(self.distillation_set.logits, picked)
         return self._total(logits, features, said, teacher_features, labels)
 
     def _said(self, answers: NDArray[Any], picked: Rows) -> Tensor:
         """The teacher's answers about the views that :meth:`_feed` took."""
-        views: Rows | int = 0 if self.lesson.draws is None else self._drawn
+        views: Rows | int = 0 if self.distillation_set.draws is None else self._drawn
         return _on(self.device, answers[views, picked])
 
     def _adapted(self, tap: str | None, seed: int) -> nn.Module | None:
         """The loss's adapter from the student's features to the teacher's, if it has one."""
-        features = self.lesson.features
+        features = self.distillation_set.features
         if tap is None or features is None:
             return None
-        first = self.lesson.images[self.lesson.rows[:1]]
-        seen = predict(self.student, first, self.lesson.preprocess, tap=tap, device=self.device)
+        first = self.distillation_set.images[self.distillation_set.rows[:1]]
+        seen = predict(
+            self.student, first, self.distillation_set.preprocess, tap=tap, device=self.device
+        )
         assert seen.features is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -293,25 +297,29 @@ class Distillation:
         return None if adapter is None else adapter.to(self.device)
 
     def _examine(self, number: int) -> float | None:
-        exam = self.exam
-        if exam is None:
+        validation_set = self.validation_set
+        if validation_set is None:
             return None
         logits = predict(
-            self._shown, exam.images, self.lesson.preprocess, rows=exam.rows, device=self.device
+            self._shown,
+            validation_set.images,
+            self.distillation_set.preprocess,
+            rows=validation_set.rows,
+            device=self.device,
         ).logits
         if not np.isfinite(logits).all():
             raise Diverged("a validation logit", number)
-        return metrics.metric(exam.metric)(logits, exam.labels)
+        return metrics.metric(validation_set.metric)(logits, validation_set.labels)
 
 
 def distil(
     student: nn.Module,
     tap: str | None,
-    lesson: Lesson,
+    distillation_set: DistillationSet,
     recipe: Recipe,
     *,
     seed: int,
-    exam: Exam | None = None,
+    validation_set: ValidationSet | None = None,
     device: str = "cpu",
     on_epoch: Callable[[EpochReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -323,7 +331,14 @@ def distil(
     validation logit is not finite.
     """
     with Distillation(
-        student, tap, lesson, recipe, seed=seed, exam=exam, device=device, should_stop=should_stop
+        student,
+        tap,
+        distillation_set,
+        recipe,
+        seed=seed,
+        validation_set=validation_set,
+        device=device,
+        should_stop=should_stop,
     ) as training:
         while not training.done:
             report = training.run_epoch(examine=on_epoch is not None)

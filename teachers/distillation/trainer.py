@@ -24,7 +24,7 @@ from teachers.acceleration import precision as precisions
 from teachers.acceleration.faster import faster
 from teachers.acceleration.modes import Mode, Trial
 from teachers.distillation.checkpoint import Checkpoint
-from teachers.distillation.lesson import Rows
+from teachers.distillation.training_sets import Rows
 
 #: positions of rows, random numbers → the batch's inputs, b×C×H×W
 Feed = Callable[[Rows, np.random.Generator], Tensor]

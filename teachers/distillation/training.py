@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from edge.preprocess import Preprocess
 from teachers.acceleration import precision as precisions
 from teachers.acceleration.modes import Mode, Trial
-from teachers.distillation.lesson import Images, Rows
 from teachers.distillation.trainer import Epoch, Schedule, Trainer
+from teachers.distillation.training_sets import Images, Rows
 
 #: rows that go through a network at a time: on a processor few, so that they stay in its cache
 #: (of 224×224 pixels, 4 at a time were 3 times as fast in bf16 as 64, and took far less memory)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from teachers.distillation.augment import AUGMENTS
-from teachers.distillation.lesson import Images, Lesson, Rows
+from teachers.distillation.training_sets import DistillationSet, Images, Rows
 from teachers.two_head.joint_loss import joint_loss, row_losses
 from teachers.two_head.two_head import TwoHead, answer
 
@@ -53,7 +53,11 @@ class Study:
 
 
 def study(
-    network: TwoHead, lesson: Lesson, augment: str, black_box: bool, device: str = "cpu"
+    network: TwoHead,
+    distillation_set: DistillationSet,
+    augment: str,
+    black_box: bool,
+    device: str = "cpu",
 ) -> Study:
     """Ask ``network``, on ``device``, about a lesson's rows.
 
@@ -61,12 +65,12 @@ def study(
     as a row.
     """
     said = [
-        answer(network, images, lesson.preprocess, rows=rows, device=device)
-        for images, rows in _views(lesson, augment)
+        answer(network, images, distillation_set.preprocess, rows=rows, device=device)
+        for images, rows in _views(distillation_set, augment)
     ]
-    labels = torch.from_numpy(np.tile(lesson.labels, lesson.views))
+    labels = torch.from_numpy(np.tile(distillation_set.labels, distillation_set.views))
     logits = torch.from_numpy(np.concatenate([part.logits for part in said]))
-    teacher = None if black_box else torch.from_numpy(np.concatenate(lesson.logits))
+    teacher = None if black_box else torch.from_numpy(np.concatenate(distillation_set.logits))
     return Study(
         np.concatenate([part.features for part in said]),
         row_losses(logits, labels),
@@ -112,15 +116,17 @@ def _blind(on: Study, beta: float) -> float:
     return math.log(q / (1 - q))
 
 
-def _views(lesson: Lesson, augment: str) -> Iterator[tuple[Images, Rows]]:
+def _views(distillation_set: DistillationSet, augment: str) -> Iterator[tuple[Images, Rows]]:
     """The images that the teacher's answers are about, in their order, and which of them."""
-    if lesson.draws is None:
-        yield lesson.images, lesson.rows
+    if distillation_set.draws is None:
+        yield distillation_set.images, distillation_set.rows
         return
-    for draws in lesson.draws:
-        for start in range(0, len(lesson), CHUNK):
+    for draws in distillation_set.draws:
+        for start in range(0, len(distillation_set), CHUNK):
             part = slice(start, start + CHUNK)
-            images = AUGMENTS[augment].apply(lesson.images[lesson.rows[part]], draws[part])
+            images = AUGMENTS[augment].apply(
+                distillation_set.images[distillation_set.rows[part]], draws[part]
+            )
             yield images, np.arange(len(images))
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from teachers.distillation.distill import Distillation
-from teachers.distillation.lesson import Lesson, Rows
 from teachers.distillation.recipe import Recipe
+from teachers.distillation.training_sets import DistillationSet, Rows
 from teachers.two_head.joint_loss import joint_loss, row_losses
 from teachers.two_head.two_head import TwoHead, split
 
@@ -35,7 +35,7 @@ class JointTraining(Distillation):
     def __init__(
         self,
         network: TwoHead,
-        lesson: Lesson,
+        distillation_set: DistillationSet,
         recipe: Recipe,
         *,
         beta: float,
@@ -45,12 +45,12 @@ class JointTraining(Distillation):
     ) -> None:
         self.beta, self.black_box = beta, black_box
         recipe = replace(recipe, loss="none", kd_weight=None, keep_best=False, patience=0)
-        super().__init__(network, None, lesson, recipe, seed=seed, device=device)
+        super().__init__(network, None, distillation_set, recipe, seed=seed, device=device)
 
     def _objective(self, output: Tensor, picked: Rows) -> Tensor:
         logits, trust = split(output)
-        labels = torch.from_numpy(self.lesson.labels[picked]).to(logits.device)
+        labels = torch.from_numpy(self.distillation_set.labels[picked]).to(logits.device)
         teacher = None
         if not self.black_box:
-            teacher = row_losses(self._said(self.lesson.logits, picked), labels)
+            teacher = row_losses(self._said(self.distillation_set.logits, picked), labels)
         return joint_loss(row_losses(logits, labels), teacher, trust, self.beta)

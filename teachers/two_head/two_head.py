@@ -28,8 +28,8 @@ from envs.export.export import to_onnx
 from envs.graph.netspec import NetSpec, Shape
 from envs.graph.ops.weighted import Pointwise
 from teachers.distillation.checkpoint import Checkpoint
-from teachers.distillation.lesson import Images, Rows
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import Images, Rows
 
 #: name of the head among the student's modules
 HEAD = "predictor_head"

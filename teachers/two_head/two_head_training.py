@@ -24,7 +24,7 @@ from torch import fx, nn
 from teachers.distillation import metrics
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.distill import Diverged
-from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.two_head.head_fitting import Study, fit_head, study
 from teachers.two_head.joint_training import JointTraining
 from teachers.two_head.two_head import Answers, TwoHead, answer
@@ -92,13 +92,13 @@ class TwoHeadOutcome:
 def fit_two_head(
     student: fx.GraphModule,
     tap: str,
-    lesson: Lesson,
-    exam: Exam,
+    distillation_set: DistillationSet,
+    validation_set: ValidationSet,
     judge: Judge,
     recipe: TwoHeadRecipe,
     *,
     seed: int,
-    head_lesson: Lesson | None = None,
+    head_lesson: DistillationSet | None = None,
     device: str = "cpu",
     earlier: Iterable[BetaTrial] = (),
     on_trial: Callable[[BetaTrial], None] | None = None,
@@ -127,7 +127,9 @@ def fit_two_head(
     Raises:
         BadInput: the student's last layer is none that a head can share features with.
     """
-    fitting = _Fitting(TwoHead(student, tap), lesson, exam, recipe, seed, device, head_lesson)
+    fitting = _Fitting(
+        TwoHead(student, tap), distillation_set, validation_set, recipe, seed, device, head_lesson
+    )
     made = {(trial.way, trial.beta): trial for trial in earlier}
     trials: list[BetaTrial] = []
 
@@ -160,23 +162,27 @@ class _Fitting:
     def __init__(
         self,
         plain: TwoHead,
-        lesson: Lesson,
-        exam: Exam,
+        distillation_set: DistillationSet,
+        validation_set: ValidationSet,
         recipe: TwoHeadRecipe,
         seed: int,
         device: str,
-        head_lesson: Lesson | None,
+        head_lesson: DistillationSet | None,
     ) -> None:
         self.plain = plain.to(device).eval()
-        self.lesson, self.head_lesson, self.exam = lesson, head_lesson, exam
+        self.distillation_set, self.head_lesson, self.validation_set = (
+            distillation_set,
+            head_lesson,
+            validation_set,
+        )
         self.recipe, self.seed, self.device = recipe, seed, device
         self._examined = self._examine(self.plain)
         self.accuracy = self._accuracy(self._examined)
-        self._studied = self._study(self.plain, head_lesson or lesson)
+        self._studied = self._study(self.plain, head_lesson or distillation_set)
         # what joint trials start from, so that nothing of them but the head has seen its own rows
         self._learnt = self._studied
         if head_lesson is not None and "joint" in recipe.ways:
-            self._learnt = self._study(self.plain, lesson)
+            self._learnt = self._study(self.plain, distillation_set)
         excess = max(self._studied.excess, LEAST_EXCESS)
         # few digits, so that they read well; the same ones whenever a search goes on
         self.betas = recipe.betas or tuple(float(f"{share * excess:.2g}") for share in SHARES)
@@ -207,7 +213,7 @@ class _Fitting:
         fit_head(network.head, self._learnt, beta)
         with JointTraining(
             network,
-            self.lesson,
+            self.distillation_set,
             recipe.joint,
             beta=beta,
             black_box=recipe.black_box,
@@ -220,17 +226,21 @@ class _Fitting:
         if self.head_lesson is not None:
             fit_head(network.head, self._study(network, self.head_lesson), beta)
 
-    def _study(self, network: TwoHead, lesson: Lesson) -> Study:
+    def _study(self, network: TwoHead, distillation_set: DistillationSet) -> Study:
         recipe = self.recipe
-        on = study(network, lesson, recipe.joint.augment, recipe.black_box, self.device)
+        on = study(network, distillation_set, recipe.joint.augment, recipe.black_box, self.device)
         if not np.isfinite(on.features).all():
             raise Diverged("a feature", recipe.joint.epochs)
         return on
 
     def _examine(self, network: TwoHead) -> Answers:
-        exam = self.exam
+        validation_set = self.validation_set
         said = answer(
-            network, exam.images, self.lesson.preprocess, rows=exam.rows, device=self.device
+            network,
+            validation_set.images,
+            self.distillation_set.preprocess,
+            rows=validation_set.rows,
+            device=self.device,
         )
         if not (np.isfinite(said.logits).all() and np.isfinite(said.trust).all()):
             raise Diverged("a validation logit", self.recipe.joint.epochs)
@@ -243,7 +253,7 @@ class _Fitting:
         return replace(self._examined, trust=trust.numpy())
 
     def _accuracy(self, said: Answers) -> float:
-        return metrics.metric(self.exam.metric)(said.logits, self.exam.labels)
+        return metrics.metric(self.validation_set.metric)(said.logits, self.validation_set.labels)
 
 
 def _since(started: float) -> float:

@@ -19,7 +19,7 @@ from envs.graph.netspec import NetSpec
 from search.execution.classroom import Classroom, Distilling
 from teachers.data.image_file import ImageFile
 from teachers.distillation.distill import Recipe
-from teachers.distillation.lesson import Exam, Lesson
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from tests.search.conftest import HALVES
 
 ROWS = 40
@@ -42,8 +42,8 @@ def room(toy: NetSpec) -> Classroom:
         weights=weights,
         moves=HALVES,
         tap=anatomy(toy).layers[-1].node,
-        lesson=Lesson(images, learnt, labels[learnt], logits, None, pre),
-        exam=Exam(images, examined, labels[examined]),
+        distillation_set=DistillationSet(images, learnt, labels[learnt], logits, None, pre),
+        validation_set=ValidationSet(images, examined, labels[examined]),
         seed=0,
         threads=1,
     )
@@ -59,9 +59,9 @@ def sent(room: Classroom) -> tuple[Classroom, list[pickle.PickleBuffer], bytes]:
 
 def test_images_travel_once_and_arrive_as_one_array(room: Classroom) -> None:
     arrived, beside, _ = sent(room)
-    assert arrived.lesson.images is arrived.exam.images
+    assert arrived.distillation_set.images is arrived.validation_set.images
     sizes = [buffer.raw().nbytes for buffer in beside]
-    assert sizes.count(room.lesson.images.nbytes) == 1
+    assert sizes.count(room.distillation_set.images.nbytes) == 1
     # the weights' scalars and the smallest arrays travel inside the message
     assert sum(sizes) <= room.nbytes
 
@@ -75,16 +75,16 @@ def test_weights_are_not_copied_on_arrival(room: Classroom) -> None:
 
 def test_images_in_a_file_go_as_its_name(room: Classroom, tmp_path: Path) -> None:
     path = tmp_path / "images.npy"
-    np.save(path, room.lesson.images)
-    file = ImageFile(str(path), room.lesson.images.shape, "digest")
+    np.save(path, room.distillation_set.images)
+    file = ImageFile(str(path), room.distillation_set.images.shape, "digest")
     mapped = replace(room, image_file=file)
     arrived, beside, message = sent(mapped)
     assert sum(buffer.raw().nbytes for buffer in beside) <= mapped.nbytes
-    assert mapped.nbytes == room.nbytes - room.lesson.images.nbytes
-    assert room.lesson.images.tobytes() not in message
-    assert not arrived.lesson.images.flags.owndata  # a map
-    assert arrived.lesson.images is arrived.exam.images
-    np.testing.assert_array_equal(arrived.lesson.images, room.lesson.images)
+    assert mapped.nbytes == room.nbytes - room.distillation_set.images.nbytes
+    assert room.distillation_set.images.tobytes() not in message
+    assert not arrived.distillation_set.images.flags.owndata  # a map
+    assert arrived.distillation_set.images is arrived.validation_set.images
+    np.testing.assert_array_equal(arrived.distillation_set.images, room.distillation_set.images)
 
 
 def test_a_candidate_that_was_paused_ends_as_if_it_had_not_been(room: Classroom) -> None:

@@ -47,10 +47,10 @@ def test_a_wide_convolution_is_measured_in_both_forms() -> None:
     fp32 = to_onnx(network, (64, 16, 16))
     truth = Session(fp32, "student").run(seen, "logits", (2,)).argmax(1)
 
-    def exam(session: Session) -> float:
+    def validation_set(session: Session) -> float:
         return float((session.run(seen, "logits", (2,)).argmax(1) == truth).mean())
 
-    found = make_int8(fp32, [seen], exam)
+    found = make_int8(fp32, [seen], validation_set)
 
     assert found.fp32_quality == 1.0
     assert found.quality > 0.9

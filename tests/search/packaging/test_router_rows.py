@@ -55,7 +55,7 @@ def test_folds_make_use_of_all_training_rows_and_more_errors(
 
     class Spy(Distiller):
         def __init__(self, room: Classroom, *options: Any) -> None:
-            learnt_from.append(room.lesson.rows)
+            learnt_from.append(room.distillation_set.rows)
             super().__init__(room, *options)
 
     monkeypatch.setattr(router_rows, "Distiller", Spy)

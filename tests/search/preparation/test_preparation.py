@@ -65,23 +65,25 @@ def test_what_judges_the_pair_is_what_the_teacher_never_saw(job: Prepared) -> No
 
 def test_workers_are_given_distillation_and_validation_rows_alone(job: Prepared) -> None:
     room = job.classroom(proxy=False)
-    np.testing.assert_array_equal(room.lesson.rows, job.parts.distillation)
-    np.testing.assert_array_equal(room.lesson.labels, job.data.labels[job.parts.distillation])
-    np.testing.assert_array_equal(room.exam.rows, job.parts.validation)
-    np.testing.assert_array_equal(room.exam.labels, job.data.labels[job.parts.validation])
-    proxy = job.classroom(proxy=True).lesson
+    np.testing.assert_array_equal(room.distillation_set.rows, job.parts.distillation)
+    np.testing.assert_array_equal(
+        room.distillation_set.labels, job.data.labels[job.parts.distillation]
+    )
+    np.testing.assert_array_equal(room.validation_set.rows, job.parts.validation)
+    np.testing.assert_array_equal(room.validation_set.labels, job.data.labels[job.parts.validation])
+    proxy = job.classroom(proxy=True).distillation_set
     assert len(proxy) == 400
     # rows, labels and answers are cut alike
-    where = np.searchsorted(room.lesson.rows, proxy.rows)
-    np.testing.assert_array_equal(proxy.rows, room.lesson.rows[where])
-    np.testing.assert_array_equal(proxy.logits, room.lesson.logits[:, where])
-    np.testing.assert_array_equal(proxy.labels, room.lesson.labels[where])
+    where = np.searchsorted(room.distillation_set.rows, proxy.rows)
+    np.testing.assert_array_equal(proxy.rows, room.distillation_set.rows[where])
+    np.testing.assert_array_equal(proxy.logits, room.distillation_set.logits[:, where])
+    np.testing.assert_array_equal(proxy.labels, room.distillation_set.labels[where])
 
 
 def test_images_exist_once(job: Prepared) -> None:
     for proxy in (True, False):
         room = job.classroom(proxy)
-        assert room.lesson.images is room.exam.images is job.data.images
+        assert room.distillation_set.images is room.validation_set.images is job.data.images
 
 
 def test_a_part_is_read_a_batch_at_a_time(job: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +140,7 @@ def test_the_teacher_is_asked_once(tmp_path: Path) -> None:
     again, then = prepared(spec)
     assert any(isinstance(event, Progress) for event in told)
     assert not any(isinstance(event, Progress) for event in then)
-    np.testing.assert_array_equal(again.lesson.logits, first.lesson.logits)
+    np.testing.assert_array_equal(again.distillation_set.logits, first.distillation_set.logits)
     assert again.teacher_accuracy == first.teacher_accuracy
 
 
@@ -151,9 +153,9 @@ def test_what_is_beyond_memory_is_mapped_and_gives_the_same_job(
     assert mapped.data.file is not None
     assert mapped.data.file.missing() is None
     assert mapped.data.digest == job.data.digest
-    np.testing.assert_array_equal(mapped.lesson.logits, job.lesson.logits)
+    np.testing.assert_array_equal(mapped.distillation_set.logits, job.distillation_set.logits)
     room: Classroom = pickle.loads(pickle.dumps(mapped.classroom(proxy=True)))  # noqa: S301
-    np.testing.assert_array_equal(room.lesson.images, job.data.images)
+    np.testing.assert_array_equal(room.distillation_set.images, job.data.images)
     # on resumption there may be memory enough
     again, then = prepared(spec.model_copy(update={"memory_gb": None}))
     assert again.data.file is None
@@ -176,16 +178,18 @@ def test_a_broken_image_beyond_memory_leaves_nothing_behind(tmp_path: Path) -> N
 
 def test_views_are_answered_for_the_winner_alone(tmp_path: Path) -> None:
     found, _ = prepared(jobs.small_job(tmp_path / "run", views=2, precision="fp32"))
-    assert found.classroom(proxy=True).lesson.draws is None
-    lesson = found.classroom(proxy=False).lesson
-    assert lesson.draws is not None
-    assert lesson.draws.shape == (2, len(lesson), 2)
-    assert lesson.logits.shape == (2, len(lesson), 10)
+    assert found.classroom(proxy=True).distillation_set.draws is None
+    distillation_set = found.classroom(proxy=False).distillation_set
+    assert distillation_set.draws is not None
+    assert distillation_set.draws.shape == (2, len(distillation_set), 2)
+    assert distillation_set.logits.shape == (2, len(distillation_set), 10)
     # the teacher saw what the student will see
-    view = AUGMENTS["shift"].apply(lesson.images[lesson.rows], lesson.draws[1])
+    view = AUGMENTS["shift"].apply(
+        distillation_set.images[distillation_set.rows], distillation_set.draws[1]
+    )
     said = predict(found.teacher.module, view, jobs.GREY8).logits
-    np.testing.assert_allclose(lesson.logits[1], said, atol=1e-5)
-    assert (lesson.draws[0] != lesson.draws[1]).any()
+    np.testing.assert_allclose(distillation_set.logits[1], said, atol=1e-5)
+    assert (distillation_set.draws[0] != distillation_set.draws[1]).any()
 
 
 def test_views_need_an_augmentation(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from search.scheduling.probe import (
     probe_of,
 )
 from teachers.data.datasets import load_dataset
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats.description import understand
 from teachers.formats.formats import load_teacher
 from tests.search.conftest import HALVES
@@ -128,8 +128,10 @@ def digits() -> Classroom:
         weights={k: v.numpy() for k, v in described.teacher.module.state_dict().items()},
         moves=HALVES,
         tap=anatomy(described.network).layers[-1].node,
-        lesson=Lesson(data.images, rows, data.labels[rows], logits[None], None, look),
-        exam=Exam(data.images, rows, data.labels[rows]),
+        distillation_set=DistillationSet(
+            data.images, rows, data.labels[rows], logits[None], None, look
+        ),
+        validation_set=ValidationSet(data.images, rows, data.labels[rows]),
         seed=0,
         threads=1,
     )
@@ -145,9 +147,12 @@ def test_a_teacher_promises_more_than_what_is_left_of_it(digits: Classroom) -> N
 
 def test_images_of_all_classes_are_looked_at(digits: Classroom) -> None:
     # the first 128 of these rows show the digits 0 and 1 alone: two classes are easily told
-    first = digits.lesson.part(np.arange(IMAGES))
+    first = digits.distillation_set.part(np.arange(IMAGES))
     asked = np.array([half(digits)])
-    (all_of_them,), (two,) = probe_of(digits)(asked), probe_of(replace(digits, lesson=first))(asked)
+    (all_of_them,), (two,) = (
+        probe_of(digits)(asked),
+        probe_of(replace(digits, distillation_set=first))(asked),
+    )
     assert two > all_of_them + 0.05
 
 

@@ -21,9 +21,9 @@ from teachers.data.datasets import Dataset
 from teachers.distillation.augment import AUGMENTS
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.distill import distil
-from teachers.distillation.lesson import Exam, Lesson
 from teachers.distillation.recipe import Recipe
 from teachers.distillation.training import predict
+from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.networks.small_cnn import SmallCNN
 from teachers.two_head.head_fitting import Study, fit_head, study
 from teachers.two_head.joint_training import JointTraining
@@ -37,7 +37,7 @@ EXAM = np.arange(1200, 1450)
 UNSEEN = np.arange(1450, 1797)
 SHORT = Recipe(epochs=1, batch_size=64, learning_rate=1e-3, precision="fp32")
 
-Made = tuple[fx.GraphModule, Lesson, Lesson, Exam]
+Made = tuple[fx.GraphModule, DistillationSet, DistillationSet, ValidationSet]
 
 
 def auroc(score: NDArray[Any], right: NDArray[Any]) -> float:
@@ -50,16 +50,23 @@ def auroc(score: NDArray[Any], right: NDArray[Any]) -> float:
 def made(digits_teacher: nn.Module, digits: Dataset, grey8: Preprocess) -> Made:
     """A student after a short distillation, what it learnt from, withheld rows, and the exam."""
 
-    def lesson(rows: NDArray[np.int64]) -> Lesson:
+    def distillation_set(rows: NDArray[np.int64]) -> DistillationSet:
         said = predict(digits_teacher, digits.images, grey8, rows=rows)
-        return Lesson(digits.images, rows, digits.labels[rows], said.logits[None], None, grey8)
+        return DistillationSet(
+            digits.images, rows, digits.labels[rows], said.logits[None], None, grey8
+        )
 
     torch.manual_seed(0)
     module = SmallCNN(channels=1, classes=10, widths=(6, 8, 8, 12))
     student = load(trace(module, (1, 8, 8)), module.state_dict())
-    learnt = lesson(LEARNT)
+    learnt = distillation_set(LEARNT)
     distil(student, None, learnt, Recipe(epochs=3, batch_size=64, precision="fp32"), seed=0)
-    return student, learnt, lesson(WITHHELD), Exam(digits.images, EXAM, digits.labels[EXAM])
+    return (
+        student,
+        learnt,
+        distillation_set(WITHHELD),
+        ValidationSet(digits.images, EXAM, digits.labels[EXAM]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +76,8 @@ def judge(digits: Dataset) -> Judge:
 
 
 def _fit(made: Made, judge: Judge, recipe: TwoHeadRecipe, **options: Any) -> TwoHeadOutcome:
-    student, learnt, _, exam = made
-    return fit_two_head(student, "fc", learnt, exam, judge, recipe, seed=3, **options)
+    student, learnt, _, validation_set = made
+    return fit_two_head(student, "fc", learnt, validation_set, judge, recipe, seed=3, **options)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,4 +1,4 @@
-"""What a student learns from and is examined on: rows of images, and what the teacher said of them.
+"""Rows that a student learns from and is validated on, with what the teacher said of them.
 
 Images are those of the whole data set, named by row numbers, so that they exist once: in memory, in
 a memory map, or in memory that processes share. Arrays may be read-only; they are only ever read,
@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationSet:
     """Rows to learn from, and what the teacher says about each.
 
     Attributes:
@@ -48,7 +48,7 @@ class Lesson:
         rows = {len(self.rows), len(self.labels), *(array.shape[1] for array in answers)}
         if len(views) != 1 or len(rows) != 1:
             raise ValueError(
-                "a lesson's arrays must have the same rows and views, got "
+                "a distillation set's arrays must have the same rows and views, got "
                 f"rows {sorted(rows)} and views {sorted(views)}"
             )
 
@@ -60,8 +60,8 @@ class Lesson:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def part(self, chosen: Rows) -> Lesson:
-        """The lesson of some of its rows (numbers from 0 to N − 1); images are shared, not cut."""
+    def part(self, chosen: Rows) -> DistillationSet:
+        """The set of some of its rows (numbers from 0 to N − 1); images are shared, not cut."""
         return replace(
             self,
             rows=self.rows[chosen],
@@ -73,7 +73,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Exam:
+class ValidationSet:
     """What a student's accuracy is measured on: never rows that it learns from.
 
     ``images`` uint8 M×H×W×C, ``rows`` int64 N, ``labels`` int64 N, ``metric`` one of
@@ -87,4 +87,6 @@ class Exam:
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.labels):
-            raise ValueError(f"{len(self.rows)} rows of an exam have {len(self.labels)} labels")
+            raise ValueError(
+                f"{len(self.rows)} rows of a validation set have {len(self.labels)} labels"
+            )
