@@ -37,13 +37,13 @@ from envs.compression.layers import anatomy
 from envs.compression.moves import PRESETS
 from envs.fx_import.trace import trace
 from envs.graph.check import parse_netspec
-from search.execution.classroom import Classroom, Distilling
 from search.execution.cluster import cluster
-from search.execution.crew import Resources
 from search.execution.evaluation import Evaluation, Job
 from search.execution.evaluator import RayEvaluator
-from search.execution.patience import Patience
-from search.execution.workers import Step
+from search.execution.timeouts import TrialTimeout
+from search.execution.training_context import TrainableFactory, TrainingContext
+from search.execution.worker import Step
+from search.execution.worker_pool import Resources
 from teachers.distillation.distill import Recipe
 from teachers.distillation.training_sets import DistillationSet, ValidationSet
 from teachers.formats import zoo
@@ -85,7 +85,7 @@ class Null:
         """Nothing is held."""
 
 
-def classroom(rows: int, examined: int) -> Classroom:
+def training_context(rows: int, examined: int) -> TrainingContext:
     """MNIST's shape and a ResNet-18, both drawn."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60_000, 28, 28, 1), dtype=np.uint8)
@@ -94,7 +94,7 @@ def classroom(rows: int, examined: int) -> Classroom:
     network = trace(module, GREY28.input_shape)
     distillation_set, validation_set = np.arange(rows), np.arange(rows, rows + examined)
     logits = rng.standard_normal((1, rows, 10), dtype=np.float32)
-    return Classroom(
+    return TrainingContext(
         teacher=network.to_json(),
         weights={name: value.numpy() for name, value in module.state_dict().items()},
         moves=PRESETS["default"],
@@ -108,7 +108,7 @@ def classroom(rows: int, examined: int) -> Classroom:
     )
 
 
-def students(room: Classroom, widths: Sequence[float]) -> list[tuple[int, ...]]:
+def students(room: TrainingContext, widths: Sequence[float]) -> list[tuple[int, ...]]:
     """One student per coefficient, which every layer that may take it takes."""
 
     layers = anatomy(parse_netspec(room.teacher)).layers
@@ -146,7 +146,7 @@ def efficiency(times: Times) -> tuple[float, list[float]]:
     return round(fastest, 3), [round(min(own), 3), round(max(own), 3)]
 
 
-def with_ray(room: Classroom, actions: Sequence[tuple[int, ...]], rounds: int) -> Times:
+def with_ray(room: TrainingContext, actions: Sequence[tuple[int, ...]], rounds: int) -> Times:
     """In workers of a crew."""
     jobs = [Job(one, 1) for one in actions]
     twice = [job for job in jobs for _ in range(2)]
@@ -154,7 +154,7 @@ def with_ray(room: Classroom, actions: Sequence[tuple[int, ...]], rounds: int) -
     with cluster("local", 3, room.nbytes):
         shared = ray.put(room)
         crews = [
-            RayEvaluator(shared, Distilling(RECIPE), workers, Resources(), Patience())
+            RayEvaluator(shared, TrainableFactory(RECIPE), workers, Resources(), TrialTimeout())
             for workers in (1, 2)
         ]
         for crew in crews:
@@ -169,9 +169,11 @@ def with_ray(room: Classroom, actions: Sequence[tuple[int, ...]], rounds: int) -
     return times
 
 
-def plain(room: Classroom, actions: Sequence[tuple[int, ...]], orders: Any, answers: Any) -> None:
+def plain(
+    room: TrainingContext, actions: Sequence[tuple[int, ...]], orders: Any, answers: Any
+) -> None:
     """A process without Ray: does the candidates whenever it is told to."""
-    trainer = Distilling(RECIPE)(room)
+    trainer = TrainableFactory(RECIPE)(room)
     while orders.get():
         for one in actions:
             training = trainer.begin(one, None)
@@ -180,7 +182,7 @@ def plain(room: Classroom, actions: Sequence[tuple[int, ...]], orders: Any, answ
         answers.put(None)
 
 
-def without_ray(room: Classroom, actions: Sequence[tuple[int, ...]], rounds: int) -> Times:
+def without_ray(room: TrainingContext, actions: Sequence[tuple[int, ...]], rounds: int) -> Times:
     """As :func:`with_ray`, in processes of our own."""
     context = multiprocessing.get_context("spawn")
     orders = [context.Queue() for _ in range(2)]
@@ -209,7 +211,7 @@ def overhead() -> float:
     """Milliseconds per candidate that the worker knows nothing of."""
     with cluster("local", 1):
         room = {"sleep": 0.0, "epochs": NULL_EPOCHS}
-        evaluator = RayEvaluator(ray.put(room), Null, 1, Resources(), Patience())
+        evaluator = RayEvaluator(ray.put(room), Null, 1, Resources(), TrialTimeout())
         assert evaluator.attend(WARM)
         work_off(evaluator, [Job((0,), NULL_EPOCHS)])
         seconds, done = work_off(evaluator, [Job((n,), NULL_EPOCHS) for n in range(NULLS)])
@@ -222,7 +224,7 @@ def simulated() -> tuple[float, float, float]:
     with cluster("local", SLOTS):
         start = time.perf_counter()
         room = {"sleep": SLEEP, "epochs": 1}
-        evaluator = RayEvaluator(ray.put(room), Null, SLOTS, Resources(), Patience())
+        evaluator = RayEvaluator(ray.put(room), Null, SLOTS, Resources(), TrialTimeout())
         assert evaluator.attend(5 * WARM)
         started = time.perf_counter() - start
         jobs = [Job((number,), 1) for number in range(SLEEPERS)]
@@ -253,11 +255,11 @@ def _with_kills(evaluator: RayEvaluator, jobs: Sequence[Job], victims: list[int]
     return time.perf_counter() - start
 
 
-def copies(room: Classroom) -> float:
+def copies(room: TrainingContext) -> float:
     """Megabytes that are a worker's own once it has attached, beyond those before."""
     with cluster("local", 1, room.nbytes):
         shared = ray.put(room)
-        worker = Resources().actor(Distilling(RECIPE))
+        worker = Resources().actor(TrainableFactory(RECIPE))
         before = ray.get(worker.place.remote()).private
         after = ray.get(worker.enter.remote(shared)).private
     return float(after - before) / 1e6
@@ -271,13 +273,13 @@ def main() -> None:
     rounds, rows = (6, 512) if chosen.quick else (9, 4096)
     row: dict[str, Any] = {}
 
-    room = classroom(50_000, 10_000)
+    room = training_context(50_000, 10_000)
     row["worker_copies_mb"] = round(copies(room), 2)
     row["worker_copies_bound_mb"] = round(0.05 * room.nbytes / 1e6 + 5, 2)
     row["overhead_ms"] = round(overhead(), 2)
     _say(row)
 
-    room = classroom(rows, 256)
+    room = training_context(rows, 256)
     actions = students(room, (0.4, 0.2, 0.1))
     local, bare = with_ray(room, actions, rounds), without_ray(room, actions, rounds)
     row["efficiency_local"], row["efficiency_local_range"] = efficiency(local)

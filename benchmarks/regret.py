@@ -103,7 +103,7 @@ def regret(name: str, seed: int, place: Path) -> Regret:
     job = reopened(fresh, folder, origins)
     assert job is not None
     records = [record for record in journal_records(folder.ledger) if record.whole]
-    with cluster("local", THREADS, job.classroom(proxy=False).nbytes):
+    with cluster("local", THREADS, job.training_context(proxy=False).nbytes):
         reached = settled(train_baselines(job, records, folder, THREADS))
     test = job.parts.test
     images, labels = np.asarray(job.data.images[test]), np.asarray(job.data.labels[test])

@@ -12,11 +12,11 @@ from typing import TypeVar
 import ray
 
 from edge.errors import BadInput
-from search.execution.classroom import Classroom, Distilling
 from search.execution.cluster import check_nodes, check_own_gpus, cluster, room_for, widest
-from search.execution.crew import Resources
 from search.execution.evaluator import RayEvaluator
-from search.execution.patience import Patience
+from search.execution.timeouts import TrialTimeout
+from search.execution.training_context import TrainableFactory, TrainingContext
+from search.execution.worker_pool import Resources
 from search.finalists.choice import choose
 from search.finalists.finalists import accuracies_of, train_finalists
 from search.job.claim import Claim
@@ -158,7 +158,9 @@ def _work(
     spec = prepared.spec
     layers = [layer.node for layer in prepared.space.layers]
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
-    shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
+    shared = (
+        prepared.training_context(proxy=True).nbytes + prepared.training_context(proxy=False).nbytes
+    )
     origins = origins_of(prepared.space)
     deadline = Deadline(spec.minutes, start)
     together = max(1, cores() // spec.threads)
@@ -256,7 +258,7 @@ def _search(
     evaluator = evaluator_of(prepared, workers)
     try:
         yield Stage("search", f"{spec.budget} candidates, {spec.sampler}, {workers} at a time")
-        sampler = sampler_of(spec, prepared.space, prepared.classroom(proxy=True))
+        sampler = sampler_of(spec, prepared.space, prepared.training_context(proxy=True))
         yield from warm_up(sampler, prepared.space, spec, prepared.teacher.fingerprint, folder)
         given = openers(ledger.records, folder)
         sampler.begin_with(given)
@@ -281,15 +283,15 @@ def evaluator_of(prepared: Prepared, workers: int) -> RayEvaluator:
     """Trains proxies on the cluster that we are connected to."""
     spec = prepared.spec
     return RayEvaluator(
-        ray.put(prepared.classroom(proxy=True)),
-        Distilling(prepared.recipe(proxy=True), spec.device),
+        ray.put(prepared.training_context(proxy=True)),
+        TrainableFactory(prepared.recipe(proxy=True), spec.device),
         workers,
         Resources(spec.threads, spec.gpus, spec.worker_memory_mb),
-        Patience(spec.candidate_minutes),
+        TrialTimeout(spec.candidate_minutes),
     )
 
 
-def sampler_of(spec: JobSpec, space: Space, room: Classroom) -> Sampler:
+def sampler_of(spec: JobSpec, space: Space, room: TrainingContext) -> Sampler:
     """The sampler that a job names, fresh; it may probe what would be trained in ``room``."""
     space.probe = probe_of(room) if spec.probes else None
     sampler = SAMPLERS[spec.sampler](

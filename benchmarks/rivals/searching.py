@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from edge.files import write_bytes
-from search.execution.classroom import Distiller
 from search.execution.evaluation import Evaluation, Job
-from search.execution.workers import Trainer, reason_of
+from search.execution.training_context import Distiller
+from search.execution.worker import Trainer, reason_of
 from search.finalists.choice import choose
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger
@@ -41,7 +41,9 @@ def found(job: Prepared, folder: RunFolder) -> Actions:
 
 def _search(job: Prepared, folder: RunFolder) -> Actions:
     spec, space = job.spec, job.space
-    evaluator = Alone(Distiller(job.classroom(proxy=True), job.recipe(proxy=True), spec.device))
+    evaluator = Alone(
+        Distiller(job.training_context(proxy=True), job.recipe(proxy=True), spec.device)
+    )
     gain = known_gain(spec, folder)
     space.expect(USUAL_GAIN if gain is None else gain)
     write_facts(folder, job.facts())
@@ -49,7 +51,7 @@ def _search(job: Prepared, folder: RunFolder) -> Actions:
     with Ledger(folder.ledger, layers, job.moves.pool) as ledger:
         for _ in search(
             space,
-            sampler_of(spec, space, job.classroom(proxy=True)),
+            sampler_of(spec, space, job.training_context(proxy=True)),
             evaluator,
             ledger,
             budget=spec.budget,
@@ -98,21 +100,21 @@ class Alone:
 
     def _distil(self, job: Job, began: float) -> Evaluation:
         before = job.state if isinstance(job.state, Paused) else Paused(0, None)
-        pupil = self.trainer.begin(job.actions, before.content)
+        trainable = self.trainer.begin(job.actions, before.content)
         try:
-            step = pupil.epoch(examine=before.epochs + 1 >= job.epochs)
+            step = trainable.epoch(examine=before.epochs + 1 >= job.epochs)
             while not step.done and step.epoch < job.epochs:
-                step = pupil.epoch(examine=step.epoch + 1 >= job.epochs)
+                step = trainable.epoch(examine=step.epoch + 1 >= job.epochs)
             return Evaluation(
                 job.actions,
                 step.accuracy or 0.0,
                 time.perf_counter() - began,
                 epochs=step.epoch,
                 mode=step.mode,
-                state=None if step.done else Paused(step.epoch, pupil.save()),
+                state=None if step.done else Paused(step.epoch, trainable.save()),
             )
         finally:
-            pupil.close()
+            trainable.close()
 
     def close(self) -> None:
         """Give up what waits."""

@@ -22,7 +22,7 @@ from benchmarks.rivals.sizing import TOLERANCE, Sized, pruned, scaled, uniform, 
 from envs.compression.cost import cost
 from envs.compression.layers import anatomy
 from envs.compression.surgery import Inheritance
-from search.execution.workers import reason_of
+from search.execution.worker import reason_of
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec, make_spec
 from search.preparation.answers import Asker
@@ -197,7 +197,7 @@ class Study:
         job = self.prepared(limit, seed)
         device = job.spec.device
         validation_set, module = (
-            job.classroom(proxy=False).validation_set,
+            job.training_context(proxy=False).validation_set,
             student.module.to(device),
         )
         validation = test = 0.0

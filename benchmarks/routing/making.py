@@ -147,7 +147,7 @@ def _train(task: Task, study: Study, learnt: NDArray[np.bool_]) -> tuple[Sized, 
         study.distillation_set.part(np.flatnonzero(learnt)),
         job.recipe(proxy=False),
         seed=SEED,
-        validation_set=job.classroom(proxy=False).validation_set,
+        validation_set=job.training_context(proxy=False).validation_set,
         on_epoch=lambda report: say(_told(task, report)),
     )
     return student, outcome

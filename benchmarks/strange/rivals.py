@@ -25,7 +25,7 @@ from envs.compression.cost import cost
 from envs.compression.layers import anatomy
 from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance, load
-from search.execution.classroom import Distiller
+from search.execution.training_context import Distiller
 from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
 from search.preparation.preparation import prepare
@@ -85,11 +85,11 @@ def by_uniform_width(run: Path, stands: Path, place: Path, out: Path) -> None:
     assert spec.max_kb is not None
     factor = uniform(inheritance, spec.max_kb, spec.seed).factor
     moves, actions = scaling(network, [1.0] * len(anatomy(network).layers), factor)
-    room = replace(job.classroom(proxy=False), moves=moves)
-    pupil = Distiller(room, job.recipe(proxy=False)).begin(actions, None)
-    while not pupil.epoch(examine=True).done:
+    room = replace(job.training_context(proxy=False), moves=moves)
+    trainable = Distiller(room, job.recipe(proxy=False)).begin(actions, None)
+    while not trainable.epoch(examine=True).done:
         pass
-    weights = {name: torch.from_numpy(array) for name, array in pupil.weights().items()}
+    weights = {name: torch.from_numpy(array) for name, array in trainable.weights().items()}
     student = compress(network, moves, actions).spec
     module = load(student, weights).eval()
     answers = predict(module, data.read(place).test, job.teacher.manifest.preprocess)

@@ -11,9 +11,9 @@ from typing import Any
 
 from edge.files import write_bytes
 from envs.graph.check import parse_netspec
-from search.execution.classroom import Classroom, Distilling
-from search.execution.evaluations import Evaluations, InProcess
-from search.execution.workers import Worker
+from search.execution.training_context import TrainableFactory, TrainingContext
+from search.execution.trial_cache import Evaluations, InProcess
+from search.execution.worker import Worker
 from search.job.events import CandidateDone
 from search.job.spec import JobSpec, make_spec
 from search.ledger.ledger import Ledger, Record
@@ -93,7 +93,7 @@ def merit(records: Sequence[Record], plan: Plan) -> float:
     return -min(kb for kb, accuracy in whole if accuracy >= kept)
 
 
-def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
+def run_trial(config: dict[str, float], room: TrainingContext, plan: Plan) -> None:
     """A whole search, plain students first; Ray Tune is told the merit after every candidate.
 
     Its ledger is its own, so a trial that was stopped goes on; what any trial has distilled is
@@ -108,7 +108,7 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
     given = list(pilots_of(space, spec.budget).values())
     sampler = sampler_of(spec, space, room)
     sampler.begin_with(given)
-    worker = Worker(Distilling(plan.recipe, spec.device, spec.threads))
+    worker = Worker(TrainableFactory(plan.recipe, spec.device, spec.threads))
     worker.enter(room)
     known = Evaluations(plan.folder / "evaluations" / plan.known)
     layers = [layer.node for layer in space.layers]
@@ -132,7 +132,7 @@ def run_trial(config: dict[str, float], room: Classroom, plan: Plan) -> None:
     write_bytes(folder / "done.json", json.dumps(done).encode())
 
 
-def _space(spec: JobSpec, room: Classroom, facts: Facts) -> Space:
+def _space(spec: JobSpec, room: TrainingContext, facts: Facts) -> Space:
     """Of a trial's candidates, as a search under its job has it."""
     return Space(
         parse_netspec(room.teacher),

@@ -27,10 +27,10 @@ from edge.errors import BadInput
 from edge.files import write_bytes
 from search.analysis.inner import Plan, finished, run_trial, unfinished
 from search.analysis.standings import Run
-from search.execution.classroom import Classroom
 from search.execution.cluster import check_own_gpus, cluster, room_for, widest
 from search.execution.evaluation import Evaluation
-from search.execution.evaluations import Evaluations
+from search.execution.training_context import TrainingContext
+from search.execution.trial_cache import Evaluations
 from search.job.events import Event, Note, Stage
 from search.job.machine import cores
 from search.job.run_folder import MAY_CHANGE, RunFolder
@@ -132,7 +132,7 @@ def _tune(
     workers = spec.workers or max(1, cores() // spec.threads)
     prepared = _heard(prepare(spec, folder, trusted), tell)
     prepared = _settled(prepared, folder, known, tell)
-    room = prepared.classroom(proxy=True)
+    room = prepared.training_context(proxy=True)
     plan = _plan(prepared, folder, target)
     store = Evaluations(plan.folder / "evaluations" / plan.known)
     _take_over(known, store, plan)
@@ -162,7 +162,9 @@ def _settled(
         return before
     processors = spec.threads * (spec.workers or max(1, cores() // spec.threads))
     layers = [layer.node for layer in prepared.space.layers]
-    shared = prepared.classroom(proxy=True).nbytes + prepared.classroom(proxy=False).nbytes
+    shared = (
+        prepared.training_context(proxy=True).nbytes + prepared.training_context(proxy=False).nbytes
+    )
     with (
         Ledger(folder.ledger, layers, prepared.moves.pool) as ledger,
         cluster(spec.ray, processors, shared),
@@ -265,7 +267,7 @@ def _keep(columns: Columns, store: Evaluations) -> None:
 
 
 def _fit(
-    plan: Plan, room: Classroom, trials: int, slots: int, tell: Callable[[Event], None]
+    plan: Plan, room: TrainingContext, trials: int, slots: int, tell: Callable[[Event], None]
 ) -> None:
     """Run what is missing; an interrupt ends it early."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)

@@ -19,10 +19,10 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
-from search.execution.crew import Paused, Resources, Slot, Task, inner, on_its_way, why
 from search.execution.evaluation import Evaluation, Job, Running
-from search.execution.patience import Patience
-from search.execution.workers import OUT_OF_MEMORY, Opener, Place, Step
+from search.execution.timeouts import TrialTimeout
+from search.execution.worker import OUT_OF_MEMORY, Opener, Place, Step
+from search.execution.worker_pool import Paused, Resources, Slot, Task, inner, on_its_way, why
 
 #: deaths of its worker after which a candidate is given up. One that kills its worker costs as
 #: many starts; were it fewer, nodes that come and go would cost candidates that only had bad luck
@@ -42,7 +42,7 @@ class RayEvaluator:
         opener: Opener,
         workers: int,
         resources: Resources,
-        patience: Patience,
+        patience: TrialTimeout,
     ) -> None:
         """Start the crew; it comes to work one by one, as its processes are up.
 

@@ -17,8 +17,8 @@ from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from edge.errors import BadInput
 from edge.files import write_bytes
-from search.execution.crew import Resources
-from search.execution.workers import Opener, Step
+from search.execution.worker import Opener, Step
+from search.execution.worker_pool import Resources
 from search.job.events import Note
 
 #: deaths of its worker in a row, without an epoch between them, after which it is given up

@@ -19,9 +19,9 @@ from ray.exceptions import WorkerCrashedError
 
 from edge.errors import BadInput
 from edge.files import write_bytes
-from search.execution.classroom import Distilling
-from search.execution.crew import Resources
-from search.execution.workers import Step
+from search.execution.training_context import TrainableFactory
+from search.execution.worker import Step
+from search.execution.worker_pool import Resources
 from search.finalists.final import Course, Trained, together, train_fully
 from search.finalists.likelihood import cross_entropy_of
 from search.job.events import Note, Progress, Stage
@@ -129,7 +129,7 @@ def _trained_in_full(
     each = max(1, threads // max(1, len(left)))
     yield _stage(finalists, left, prepared.plan.final_epochs)
     if left:
-        room = ray.put(prepared.classroom(proxy=False))
+        room = ray.put(prepared.training_context(proxy=False))
         yield from _train(left, room, each)
     return finalists
 
@@ -254,7 +254,7 @@ class _Finalist:
 
     def _attempt(self, room: ObjectRef[Any], threads: int) -> Course:
         spec = self.prepared.spec
-        opener = Distilling(self.prepared.recipe(proxy=False), spec.device, threads)
+        opener = TrainableFactory(self.prepared.recipe(proxy=False), spec.device, threads)
         resources = Resources(threads, 1.0 if spec.gpus > 0 else 0.0)
         return train_fully(room, opener, self.record.actions, self.checkpoint, resources)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from edge.errors import BadInput
 from search.execution.evaluation import Evaluator
-from search.execution.evaluations import Evaluations, Remembering
+from search.execution.trial_cache import Evaluations, Remembering
 from search.finalists.finalists import accuracies_of, train_baselines
 from search.job.events import Note
 from search.job.run_folder import RunFolder

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from edge.files import write_array
-from search.execution.classroom import Distiller
-from search.execution.workers import Step
+from search.execution.training_context import Distiller
+from search.execution.worker import Step
 from search.job.events import Note, Progress, Stage
 from search.job.run_folder import RunFolder
 from search.preparation.answers import Telling
@@ -112,24 +112,24 @@ def _trained(
     path: Path,
 ) -> Iterator[Step]:
     """Train a student as the finalists are, and keep what it says of the rows held back."""
-    room = prepared.classroom(proxy=False)
+    room = prepared.training_context(proxy=False)
     room = replace(room, distillation_set=room.distillation_set.part(kept))
     device = prepared.own_device
-    pupil = Distiller(room, prepared.recipe(proxy=False), device).begin(actions, None)
+    trainable = Distiller(room, prepared.recipe(proxy=False), device).begin(actions, None)
     threads = torch.get_num_threads()
     # as many as a worker has: narrow students gain nothing from more, and wait where others work
     torch.set_num_threads(prepared.spec.threads)
     try:
         done = False
         while not done:
-            step = pupil.epoch(examine=False)
+            step = trainable.epoch(examine=False)
             done = step.done
             yield step
     finally:
         torch.set_num_threads(threads)
-        pupil.close()
+        trainable.close()
     look, rows = prepared.teacher.manifest.preprocess, prepared.parts.distillation[held]
-    said = predict(pupil.module, prepared.data.images, look, rows=rows, device=device)
+    said = predict(trainable.module, prepared.data.images, look, rows=rows, device=device)
     write_array(path, said.logits)
 
 

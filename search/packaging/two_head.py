@@ -72,7 +72,7 @@ def give_head(
         teacher_right: of every validation row, 0 or 1.
         folder: of the run, where every trial is put away: none is made twice.
     """
-    way, room = prepared.spec.two_head, prepared.classroom(proxy=False)
+    way, room = prepared.spec.two_head, prepared.training_context(proxy=False)
     judge = judging(prepared.labels("validation"), teacher_right)
     kept = _Kept(folder.trained, sha256(plain + way.encode()).hexdigest()[:16])
     recipe = TwoHeadRecipe(ways=("frozen",) if way == "frozen" else ("joint",))

@@ -13,7 +13,7 @@ from envs.compression.cost import cost
 from envs.compression.moves import Moves
 from envs.graph.netspec import NetSpec
 from envs.reward import Reward
-from search.execution.classroom import Classroom
+from search.execution.training_context import TrainingContext
 from search.job.spec import JobSpec
 from search.preparation.latency import Latency
 from search.space.facts import Facts
@@ -85,7 +85,7 @@ class Prepared:
         for start in range(0, len(rows), step):
             yield preprocess.to_input(self.data.images[rows[start : start + step]])
 
-    def classroom(self, proxy: bool) -> Classroom:
+    def training_context(self, proxy: bool) -> TrainingContext:
         """What workers share; a proxy holds the first rows of a fixed shuffle."""
         distillation_set = self.distillation_set if proxy or self.drawn is None else self.drawn
         if proxy and len(distillation_set) > self.plan.proxy_rows:
@@ -95,7 +95,7 @@ class Prepared:
             )
         state = self.teacher.module.state_dict()
         validation = self.parts.validation
-        return Classroom(
+        return TrainingContext(
             teacher=self.network.to_json(),
             weights={name: tensor.numpy() for name, tensor in state.items()},
             moves=self.moves,

@@ -28,7 +28,7 @@ from envs.compression.layers import anatomy
 from envs.compression.moves import Moves
 from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance
-from search.execution.classroom import Classroom
+from search.execution.training_context import TrainingContext
 from search.space.space import Probe
 from teachers.distillation.training_sets import DistillationSet
 
@@ -101,7 +101,7 @@ class LinearProbe:
         return explained(found, self.targets)
 
 
-def probe_of(room: Classroom) -> Probe:
+def probe_of(room: TrainingContext) -> Probe:
     """Probes of a job's candidates, by images that all of them learn from; set up when asked."""
 
     @cache

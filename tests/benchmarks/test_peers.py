@@ -23,7 +23,7 @@ from envs.compression.surgery import Inheritance, build
 from envs.graph.netspec import NetSpec
 from envs.gym.toy import toy_spec
 from search.execution.evaluation import Job
-from search.execution.workers import Step
+from search.execution.worker import Step
 
 
 @pytest.fixture(scope="module")

@@ -319,9 +319,9 @@ def failures(folder: Path, budget: int = 24) -> dict[str, str]:
     from envs.gym.toy import toy_spec
     from envs.reward import ThresholdReward
     from search.execution.cluster import cluster
-    from search.execution.crew import Resources
     from search.execution.evaluator import RayEvaluator
-    from search.execution.patience import Patience
+    from search.execution.timeouts import TrialTimeout
+    from search.execution.worker_pool import Resources
     from search.samplers import RandomSampler
     from search.scheduling.halving import Halving
     from search.scheduling.loop import search
@@ -333,7 +333,7 @@ def failures(folder: Path, budget: int = 24) -> dict[str, str]:
     folder.mkdir(parents=True)
     with cluster("local", 2), Ledger(folder / "ledger.journal", layers, moves.pool) as ledger:
         room = ray.put({"epochs": 2, "seconds": 0.0, "folder": str(folder)})
-        resources, patience = Resources(memory_mb=512), Patience(minutes=0.25)
+        resources, patience = Resources(memory_mb=512), TrialTimeout(minutes=0.25)
         crew = RayEvaluator(room, Mixed, 2, resources, patience)
         assert crew.attend(GRACE)
         sampler = RandomSampler(space, 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from search.execution.workers import Step
+from search.execution.worker import Step
 
 
 class Pretence:

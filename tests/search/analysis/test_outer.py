@@ -17,8 +17,8 @@ from search.analysis.inner import Plan, merit
 from search.analysis.outer import folder_of, space_of, train_thresholds
 from search.analysis.standings import read_run
 from search.execution.evaluation import Evaluation, Job
-from search.execution.evaluations import Evaluations, InProcess
-from search.execution.workers import Step, Worker
+from search.execution.trial_cache import Evaluations, InProcess
+from search.execution.worker import Step, Worker
 from search.job.events import Event, Note
 from search.job.spec import make_spec
 from search.space.space import Space

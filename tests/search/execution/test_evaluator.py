@@ -12,10 +12,10 @@ import pytest
 import ray
 
 from search.execution.cluster import cluster
-from search.execution.crew import Paused, Resources
 from search.execution.evaluation import Evaluation, Job, Running
 from search.execution.evaluator import DEATHS, RayEvaluator
-from search.execution.patience import Patience
+from search.execution.timeouts import TrialTimeout
+from search.execution.worker_pool import Paused, Resources
 from search.space.space import Actions
 from tests.search.trainers import Pretending, accuracy_of
 
@@ -36,7 +36,7 @@ def own_ray() -> Iterator[None]:
 def crew(own_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEvaluator]:
     room = {"epochs": EPOCHS, "seconds": 0.0, "folder": str(tmp_path_factory.mktemp("crew"))}
     evaluator = RayEvaluator(
-        ray.put(room), Pretending, 2, Resources(memory_mb=512), Patience(minutes=0.25)
+        ray.put(room), Pretending, 2, Resources(memory_mb=512), TrialTimeout(minutes=0.25)
     )
     assert evaluator.attend(60)
     yield evaluator
@@ -151,7 +151,7 @@ def test_a_worker_that_was_replaced_unnoticed_is_called_in_again(crew: RayEvalua
 
 
 def test_a_room_that_nobody_can_enter_ends_the_search(own_ray: None) -> None:
-    evaluator = RayEvaluator(ray.put({}), _unopenable, 1, Resources(), Patience())
+    evaluator = RayEvaluator(ray.put({}), _unopenable, 1, Resources(), TrialTimeout())
     evaluator.submit(Job((0,), EPOCHS))
     with pytest.raises(RuntimeError, match=r"worker 1 cannot begin: KeyError: 'teacher'"):
         evaluator.wait(30)

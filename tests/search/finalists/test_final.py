@@ -12,8 +12,8 @@ from ray.exceptions import WorkerCrashedError
 
 from edge.errors import BadInput
 from search.execution.cluster import cluster
-from search.execution.crew import Resources
-from search.execution.workers import Step
+from search.execution.worker import Step
+from search.execution.worker_pool import Resources
 from search.finalists.final import Course, Trained, together, train_fully
 from search.job.events import Note
 from tests.search.trainers import Pretending, accuracy_of

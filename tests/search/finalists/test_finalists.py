@@ -15,7 +15,7 @@ import torch
 from edge.errors import BadInput
 from envs.compression.resolve import compress
 from envs.compression.surgery import build, load
-from search.execution.workers import Step
+from search.execution.worker import Step
 from search.finalists import finalists
 from search.finalists.final import Course, Trained
 from search.finalists.finalists import (

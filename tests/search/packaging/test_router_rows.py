@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge.errors import BadInput
 from search import pipeline
-from search.execution.classroom import Classroom, Distiller
+from search.execution.training_context import Distiller, TrainingContext
 from search.job.events import Event, Note, Progress, Stage
 from search.job.spec import make_spec
 from search.packaging import router_rows
@@ -54,7 +54,7 @@ def test_folds_make_use_of_all_training_rows_and_more_errors(
     learnt_from: list[NDArray[np.int64]] = []
 
     class Spy(Distiller):
-        def __init__(self, room: Classroom, *options: Any) -> None:
+        def __init__(self, room: TrainingContext, *options: Any) -> None:
             learnt_from.append(room.distillation_set.rows)
             super().__init__(room, *options)
 

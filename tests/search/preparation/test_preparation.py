@@ -15,7 +15,7 @@ from PIL import Image
 import search.preparation.prepared
 from edge.errors import BadInput
 from envs.reward import N2NReward, PaperReward, ThresholdReward, TimedReward
-from search.execution.classroom import Classroom
+from search.execution.training_context import TrainingContext
 from search.job.events import Event, Note, Progress
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
@@ -64,14 +64,14 @@ def test_what_judges_the_pair_is_what_the_teacher_never_saw(job: Prepared) -> No
 
 
 def test_workers_are_given_distillation_and_validation_rows_alone(job: Prepared) -> None:
-    room = job.classroom(proxy=False)
+    room = job.training_context(proxy=False)
     np.testing.assert_array_equal(room.distillation_set.rows, job.parts.distillation)
     np.testing.assert_array_equal(
         room.distillation_set.labels, job.data.labels[job.parts.distillation]
     )
     np.testing.assert_array_equal(room.validation_set.rows, job.parts.validation)
     np.testing.assert_array_equal(room.validation_set.labels, job.data.labels[job.parts.validation])
-    proxy = job.classroom(proxy=True).distillation_set
+    proxy = job.training_context(proxy=True).distillation_set
     assert len(proxy) == 400
     # rows, labels and answers are cut alike
     where = np.searchsorted(room.distillation_set.rows, proxy.rows)
@@ -82,7 +82,7 @@ def test_workers_are_given_distillation_and_validation_rows_alone(job: Prepared)
 
 def test_images_exist_once(job: Prepared) -> None:
     for proxy in (True, False):
-        room = job.classroom(proxy)
+        room = job.training_context(proxy)
         assert room.distillation_set.images is room.validation_set.images is job.data.images
 
 
@@ -154,7 +154,7 @@ def test_what_is_beyond_memory_is_mapped_and_gives_the_same_job(
     assert mapped.data.file.missing() is None
     assert mapped.data.digest == job.data.digest
     np.testing.assert_array_equal(mapped.distillation_set.logits, job.distillation_set.logits)
-    room: Classroom = pickle.loads(pickle.dumps(mapped.classroom(proxy=True)))  # noqa: S301
+    room: TrainingContext = pickle.loads(pickle.dumps(mapped.training_context(proxy=True)))  # noqa: S301
     np.testing.assert_array_equal(room.distillation_set.images, job.data.images)
     # on resumption there may be memory enough
     again, then = prepared(spec.model_copy(update={"memory_gb": None}))
@@ -178,8 +178,8 @@ def test_a_broken_image_beyond_memory_leaves_nothing_behind(tmp_path: Path) -> N
 
 def test_views_are_answered_for_the_winner_alone(tmp_path: Path) -> None:
     found, _ = prepared(jobs.small_job(tmp_path / "run", views=2, precision="fp32"))
-    assert found.classroom(proxy=True).distillation_set.draws is None
-    distillation_set = found.classroom(proxy=False).distillation_set
+    assert found.training_context(proxy=True).distillation_set.draws is None
+    distillation_set = found.training_context(proxy=False).distillation_set
     assert distillation_set.draws is not None
     assert distillation_set.draws.shape == (2, len(distillation_set), 2)
     assert distillation_set.logits.shape == (2, len(distillation_set), 10)
@@ -231,8 +231,8 @@ def test_protected_layers_and_the_criterion_reach_the_search(tmp_path: Path) -> 
     assert legal.tolist() == [18, 1, 18, 18, 1]
     assert found.space.masks[:, -1].tolist() == [1] * 5
     for proxy in (True, False):
-        assert found.classroom(proxy).criterion == "bn_scale"
-        assert found.classroom(proxy).moves.protect == ("conv2", "fc")
+        assert found.training_context(proxy).criterion == "bn_scale"
+        assert found.training_context(proxy).moves.protect == ("conv2", "fc")
 
 
 def test_a_pattern_that_protects_nothing_is_refused_before_a_folder_is_made(
@@ -278,7 +278,7 @@ def test_images_of_another_size_are_resized_on_request(tmp_path: Path) -> None:
 
 
 def test_a_job_s_sampler_may_probe_its_students(job: Prepared) -> None:
-    space, room = copy(job.space), job.classroom(proxy=True)
+    space, room = copy(job.space), job.training_context(proxy=True)
     for probes in (0, 3):
         spec = job.spec.model_copy(update={"sampler": "model-based", "probes": probes})
         sampler_of(spec, space, room)

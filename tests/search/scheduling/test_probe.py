@@ -18,7 +18,7 @@ from envs.compression.surgery import Inheritance, build
 from envs.fx_import.trace import describe
 from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
-from search.execution.classroom import Classroom
+from search.execution.training_context import TrainingContext
 from search.scheduling.probe import (
     IMAGES,
     LEAST,
@@ -37,13 +37,13 @@ from tests.search.conftest import HALVES
 from tests.search.jobs import digits_teacher
 
 
-def whole(room: Classroom) -> tuple[NetSpec, Moves, tuple[int, ...]]:
+def whole(room: TrainingContext) -> tuple[NetSpec, Moves, tuple[int, ...]]:
     """What makes the student that is the teacher itself."""
     network = parse_netspec(room.teacher)
     return network, room.moves, (2,) * len(anatomy(network).layers)
 
 
-def half(room: Classroom) -> tuple[int, ...]:
+def half(room: TrainingContext) -> tuple[int, ...]:
     """Every layer halved, but for the classifier."""
     *_, same = whole(room)
     return (*(1 for _ in same[1:]), 2)
@@ -104,7 +104,7 @@ def test_batch_norms_go_by_the_images_at_hand() -> None:
     assert torch.equal(heard, features(student, tap, images))
 
 
-def test_large_maps_go_through_in_batches(digits: Classroom) -> None:
+def test_large_maps_go_through_in_batches(digits: TrainingContext) -> None:
     module = digits.inheritance().student(compress(*whole(digits)), seed=0)
     images = torch.randn(50, *parse_netspec(digits.teacher).input_shape)
     at_once, parts = (features(module, digits.tap, images, batch) for batch in (50, 16))
@@ -116,14 +116,14 @@ def test_large_maps_go_through_in_batches(digits: Classroom) -> None:
 
 
 @pytest.fixture(scope="module")
-def digits() -> Classroom:
+def digits() -> TrainingContext:
     """The room of a small teacher that has learnt its digits; rows are sorted by class."""
     described = understand(load_teacher(str(digits_teacher())))
     look = described.teacher.manifest.preprocess
     data = load_dataset("digits", look)
     rows = np.argsort(data.labels[:800], kind="stable")
     logits = predict(described.teacher.module, data.images, look, rows=rows).logits
-    return Classroom(
+    return TrainingContext(
         teacher=described.network.to_json(),
         weights={k: v.numpy() for k, v in described.teacher.module.state_dict().items()},
         moves=HALVES,
@@ -137,7 +137,7 @@ def digits() -> Classroom:
     )
 
 
-def test_a_teacher_promises_more_than_what_is_left_of_it(digits: Classroom) -> None:
+def test_a_teacher_promises_more_than_what_is_left_of_it(digits: TrainingContext) -> None:
     *_, same = whole(digits)
     both = np.array([same, half(digits)])
     found = probe_of(digits)(both)
@@ -145,7 +145,7 @@ def test_a_teacher_promises_more_than_what_is_left_of_it(digits: Classroom) -> N
     np.testing.assert_array_equal(found, probe_of(digits)(both))
 
 
-def test_images_of_all_classes_are_looked_at(digits: Classroom) -> None:
+def test_images_of_all_classes_are_looked_at(digits: TrainingContext) -> None:
     # the first 128 of these rows show the digits 0 and 1 alone: two classes are easily told
     first = digits.distillation_set.part(np.arange(IMAGES))
     asked = np.array([half(digits)])

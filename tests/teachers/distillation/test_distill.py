@@ -87,11 +87,11 @@ def test_soft_targets_bring_the_student_closer_to_the_teacher_than_labels_do(
     def distance(loss: str) -> float:
         """Mean KL(teacher ‖ student) over rows that neither learnt from."""
         student, _ = _distil(distillation_set, digits, Recipe(epochs=8, batch_size=64, loss=loss))
-        teacher, pupil = (
+        teacher, trainable = (
             torch.log_softmax(torch.from_numpy(predict(m, digits.images[UNSEEN], grey8).logits), 1)
             for m in (digits_teacher, student)
         )
-        return float((teacher.exp() * (teacher - pupil)).sum(1).mean())
+        return float((teacher.exp() * (teacher - trainable)).sum(1).mean())
 
     assert distance("soft") < distance("none")
 

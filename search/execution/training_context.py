@@ -19,7 +19,7 @@ from envs.compression.surgery import Inheritance
 from envs.compression.training_norms import normalised, without_norms
 from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
-from search.execution.workers import Step
+from search.execution.worker import Step
 from teachers.data.image_file import ImageFile
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.distill import Distillation, Recipe
@@ -33,7 +33,7 @@ SETTLING_NUMBERS = 4_000_000
 
 
 @dataclass(frozen=True)
-class Classroom:
+class TrainingContext:
     """All that the candidates of a job share.
 
     It goes to shared memory once, and its arrays are read-only there. The images of ``lesson``
@@ -113,8 +113,8 @@ class Classroom:
 
 
 @dataclass(frozen=True)
-class Distilling:
-    """Opens a classroom; a :data:`search.execution.workers.Opener` that travels to the workers.
+class TrainableFactory:
+    """Opens a classroom; a :data:`search.execution.worker.Opener` that travels to the workers.
 
     Attributes:
         recipe: of every candidate.
@@ -126,19 +126,19 @@ class Distilling:
     device: str = "cpu"
     threads: int | None = None
 
-    def __call__(self, room: Classroom) -> Distiller:
+    def __call__(self, room: TrainingContext) -> Distiller:
         torch.set_num_threads(self.threads or room.threads)
         return Distiller(room, self.recipe, self.device)
 
 
 class Distiller:
-    """Trains candidates of one classroom; a :class:`search.execution.workers.Trainer`."""
+    """Trains candidates of one classroom; a :class:`search.execution.worker.Trainer`."""
 
-    def __init__(self, room: Classroom, recipe: Recipe, device: str = "cpu") -> None:
+    def __init__(self, room: TrainingContext, recipe: Recipe, device: str = "cpu") -> None:
         self.room, self.recipe, self.device = room, recipe, device
         self.inheritance = room.inheritance()
 
-    def begin(self, actions: tuple[int, ...], state: bytes | None) -> Pupil:
+    def begin(self, actions: tuple[int, ...], state: bytes | None) -> Trainable:
         """A student with the teacher's weights, or as far as it had come."""
         room = self.room
         spec = compress(self.inheritance.spec, room.moves, actions)
@@ -157,7 +157,7 @@ class Distiller:
         )
         if state is not None:
             distillation.restore(Checkpoint.from_bytes(state))
-        return Pupil(module, distillation, spec.spec if room.normalise else None)
+        return Trainable(module, distillation, spec.spec if room.normalise else None)
 
     def _batch(self) -> Tensor:
         """Inputs by whose statistics norms begin."""
@@ -174,8 +174,8 @@ class Distiller:
         )
 
 
-class Pupil:
-    """One candidate under way; a :class:`search.execution.workers.Training`.
+class Trainable:
+    """One candidate under way; a :class:`search.execution.worker.Training`.
 
     Attributes:
         module: in training.

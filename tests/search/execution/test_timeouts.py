@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from search.execution.patience import FACTOR, FIRST, LEAST, Patience
+from search.execution.timeouts import FACTOR, FIRST, LEAST, TrialTimeout
 
 
 def test_the_limit_on_time_without_a_users() -> None:
-    patience = Patience()
+    patience = TrialTimeout()
     # on the present epoch, from when it was called for
     assert patience.limit(began=0, called=100)[0] == 100 + FIRST
     patience.epoch_took(1)
@@ -17,4 +17,4 @@ def test_the_limit_on_time_without_a_users() -> None:
     assert limit == 100 + FACTOR * 1000
     assert sentence == "it hung: no end of an epoch in 500 minutes"
     # the user's is on all of it
-    assert Patience(minutes=2).limit(began=5, called=100)[0] == 5 + 120
+    assert TrialTimeout(minutes=2).limit(began=5, called=100)[0] == 5 + 120

@@ -13,7 +13,7 @@ FIRST = 7200.0
 
 
 @dataclass
-class Patience:
+class TrialTimeout:
     """The limit on a candidate's time.
 
     ``minutes`` is the user's, on all epochs of one job of a candidate. Without it the limit is on

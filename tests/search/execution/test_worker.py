@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.execution.workers import OUT_OF_MEMORY, Worker, reason_of
+from search.execution.worker import OUT_OF_MEMORY, Worker, reason_of
 from tests.search.trainers import Pretending, accuracy_of
 
 WELL, RAISES = 0, 1

@@ -11,7 +11,7 @@ from ray import ObjectRef
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 
 from search.execution.evaluation import Job
-from search.execution.workers import Opener, Place, Worker, reason_of
+from search.execution.worker import Opener, Place, Worker, reason_of
 
 
 @dataclass(frozen=True)

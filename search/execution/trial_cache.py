@@ -16,7 +16,7 @@ from typing import Any
 
 from edge.files import write_bytes
 from search.execution.evaluation import Evaluation, Evaluator, Job, Running
-from search.execution.workers import Worker
+from search.execution.worker import Worker
 from search.samplers.novel import network_digest
 from search.space.space import Actions, Space
 
