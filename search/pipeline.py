@@ -38,7 +38,7 @@ from search.report.build_record import record_of
 from search.report.result import result_of, speeds_of
 from search.report.tensorboard import logged
 from search.samplers import SAMPLERS, Sampler
-from search.samplers.calm import OneThreaded
+from search.samplers.single_threaded import SingleThreaded
 from search.scheduling.evidence import begun_with, warm_up
 from search.scheduling.halving import Halving
 from search.scheduling.loop import best, search
@@ -302,4 +302,4 @@ def sampler_of(spec: JobSpec, space: Space, room: TrainingContext) -> Sampler:
         baseline_decay=spec.baseline_decay,
         probes=spec.probes,
     )
-    return OneThreaded(sampler)
+    return SingleThreaded(sampler)

@@ -18,7 +18,7 @@ from scipy import stats
 
 from benchmarks.quality.task import Task
 from search.job.spec import JobSpec
-from search.samplers import SAMPLERS, Outcome, Sampler
+from search.samplers import SAMPLERS, Observation, Sampler
 from search.scheduling.candidates import MAX_REPEATS
 from search.space.space import Actions, Space
 
@@ -137,7 +137,7 @@ class _Player:
         self._listen(sampler, before)
         return fresh
 
-    def _outcome(self, actions: Actions) -> Outcome:
+    def _outcome(self, actions: Actions) -> Observation:
         """What the sampler is told, from the first candidate that rounded to the same network."""
         key = self.task.truth.key(actions)
         if key not in self.seen:
@@ -146,9 +146,9 @@ class _Player:
             self._meet(actions, self._log(actions, accuracy))
         accuracy = self.seen[key]
         if accuracy is None:
-            return Outcome(actions, 0.0, 0.0, failed=True, key=key)
+            return Observation(actions, 0.0, 0.0, failed=True, key=key)
         expected = self._expected(accuracy)
-        return Outcome(actions, expected, self.space.reward_of(actions, expected), key=key)
+        return Observation(actions, expected, self.space.reward_of(actions, expected), key=key)
 
     def _expected(self, accuracy: float) -> float:
         """After the full training, as a job's samplers and rewards are told."""

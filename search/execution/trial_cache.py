@@ -17,7 +17,7 @@ from typing import Any
 from edge.files import write_bytes
 from search.execution.evaluation import Evaluation, Evaluator, Job, Running
 from search.execution.worker import Worker
-from search.samplers.novel import network_digest
+from search.samplers.dedup import network_digest
 from search.space.space import Actions, Space
 
 

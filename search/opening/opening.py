@@ -20,7 +20,7 @@ from search.ledger.ledger import Ledger, Record
 from search.opening.pilots import Evaluators, fly, gains_of
 from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
-from search.samplers.novel import network_digest
+from search.samplers.dedup import network_digest
 from search.scheduling.candidates import Candidates
 from search.space.baselines import BASELINES, plain_students
 from search.space.facts import Facts, known_gain, read_facts, write_facts

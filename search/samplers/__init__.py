@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from search.samplers.base import Outcome as Outcome
+from search.samplers.base import Observation as Observation
 from search.samplers.base import Sampler as Sampler
 from search.samplers.random import RandomSampler as RandomSampler
 from search.space.space import Space
@@ -45,15 +45,15 @@ def _of_optuna(name: str) -> SamplerFactory:
 
 def _model_based(agent: bool = True, mutation: bool = True, probe: bool = True) -> SamplerFactory:
     def make(space: Space, seed: int, **options: float) -> Sampler:
-        from search.samplers.imagination import Imagining
         from search.samplers.model_based import ModelBased, Settings
+        from search.samplers.policy_trainer import PolicyTraining
 
         own = {"units": int(options["agent_units"])} if "agent_units" in options else {}
         own |= {"updates": int(options["imagined"])} if "imagined" in options else {}
         probes = int(options.get("probes", Settings.probes)) if probe else 0
-        imagining = Imagining(**own)
+        policy_training = PolicyTraining(**own)
         return ModelBased(
-            space, seed, Settings(agent, mutation, probes=probes, imagining=imagining)
+            space, seed, Settings(agent, mutation, probes=probes, policy_training=policy_training)
         )
 
     return make

@@ -11,7 +11,7 @@ from teachers.distillation.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Observation:
     """What became of a proposal.
 
     Attributes:
@@ -45,7 +45,7 @@ class Sampler(Protocol):
     def propose(self, count: int) -> list[Actions]:
         """``count`` legal action vectors within the limits."""
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         """What became of proposals, each of them once.
 
         In synchronous mode all that was proposed last, in that order; in streaming mode a group
@@ -55,7 +55,7 @@ class Sampler(Protocol):
     def begin_with(self, candidates: Sequence[Actions]) -> None:
         """Propose these first, before any proposal of its own; asked before the first one."""
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         """What earlier jobs found out about candidates of this space; before the first proposal.
 
         Nothing of it was proposed here, and nothing of it is in this job's ledger. Rewards are

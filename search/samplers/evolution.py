@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.errors import BadInput
-from search.samplers.base import Outcome
-from search.samplers.novel import NovelSampler, changed, uniform
+from search.samplers.base import Observation
+from search.samplers.dedup import DedupSampler, changed, uniform
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 
 
-class Evolution(NovelSampler):
+class Evolution(DedupSampler):
     """A child is the winner of a tournament with one layer changed.
 
     The population is the ``population`` outcomes that were told last. As long as it is not full,
@@ -53,14 +53,16 @@ class Evolution(NovelSampler):
         self.tournament = tournament
         self.population: deque[tuple[Actions, float]] = deque(maxlen=population)
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         """They join the population; what failed has the reward 0 and never wins."""
-        self.population.extend((outcome.actions, outcome.reward) for outcome in outcomes)
+        self.population.extend(
+            (observation.actions, observation.reward) for observation in observations
+        )
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         """The best seed the population, the very best as its youngest."""
         self._know(evidence)
-        self.tell(sorted(evidence, key=lambda outcome: outcome.reward))
+        self.tell(sorted(evidence, key=lambda observation: observation.reward))
         return len(evidence)
 
     def _draw(self, rng: np.random.Generator) -> Actions:

@@ -32,8 +32,8 @@ class Seen:
             teacher's, and the share of layers that are left.
         costs: of the candidates.
         ms: predicted for one input, (batch,); None where nobody predicts them.
-        promise: (batch, 1) of untrained students, by :mod:`search.samplers.promises`; None where
-            nobody can say.
+        promise: (batch, 1) of untrained students, by :mod:`search.samplers.zero_cost_proxy`; None
+            where nobody can say.
     """
 
     layers: Values

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from search.samplers.appraisal import Appraisal
-from search.samplers.base import Outcome
+from search.samplers.acquisition import Acquisition
+from search.samplers.base import Observation
+from search.samplers.dedup import DedupSampler
 from search.samplers.features import Batch
-from search.samplers.imagination import Imagination, Imagining
-from search.samplers.novel import NovelSampler
-from search.samplers.promises import Promises
+from search.samplers.policy_trainer import PolicyTrainer, PolicyTraining
 from search.samplers.variation import Variation
+from search.samplers.zero_cost_proxy import ZeroCostProxy
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 
@@ -76,24 +76,26 @@ class Settings:
     climbs: int = 3
     probes: int = 8
     hope: float = 1.0
-    imagining: Imagining = field(default_factory=Imagining)
+    policy_training: PolicyTraining = field(default_factory=PolicyTraining)
 
 
-class ModelBased(NovelSampler):
+class ModelBased(DedupSampler):
     """A sampler; see the module."""
 
     def __init__(self, space: Space, seed: int, settings: Settings | None = None) -> None:
         """Set up; nothing is known yet."""
         super().__init__(space, seed, draws=2)
         self.settings = settings or Settings()
-        self.appraisal = Appraisal(space, probing=self.settings.probes > 0)
+        self.acquisition = Acquisition(space, probing=self.settings.probes > 0)
         self.variation = Variation(space)
-        self.imagination = (
-            Imagination(space, seed, self.settings.imagining) if self.settings.agent else None
+        self.policy_trainer = (
+            PolicyTrainer(space, seed, self.settings.policy_training)
+            if self.settings.agent
+            else None
         )
         start = self.settings.start
-        self.start = start if self.appraisal.promises is None else min(start, FIRST_PROBED)
-        self.outcomes: list[Outcome] = []
+        self.start = start if self.acquisition.zero_cost is None else min(start, FIRST_PROBED)
+        self.observations: list[Observation] = []
         self.pending: list[Actions] = []
         #: outcomes when parameters and policy learnt last
         self.learnt = 0
@@ -104,41 +106,41 @@ class ModelBased(NovelSampler):
         if len(candidates) >= LEAST_GIVEN:
             self.start = min(self.start, len(candidates))
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         """Keep what was found; it is fitted before the next proposal."""
-        for outcome in outcomes:
-            self.pending.remove(outcome.actions)
-        self.outcomes += outcomes
-        self.appraisal.fitted = False
+        for observation in observations:
+            self.pending.remove(observation.actions)
+        self.observations += observations
+        self.acquisition.fitted = False
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         """All of it is fitted along, from the first proposal on."""
         self._know(evidence)
-        self.outcomes += evidence
+        self.observations += evidence
         return len(evidence)
 
     def _proposed(self, actions: Actions) -> None:
         self.pending.append(actions)
-        if self.appraisal.promises is not None:
-            self.appraisal.promises.probe([actions])
+        if self.acquisition.zero_cost is not None:
+            self.acquisition.zero_cost.probe([actions])
 
     def _draw(self, rng: Generator) -> Actions:
-        known = len(self.outcomes) + len(self.pending)
-        if known < self.start or not self.outcomes:
+        known = len(self.observations) + len(self.pending)
+        if known < self.start or not self.observations:
             return self._apart(rng)
-        if not self.appraisal.fitted:
-            learns = not self.learnt or len(self.outcomes) - self.learnt >= FRESH
-            promises = self.appraisal.promises
-            if promises is not None:
-                if not promises.learnt:  # earlier jobs' outcomes were enough to begin with
+        if not self.acquisition.fitted:
+            learns = not self.learnt or len(self.observations) - self.learnt >= FRESH
+            zero_cost = self.acquisition.zero_cost
+            if zero_cost is not None:
+                if not zero_cost.learnt:  # earlier jobs' outcomes were enough to begin with
                     drawn = self.variation.drawn(self.settings.pool, rng)
-                    self._look(promises, self._allowed(drawn))
-                promises.learn(tune=learns)
-            self.appraisal.fit(self.outcomes, tune=learns)
+                    self._look(zero_cost, self._allowed(drawn))
+                zero_cost.learn(tune=learns)
+            self.acquisition.fit(self.observations, tune=learns)
             if learns:
-                self._dream()
-                self.learnt = len(self.outcomes)
-        self.appraisal.suppose(self.pending)
+                self._train_policy()
+                self.learnt = len(self.observations)
+        self.acquisition.condition_on_pending(self.pending)
         return self._best(self._pool(rng), rng)
 
     def _apart(self, rng: Generator) -> Actions:
@@ -149,65 +151,68 @@ class ModelBased(NovelSampler):
         drawn = self._allowed(self._filled(self.variation.drawn(count, rng, widest)))
         if not len(drawn):
             return as_actions(self.variation.drawn(1, rng, widest)[0])
-        guess = self.appraisal.guess(drawn)
-        good = drawn[np.argsort(-guess, kind="stable")[: (len(drawn) + 1) // 2]]
-        good = self._promising(good)
-        there = [outcome.actions for outcome in self.outcomes] + self.pending
+        prior_mean = self.acquisition.prior_mean(drawn)
+        good = drawn[np.argsort(-prior_mean, kind="stable")[: (len(drawn) + 1) // 2]]
+        good = self._best_by_proxy(good)
+        there = [observation.actions for observation in self.observations] + self.pending
         if not there:
             return as_actions(good[0])
         gaps = np.linalg.norm(self._points(good)[:, None] - self._points(np.array(there)), axis=2)
         return as_actions(good[gaps.min(1).argmax()])
 
-    def _promising(self, good: Batch) -> Batch:
+    def _best_by_proxy(self, good: Batch) -> Batch:
         """Of the first, those that promise most, where there is a probe."""
-        promises = self.appraisal.promises
-        if promises is None:
+        zero_cost = self.acquisition.zero_cost
+        if zero_cost is None:
             return good
-        if not promises.learnt:
-            self._look(promises, good)
-        guess = self.appraisal.guess(good)
-        return good[np.argsort(-guess, kind="stable")[: (len(good) + 1) // 2]]
+        if not zero_cost.learnt:
+            self._look(zero_cost, good)
+        prior_mean = self.acquisition.prior_mean(good)
+        return good[np.argsort(-prior_mean, kind="stable")[: (len(good) + 1) // 2]]
 
-    def _look(self, promises: Promises, some: Batch) -> None:
+    def _look(self, zero_cost: ZeroCostProxy, some: Batch) -> None:
         """The first look: probe candidates all over these."""
         if len(some):
             few = some[np.linspace(0, len(some) - 1, FIRST_LOOK * self.settings.probes).astype(int)]
-            promises.probe([as_actions(row) for row in few])
-            promises.learn(tune=True)
+            zero_cost.probe([as_actions(row) for row in few])
+            zero_cost.learn(tune=True)
 
     def _points(self, actions: Batch) -> NDArray[np.float64]:
-        seen = self.appraisal.features(actions)
+        seen = self.acquisition.features(actions)
         return np.concatenate([seen.layers, seen.whole / 4], 1)
 
-    def _dream(self) -> None:
+    def _train_policy(self) -> None:
         """The policy learns against the surrogate as it is now."""
-        if self.imagination is not None:
-            appraisal, hope = self.appraisal, self.settings.hope
-            real, rewards = appraisal.best(self.settings.elites)
-            self.imagination.learn(
-                lambda actions: appraisal.hopeful(actions, hope), appraisal.excess, real, rewards
+        if self.policy_trainer is not None:
+            acquisition, hope = self.acquisition, self.settings.hope
+            real, rewards = acquisition.best(self.settings.elites)
+            self.policy_trainer.learn(
+                lambda actions: acquisition.upper_confidence(actions, hope),
+                acquisition.excess,
+                real,
+                rewards,
             )
 
     def _pool(self, rng: Generator) -> Batch:
         size = self.settings.pool
         sources = [self._filled(self.variation.drawn(size, rng))]
         if self.settings.mutation:
-            elites, _ = self.appraisal.best(self.settings.elites)
+            elites, _ = self.acquisition.best(self.settings.elites)
             sources.append(self.variation.varied(elites, 2 * size, rng))
             if self.space.accuracy_alone:
                 sources.append(self.variation.tilted(elites[:CENTRES], size, rng))
-        if self.imagination is not None:
-            sources.append(self._filled(self.imagination.sample(size)))
+        if self.policy_trainer is not None:
+            sources.append(self._filled(self.policy_trainer.sample(size)))
         pool = self._near(np.concatenate(sources))
         return self._worthy(self._allowed(np.unique(pool, axis=0)))
 
     def _near(self, candidates: Batch) -> Batch:
         """Those that lie in the region that is searched by now, as wide as may be, where nothing
         but accuracy is sought; as they are elsewhere."""
-        radius = REGION * 2.0 ** (len(self.outcomes) // DOUBLED)
+        radius = REGION * 2.0 ** (len(self.observations) // DOUBLED)
         if not self.space.accuracy_alone or radius >= 1:
             return candidates
-        centres, _ = self.appraisal.best(CENTRES)
+        centres, _ = self.acquisition.best(CENTRES)
         return self.variation.filled(self.variation.near(candidates, centres, radius))
 
     def _filled(self, candidates: Batch) -> Batch:
@@ -228,7 +233,7 @@ class ModelBased(NovelSampler):
         """The new candidate of highest expected improvement, climbed to from the pool."""
         if not len(pool):
             return as_actions(self.variation.drawn(1, rng)[0])
-        scores = self.appraisal.improvement(pool)
+        scores = self.acquisition.log_ei(pool)
         for _ in range(self.settings.climbs if self.settings.mutation else 0):
             top = pool[np.argsort(-scores, kind="stable")[:CLIMBERS]]
             around = self._near(np.concatenate([self.variation.neighbours(one) for one in top]))
@@ -237,7 +242,7 @@ class ModelBased(NovelSampler):
                 break
             before = scores.max()
             pool = np.concatenate([pool, around])
-            scores = np.concatenate([scores, self.appraisal.improvement(around)])
+            scores = np.concatenate([scores, self.acquisition.log_ei(around)])
             if scores.max() <= before:
                 break
         scores = self._probed(pool, scores)
@@ -248,8 +253,8 @@ class ModelBased(NovelSampler):
     def _probed(self, pool: Batch, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores by what the best were found to promise in place of what they should; those that
         nobody probed come last."""
-        promises = self.appraisal.promises
-        if promises is None:
+        zero_cost = self.acquisition.zero_cost
+        if zero_cost is None:
             return scores
         order = np.argsort(-scores, kind="stable")[:MOST_KNOWN]
         # whether one is known takes as long as to build it, so no more are looked up than needed
@@ -257,19 +262,19 @@ class ModelBased(NovelSampler):
         asked = np.array(list(islice(fresh, self.settings.probes)), int)
         if not len(asked):
             return scores
-        promises.probe([as_actions(row) for row in pool[asked]])
+        zero_cost.probe([as_actions(row) for row in pool[asked]])
         found = np.full(len(scores), -np.inf)
-        found[asked] = self.appraisal.improvement(pool[asked])
+        found[asked] = self.acquisition.log_ei(pool[asked])
         return found
 
     def _allowed(self, actions: Batch) -> Batch:
-        return actions[self.appraisal.excess(actions) <= 0] if len(actions) else actions
+        return actions[self.acquisition.excess(actions) <= 0] if len(actions) else actions
 
     def diagnose(self) -> dict[str, float]:
         """What a look inside tells: the policy's entropy, and the noise that the surrogate sees."""
-        found = {"noise": self.appraisal.surrogate.noise} if self.appraisal.fitted else {}
-        if self.imagination is not None:
-            found["entropy"] = self.imagination.entropy()
+        found = {"noise": self.acquisition.surrogate.noise} if self.acquisition.fitted else {}
+        if self.policy_trainer is not None:
+            found["entropy"] = self.policy_trainer.entropy()
         return found
 
     def predict(self, candidates: Sequence[Actions]) -> NDArray[np.float64]:
@@ -278,27 +283,29 @@ class ModelBased(NovelSampler):
         Raises:
             ValueError: nothing has been told yet.
         """
-        if not self.outcomes:
+        if not self.observations:
             raise ValueError("nothing was told yet, so nothing can be predicted")
-        appraisal = Appraisal(self.space)
-        appraisal.promises = self.appraisal.promises
-        appraisal.surrogate.parameters = self.appraisal.surrogate.parameters
-        appraisal.fit(self.outcomes)
-        return appraisal.hopeful(np.array(candidates), 0.0)
+        acquisition = Acquisition(self.space)
+        acquisition.zero_cost = self.acquisition.zero_cost
+        acquisition.surrogate.parameters = self.acquisition.surrogate.parameters
+        acquisition.fit(self.observations)
+        return acquisition.upper_confidence(np.array(candidates), 0.0)
 
     def save(self) -> Checkpoint:
         layers = len(self.legal)
-        figures = [[o.accuracy, o.reward, o.failed, o.pruned] for o in self.outcomes]
+        figures = [[o.accuracy, o.reward, o.failed, o.pruned] for o in self.observations]
         arrays: dict[str, NDArray[Any]] = {
-            "actions": np.array([o.actions for o in self.outcomes], np.int16).reshape(-1, layers),
+            "actions": np.array([o.actions for o in self.observations], np.int16).reshape(
+                -1, layers
+            ),
             "figures": np.array(figures, np.float64).reshape(-1, 4),
             "known": self.known.to_array(),
-            "surrogate": self.appraisal.surrogate.parameters,
+            "surrogate": self.acquisition.surrogate.parameters,
         }
-        if self.imagination is not None:
-            arrays |= self.imagination.arrays()
-        if self.appraisal.promises is not None:
-            arrays |= self.appraisal.promises.arrays()
+        if self.policy_trainer is not None:
+            arrays |= self.policy_trainer.arrays()
+        if self.acquisition.zero_cost is not None:
+            arrays |= self.acquisition.zero_cost.arrays()
         return Checkpoint(
             arrays,
             {
@@ -306,7 +313,7 @@ class ModelBased(NovelSampler):
                 "queue": self.queue,
                 "stale": self.stale,
                 "pending": self.pending,
-                "fitted": self.appraisal.fitted,
+                "fitted": self.acquisition.fitted,
                 "learnt": self.learnt,
                 "start": self.start,
             },
@@ -315,19 +322,19 @@ class ModelBased(NovelSampler):
     def restore(self, checkpoint: Checkpoint) -> None:
         arrays, meta = checkpoint.arrays, checkpoint.meta
         self.known.from_array(arrays["known"])
-        self.outcomes = _outcomes(arrays)
+        self.observations = _outcomes(arrays)
         self.drawn, self.stale, self.learnt = meta["drawn"], meta["stale"], meta["learnt"]
         self.start = meta.get("start", self.start)
         self.queue = [tuple(actions) for actions in meta["queue"]]
         self.pending = [tuple(actions) for actions in meta["pending"]]
-        self.appraisal.surrogate.parameters = arrays["surrogate"]
-        if self.imagination is not None:
-            self.imagination.take(arrays)
-        if self.appraisal.promises is not None:
-            self.appraisal.promises.take(arrays)
-        self.appraisal.fitted = False
+        self.acquisition.surrogate.parameters = arrays["surrogate"]
+        if self.policy_trainer is not None:
+            self.policy_trainer.take(arrays)
+        if self.acquisition.zero_cost is not None:
+            self.acquisition.zero_cost.take(arrays)
+        self.acquisition.fitted = False
         if meta["fitted"]:
-            self.appraisal.fit(self.outcomes, tune=False)
+            self.acquisition.fit(self.observations, tune=False)
 
 
 def as_actions(row: NDArray[np.int64]) -> Actions:
@@ -335,9 +342,9 @@ def as_actions(row: NDArray[np.int64]) -> Actions:
     return tuple(int(action) for action in row)
 
 
-def _outcomes(arrays: Mapping[str, NDArray[Any]]) -> list[Outcome]:
+def _outcomes(arrays: Mapping[str, NDArray[Any]]) -> list[Observation]:
     return [
-        Outcome(as_actions(actions), float(accuracy), float(reward), bool(failed), bool(pruned))
+        Observation(as_actions(actions), float(accuracy), float(reward), bool(failed), bool(pruned))
         for actions, (accuracy, reward, failed, pruned) in zip(
             arrays["actions"], arrays["figures"], strict=True
         )

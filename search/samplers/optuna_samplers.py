@@ -19,8 +19,8 @@ from optuna.samplers.nsgaii import UniformCrossover
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers.base import Outcome
-from search.samplers.novel import NovelSampler, uniform
+from search.samplers.base import Observation
+from search.samplers.dedup import DedupSampler, uniform
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 
@@ -31,7 +31,7 @@ Make = Callable[[int, Parents], BaseSampler]
 _OPEN, _CLOSED = 0, 1
 
 
-class OptunaSampler(NovelSampler):
+class OptunaSampler(DedupSampler):
     """An Optuna study that is asked and told.
 
     Every question goes to a sampler made for it from the seed and the number of draws before, so
@@ -83,40 +83,40 @@ class OptunaSampler(NovelSampler):
         self._out: dict[Actions, list[int]] = {}
         self._attrs = self._first_generation()
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         """Close the trials; what was stopped at a rung counts with the accuracy that it had."""
-        for outcome in outcomes:
-            self._hear(outcome)
-            number = self._out[outcome.actions].pop(0)
-            if not self._out[outcome.actions]:
-                del self._out[outcome.actions]
-            values = self._values(outcome)
+        for observation in observations:
+            self._hear(observation)
+            number = self._out[observation.actions].pop(0)
+            if not self._out[observation.actions]:
+                del self._out[observation.actions]
+            values = self._values(observation)
             state = TrialState.FAIL if values is None else TrialState.COMPLETE
             self.study.tell(number, values, state)
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         """Every outcome becomes a finished trial, as if it had been proposed here."""
         self._know(evidence)
-        for outcome in evidence:
-            self._hear(outcome)
-            values = self._values(outcome)
+        for observation in evidence:
+            self._hear(observation)
+            values = self._values(observation)
             if values is not None:
-                self._add(outcome.actions, values, self._first_generation())
+                self._add(observation.actions, values, self._first_generation())
         return len(evidence)
 
-    def _hear(self, outcome: Outcome) -> None:
+    def _hear(self, observation: Observation) -> None:
         self.told += 1
-        if outcome.reward > 0 and not outcome.failed:
-            self._worst = min(self._worst, math.log(outcome.reward))
+        if observation.reward > 0 and not observation.failed:
+            self._worst = min(self._worst, math.log(observation.reward))
 
-    def _values(self, outcome: Outcome) -> list[float] | None:
+    def _values(self, observation: Observation) -> list[float] | None:
         """What the study is told; None tells it that there is nothing."""
         if len(self.directions) == 2:
-            size = math.log2(self.space.cost(outcome.actions).bytes)
-            return None if outcome.failed else [outcome.accuracy, size]
-        if outcome.failed or outcome.reward <= 0:
+            size = math.log2(self.space.cost(observation.actions).bytes)
+            return None if observation.failed else [observation.accuracy, size]
+        if observation.failed or observation.reward <= 0:
             return self._penalty()
-        return [math.log(outcome.reward)]
+        return [math.log(observation.reward)]
 
     def _penalty(self) -> list[float]:
         """As bad as the worst so far: a model that hears nothing goes on proposing beside it."""

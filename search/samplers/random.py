@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.samplers.base import Outcome
+from search.samplers.base import Observation
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 
@@ -28,10 +28,10 @@ class RandomSampler:
         own = count - len(first)
         return first + [self.space.within_limit(self._draw) for _ in range(own)]
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         """Nothing is learnt."""
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         """Nothing is learnt."""
         return 0
 

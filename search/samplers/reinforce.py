@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from envs.compression.layers import anatomy
-from search.samplers.agent import Policy
-from search.samplers.base import Outcome
+from search.samplers.base import Observation
+from search.samplers.policy import Policy
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 
@@ -58,16 +58,19 @@ class Reinforce:
         own = count - len(first)
         return first + [self.space.within_limit(self._episode) for _ in range(own)]
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         """One update with the N episodes of a batch."""
         own = []
-        for outcome in outcomes:
-            if outcome.actions in self.given:
-                self.given.remove(outcome.actions)
+        for observation in observations:
+            if observation.actions in self.given:
+                self.given.remove(observation.actions)
             else:
-                own.append(outcome)
+                own.append(observation)
         if own:
-            self.update([outcome.actions for outcome in own], [outcome.reward for outcome in own])
+            self.update(
+                [observation.actions for observation in own],
+                [observation.reward for observation in own],
+            )
 
     def update(self, proposals: Sequence[Actions], rewards: Sequence[float]) -> None:
         """One step along Eq. 9's gradient (Eq. 10)."""
@@ -91,7 +94,7 @@ class Reinforce:
             self.baseline = self.baseline_decay * past + (1 - self.baseline_decay) * reward
         return used
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         """None of it: Eq. 9 holds for episodes of the present policy alone."""
         return 0
 

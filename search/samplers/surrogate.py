@@ -108,7 +108,7 @@ class Surrogate:
         found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
         self.parameters = np.asarray(found.x)
 
-    def believe(self, seen: Seen) -> None:
+    def condition_on(self, seen: Seen) -> None:
         """Take candidates for what they are predicted to be: near them little is left to learn."""
         mean, _ = self.predict(seen)
         more = zip(self._points, _points(seen), strict=True)

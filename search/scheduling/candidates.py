@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from search.execution.evaluation import Evaluation, Running
 from search.job.events import CandidateDone, CandidateRunning, Note
 from search.ledger.ledger import Ledger, Record
-from search.samplers import Outcome
-from search.samplers.novel import network_digest
+from search.samplers import Observation
+from search.samplers.dedup import network_digest
 from search.space.space import Actions, Space
 
 #: answers from the ledger in a row after which a sampler has nothing new to say
@@ -34,10 +34,10 @@ def best(records: Sequence[Record]) -> Record | None:
     return next(iter(ranked(records)), None)
 
 
-def outcome_of(space: Space, actions: Actions, record: Record) -> Outcome:
+def observation_of(space: Space, actions: Actions, record: Record) -> Observation:
     """What a sampler is told of a proposal: the record of the network that it rounds to."""
     expected = 0.0 if record.failed else space.expected(record.accuracy, record.epochs, record.key)
-    return Outcome(actions, expected, record.reward, record.failed, record.pruned, record.key)
+    return Observation(actions, expected, record.reward, record.failed, record.pruned, record.key)
 
 
 class Candidates:

@@ -19,7 +19,7 @@ from search.job.events import Event, Note
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.ledger.ledger import journal_records, stored_records
-from search.samplers import Outcome, Sampler
+from search.samplers import Observation, Sampler
 from search.scheduling.warm import check_teacher_of, differences, earlier_run
 from search.space.facts import read_facts
 from search.space.space import Actions, Space
@@ -125,7 +125,7 @@ def _images(folder: RunFolder, job: JobSpec) -> int:
     return job.proxy_rows or PROXY_ROWS
 
 
-def outcomes_of(found: list[Found], space: Space) -> list[Outcome]:
+def outcomes_of(found: list[Found], space: Space) -> list[Observation]:
     """Rewards under the job's own thresholds. Of several runs the one that trained a network
     furthest says what it is, the last of equals."""
     space.costs([candidate.actions for candidate in found])
@@ -141,12 +141,12 @@ def _standing(found: Found) -> int:
     return 0 if found.failed else 1 if found.pruned else 2
 
 
-def _outcome(found: Found, space: Space) -> Outcome:
+def _outcome(found: Found, space: Space) -> Observation:
     if found.failed:
-        return Outcome(found.actions, 0.0, 0.0, failed=True, key=found.key)
+        return Observation(found.actions, 0.0, 0.0, failed=True, key=found.key)
     expected = space.expected(found.accuracy, found.epochs)
     reward = space.reward_of(found.actions, expected)
-    return Outcome(found.actions, expected, reward, pruned=found.pruned, key=found.key)
+    return Observation(found.actions, expected, reward, pruned=found.pruned, key=found.key)
 
 
 def _legal(found: list[Found], space: Space) -> list[Found]:

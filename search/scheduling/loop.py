@@ -20,7 +20,7 @@ from search.execution.evaluation import next_of
 from search.job.events import Event
 from search.ledger.ledger import Ledger
 from search.samplers import Sampler
-from search.scheduling.candidates import MAX_REPEATS, Candidates, outcome_of
+from search.scheduling.candidates import MAX_REPEATS, Candidates, observation_of
 from search.scheduling.candidates import best as best
 from search.scheduling.halving import Halving
 from search.scheduling.memory import Memory, State
@@ -102,7 +102,7 @@ class _Synchronous:
             yield from self._settle(fresh)
             self.sampler.tell(
                 [
-                    outcome_of(self.candidates.space, actions, seen[key])
+                    observation_of(self.candidates.space, actions, seen[key])
                     for actions, key in zip(proposals, keys, strict=True)
                 ]
             )

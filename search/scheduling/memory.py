@@ -18,7 +18,7 @@ import numpy as np
 from edge.files import write_bytes
 from search.ledger.ledger import Ledger
 from search.samplers import Sampler
-from search.samplers.novel import DIGEST
+from search.samplers.dedup import DIGEST
 from teachers.distillation.checkpoint import Checkpoint
 
 #: to be raised when a newer sampler or loop cannot go on from an older file. Where it only would

@@ -16,7 +16,7 @@ from search.execution.evaluation import Evaluation, Evaluator, Job, Running, nex
 from search.job.events import Event, Note
 from search.ledger.ledger import Record
 from search.samplers import Sampler
-from search.scheduling.candidates import MAX_REPEATS, Candidates, outcome_of
+from search.scheduling.candidates import MAX_REPEATS, Candidates, observation_of
 from search.scheduling.halving import Halving, Rung
 from search.scheduling.memory import Memory, State
 from search.space.space import Actions
@@ -193,7 +193,7 @@ class Streaming:
         if len(self.arrived) == self.batch:
             self.sampler.tell(
                 [
-                    outcome_of(self.candidates.space, actions, record)
+                    observation_of(self.candidates.space, actions, record)
                     for actions, record in self.arrived
                 ]
             )

@@ -23,8 +23,8 @@ from envs.graph.check import parse_netspec
 from envs.graph.netspec import NetSpec
 from envs.gym.toy import toy_spec
 from envs.reward import PaperReward, Reward, ThresholdReward
-from search.samplers import Outcome, Sampler
-from search.samplers.novel import network_digest
+from search.samplers import Observation, Sampler
+from search.samplers.dedup import network_digest
 from search.space.expectation import Expectation
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
@@ -59,19 +59,19 @@ class Told:
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
-        self.told: list[Outcome] = []
+        self.told: list[Observation] = []
 
     def propose(self, count: int) -> list[Actions]:
         return self.sampler.propose(count)
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, outcomes: Sequence[Observation]) -> None:
         self.told += outcomes
         self.sampler.tell(outcomes)
 
     def begin_with(self, candidates: Sequence[Actions]) -> None:
         self.sampler.begin_with(candidates)
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         return self.sampler.warm(evidence)
 
     def save(self) -> Checkpoint:

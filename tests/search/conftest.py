@@ -10,7 +10,7 @@ from envs.compression.moves import Moves
 from envs.graph.netspec import NetSpec
 from envs.gym.toy import toy_spec
 from envs.reward import ThresholdReward
-from search.samplers.calm import one_thread
+from search.samplers.single_threaded import one_thread
 from search.space.space import Space
 
 #: remove, halve, keep

@@ -9,7 +9,7 @@ from pathlib import Path
 from search.execution.evaluation import Evaluation, Job, Running
 from search.job.events import Event
 from search.ledger.ledger import Ledger, Record
-from search.samplers import Outcome, Sampler
+from search.samplers import Observation, Sampler
 from search.samplers.reinforce import Reinforce
 from search.scheduling.halving import Halving
 from search.scheduling.loop import search
@@ -112,7 +112,7 @@ class Forgetful:
     def begin_with(self, candidates: Sequence[Actions]) -> None:
         pass
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         return 0
 
     def save(self) -> Checkpoint:
@@ -133,7 +133,7 @@ class Listener(Forgetful):
         taken, self.proposals = self.proposals[:count], self.proposals[count:]
         return taken
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, outcomes: Sequence[Observation]) -> None:
         self.told.append(
             ([outcome.actions for outcome in outcomes], [outcome.reward for outcome in outcomes])
         )
@@ -154,10 +154,10 @@ class Recorder:
     def begin_with(self, candidates: Sequence[Actions]) -> None:
         self.sampler.begin_with(candidates)
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, outcomes: Sequence[Observation]) -> None:
         self.sampler.tell(outcomes)
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         return self.sampler.warm(evidence)
 
     def save(self) -> Checkpoint:

@@ -20,7 +20,7 @@ import torch
 from edge.preprocess import Preprocess
 from search.job.events import Event, Finished
 from search.job.spec import JobSpec, make_spec
-from search.samplers.calm import one_thread
+from search.samplers.single_threaded import one_thread
 from teachers.data.datasets import load_dataset
 from teachers.distillation.training import train_classifier
 from teachers.formats import zoo

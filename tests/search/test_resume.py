@@ -27,7 +27,7 @@ from search.opening.opening import openers
 from search.pipeline import run
 from search.preparation.checks import moves_of
 from search.samplers import SAMPLERS, Sampler
-from search.samplers.novel import INSURANCE
+from search.samplers.dedup import INSURANCE
 from search.scheduling.evidence import warm_up
 from search.scheduling.halving import Halving
 from search.scheduling.loop import search

@@ -15,8 +15,8 @@ from envs.compression.moves import PRESETS, Moves
 from envs.compression.surgery import Inheritance
 from envs.fx_import.trace import describe, trace
 from envs.reward import ThresholdReward
-from search.samplers import SAMPLERS, Outcome, Sampler
-from search.samplers.novel import INSURANCE, uniform
+from search.samplers import SAMPLERS, Observation, Sampler
+from search.samplers.dedup import INSURANCE, uniform
 from search.samplers.reinforce import Reinforce
 from search.scheduling.probe import IMAGES, LinearProbe
 from search.space.limits import Limits
@@ -31,15 +31,15 @@ class Toy:
     def __init__(self, space: Space, shares: list[float], rates: list[float]) -> None:
         self.space, self.shares, self.rates = space, np.array(shares), np.array(rates)
         choices = [np.flatnonzero(mask).tolist() for mask in space.masks]
-        self.rewards = {actions: self.outcome(actions).reward for actions in product(*choices)}
+        self.rewards = {actions: self.observation(actions).reward for actions in product(*choices)}
         self.optimum = max(self.rewards.values())
         #: what a uniform draw brings
         self.mean = float(np.mean(list(self.rewards.values())))
 
-    def outcome(self, actions: Actions) -> Outcome:
+    def observation(self, actions: Actions) -> Observation:
         widths = np.array(self.space.moves.pool)[list(actions)]
         accuracy = float(0.99 - (self.shares * np.exp(-self.rates * widths)).sum())
-        return Outcome(actions, accuracy, self.space.reward_of(actions, accuracy))
+        return Observation(actions, accuracy, self.space.reward_of(actions, accuracy))
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def found(sampler: Sampler, toy: Toy, budget: int) -> float:
     """The best of ``budget`` proposals, as a share of the optimum."""
     top = 0.0
     for _ in range(budget // 4):
-        outcomes = [toy.outcome(actions) for actions in sampler.propose(4)]
-        sampler.tell(outcomes)
-        top = max(top, *(outcome.reward for outcome in outcomes))
+        observations = [toy.observation(actions) for actions in sampler.propose(4)]
+        sampler.tell(observations)
+        top = max(top, *(observation.reward for observation in observations))
     return top / toy.optimum
 
 
@@ -109,7 +109,7 @@ def test_proposing_takes_less_than_a_second_with_500_candidates_behind_it(name: 
         actions = uniform(space, legal, rng)
         accuracy = float(0.99 - 0.5 * np.exp(-np.mean(actions)) + 0.003 * rng.normal())
         reward = space.reward_of(actions, accuracy)
-        told.append(Outcome(actions, accuracy, reward, key=f"{number:024x}"))
+        told.append(Observation(actions, accuracy, reward, key=f"{number:024x}"))
     if not sampler.warm(told):
         sampler.tell(told)
     sampler.propose(INSURANCE)
@@ -131,7 +131,7 @@ def test_the_policy_comes_to_propose_hardly_anything_else(space: Space) -> None:
     assert toy.mean < 0.6 * toy.optimum
     brought: list[float] = []
     for _ in range(40):
-        outcomes = [toy.outcome(actions) for actions in agent.propose(12)]
-        agent.tell(outcomes)
-        brought.append(float(np.mean([outcome.reward for outcome in outcomes])))
+        observations = [toy.observation(actions) for actions in agent.propose(12)]
+        agent.tell(observations)
+        brought.append(float(np.mean([observation.reward for observation in observations])))
     assert np.mean(brought[-5:]) >= 0.95 * toy.optimum

@@ -18,15 +18,15 @@ from envs.fx_import.trace import trace
 from envs.graph.netspec import NetSpec
 from envs.gym.toy import toy_spec
 from envs.reward import ThresholdReward, TimedReward
-from search.samplers.appraisal import GROWTH, LEAST_SMOOTH, MOST_SMOOTH, Appraisal, kept
-from search.samplers.base import Outcome
-from search.samplers.calm import OneThreaded
+from search.samplers.acquisition import GROWTH, LEAST_SMOOTH, MOST_SMOOTH, Acquisition, kept
+from search.samplers.base import Observation
 from search.samplers.features import Features
-from search.samplers.imagination import Imagination, Imagining
 from search.samplers.model_based import REGION, ModelBased, Settings
-from search.samplers.promises import SPREAD, Promises
+from search.samplers.policy_trainer import PolicyTrainer, PolicyTraining
+from search.samplers.single_threaded import SingleThreaded
 from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
 from search.samplers.variation import Variation
+from search.samplers.zero_cost_proxy import SPREAD, ZeroCostProxy
 from search.space.baselines import plain_students
 from search.space.expectation import Expectation
 from search.space.limits import Limits
@@ -49,10 +49,10 @@ def accuracies(space: Space, actions: Batch) -> NDArray[np.float64]:
     return found
 
 
-def outcomes(space: Space, actions: Batch) -> list[Outcome]:
+def observations(space: Space, actions: Batch) -> list[Observation]:
     rows = [tuple(map(int, row)) for row in actions]
     return [
-        Outcome(row, float(accuracy), space.reward_of(row, float(accuracy)))
+        Observation(row, float(accuracy), space.reward_of(row, float(accuracy)))
         for row, accuracy in zip(rows, accuracies(space, actions), strict=True)
     ]
 
@@ -113,7 +113,7 @@ def test_what_is_supposed_makes_it_surer_and_can_be_taken_back(fine: Space) -> N
     surrogate.fit(features(actions[:20]), halvings(accuracies(fine, actions[:20])))
     asked = features(actions[20:21])
     (before,), (spread,) = surrogate.predict(asked)
-    surrogate.believe(asked)
+    surrogate.condition_on(asked)
     (after,), (less,) = surrogate.predict(asked)
     assert after == pytest.approx(before, abs=1e-6)
     assert less < spread
@@ -135,13 +135,13 @@ def test_parameters_stay_where_they_are_not_tuned(fine: Space) -> None:
 
 def test_expected_improvement_is_a_mean_over_many_outcomes(fine: Space) -> None:
     actions = drawn(fine, 80)
-    appraisal = Appraisal(fine)
-    appraisal.fit(outcomes(fine, actions[:12]))
+    acquisition = Acquisition(fine)
+    acquisition.fit(observations(fine, actions[:12]))
     asked = actions[12:40]
-    mean, spread = appraisal.surrogate.predict(appraisal.features(asked))
+    mean, spread = acquisition.surrogate.predict(acquisition.features(asked))
     best = max(
         fine.reward.log(
-            accuracy_of(appraisal.surrogate.predict(appraisal.features(row[None]))[0]),
+            accuracy_of(acquisition.surrogate.predict(acquisition.features(row[None]))[0]),
             np.array([1 - fine.cost(tuple(map(int, row))).bytes / fine.teacher_cost.bytes]),
         )[0]
         for row in actions[:12]
@@ -152,7 +152,7 @@ def test_expected_improvement_is_a_mean_over_many_outcomes(fine: Space) -> None:
         ratio = 1 - fine.cost(tuple(map(int, row))).bytes / fine.teacher_cost.bytes
         gains = fine.reward.log(accuracy_of(z), np.full(len(z), ratio)) - best
         expected = np.maximum(gains, 0).mean()
-        found = np.exp(appraisal.improvement(row[None])[0])
+        found = np.exp(acquisition.log_ei(row[None])[0])
         # smoothing adds at most τ·log 2
         assert found == pytest.approx(expected, rel=0.05, abs=0.008)
 
@@ -164,12 +164,12 @@ def test_the_closer_the_best_are_the_less_their_improvement_is_smoothed(fine: Sp
         flat = Space(fine.teacher, FINE, ThresholdReward(alpha=0, a0=1.0))
         rows = [tuple(map(int, row)) for row in actions]
         told = [
-            Outcome(row, float(a), flat.reward_of(row, float(a)))
+            Observation(row, float(a), flat.reward_of(row, float(a)))
             for row, a in zip(rows, accuracy(actions), strict=True)
         ]
-        appraisal = Appraisal(flat)
-        appraisal.fit(told)
-        return appraisal._tau
+        acquisition = Acquisition(flat)
+        acquisition.fit(told)
+        return acquisition._tau
 
     assert tau(lambda asked: np.full(len(asked), 0.9)) == LEAST_SMOOTH
     assert tau(lambda asked: accuracies(fine, asked)) == MOST_SMOOTH
@@ -186,7 +186,7 @@ def test_before_anything_is_distilled_costs_alone_are_guessed_by(toy: NetSpec) -
     # the teacher's error of .02 grows 2^.3 times for each halving of the size
     error = 0.02 * (1 / share) ** GROWTH
     expected = space.reward.log(np.array([0.98, 1 - error]), np.array([0.0, 1 - share]))
-    assert Appraisal(space).guess(np.stack([whole, part])) == pytest.approx(expected)
+    assert Acquisition(space).prior_mean(np.stack([whole, part])) == pytest.approx(expected)
 
 
 def test_where_size_is_limited_the_first_are_not_the_smallest() -> None:
@@ -207,14 +207,14 @@ def test_where_size_is_limited_the_first_are_not_the_smallest() -> None:
 def test_the_excess_over_a_limit_is_the_log_of_the_ratio(toy: NetSpec) -> None:
     tight = Space(toy, FINE, ThresholdReward(), Limits(max_kb=12.0))
     actions = drawn(tight, 60)
-    for row, excess in zip(actions, Appraisal(tight).excess(actions), strict=True):
+    for row, excess in zip(actions, Acquisition(tight).excess(actions), strict=True):
         kb = tight.cost(tuple(map(int, row))).kb
         assert excess == pytest.approx(max(0.0, np.log(kb / 12.0)))
 
 
 def test_a_long_history_is_cut_to_its_best_and_its_last() -> None:
     rewards = np.r_[9.0, np.zeros(MOST), np.ones(49)]
-    told = [Outcome((place,), 0.5, float(reward)) for place, reward in enumerate(rewards)]
+    told = [Observation((place,), 0.5, float(reward)) for place, reward in enumerate(rewards)]
     left = kept(told)
     assert len(left) == MOST
     assert left[0] is told[0]
@@ -251,9 +251,9 @@ def test_children_are_legal_and_like_their_parents(fine: Space) -> None:
 # --- the agent
 
 
-def dreaming(space: Space, **settings: float) -> Imagination:
+def dreaming(space: Space, **settings: float) -> PolicyTrainer:
     options = {"units": 8, "episodes": 32, "rate": 0.03} | settings
-    return Imagination(space, 0, Imagining(**options))  # type: ignore[arg-type]
+    return PolicyTrainer(space, 0, PolicyTraining(**options))  # type: ignore[arg-type]
 
 
 def test_the_agent_learns_what_its_episodes_pay(fine: Space) -> None:
@@ -301,7 +301,7 @@ def test_it_imitates_real_candidates_that_are_better_than_its_dreams(fine: Space
 
 
 def test_its_checkpoint_is_exact(fine: Space) -> None:
-    def dream(agent: Imagination) -> Batch:
+    def dream(agent: PolicyTrainer) -> Batch:
         agent.learn(
             lambda actions: accuracies(fine, actions),
             lambda actions: np.zeros(len(actions)),
@@ -326,9 +326,9 @@ def best_of(space: Space, settings: Settings, seed: int, budget: int) -> float:
     sampler = ModelBased(space, seed, settings)
     best = -np.inf
     for _ in range(budget // 4):
-        told = outcomes(space, np.array(sampler.propose(4)))
+        told = observations(space, np.array(sampler.propose(4)))
         sampler.tell(told)
-        best = max(best, *(np.log(outcome.reward) for outcome in told))
+        best = max(best, *(np.log(observation.reward) for observation in told))
     return best
 
 
@@ -337,7 +337,7 @@ def searched(space: Space, settings: Settings, budget: int) -> float:
     best = best_of(space, settings, 0, budget)
     legal = [np.flatnonzero(mask) for mask in space.masks]
     every = np.stack(np.meshgrid(*legal, indexing="ij"), -1).reshape(-1, len(legal))
-    ratio = Appraisal(space).features(every).costs.bytes / space.teacher_cost.bytes
+    ratio = Acquisition(space).features(every).costs.bytes / space.teacher_cost.bytes
     all_rewards = space.reward.log(accuracies(space, every), 1 - ratio)
     return float((best - np.median(all_rewards)) / (all_rewards.max() - np.median(all_rewards)))
 
@@ -346,16 +346,18 @@ def test_what_breaks_the_limits_is_learnt_from_and_no_incumbent(toy: NetSpec) ->
     free = Space(toy, FINE, ThresholdReward(c0=0.6, a0=0.8))
     limit = free.teacher_cost.kb / 3
     space = Space(toy, FINE, free.reward, Limits(max_kb=limit))
-    known = outcomes(space, drawn(space, 40))
-    kept_to = [outcome for outcome in known if space.fits(outcome.actions)]
+    known = observations(space, drawn(space, 40))
+    kept_to = [observation for observation in known if space.fits(observation.actions)]
     assert 0 < len(kept_to) < len(known)
-    appraisal = Appraisal(space)
-    appraisal.fit(known)
-    best, _ = appraisal.best(len(known))
-    assert {tuple(map(int, row)) for row in best} == {outcome.actions for outcome in kept_to}
+    acquisition = Acquisition(space)
+    acquisition.fit(known)
+    best, _ = acquisition.best(len(known))
+    assert {tuple(map(int, row)) for row in best} == {
+        observation.actions for observation in kept_to
+    }
     # where none keeps them, there is still something to begin with
-    appraisal.fit([outcome for outcome in known if not space.fits(outcome.actions)])
-    assert len(appraisal.best(3)[0]) == 3
+    acquisition.fit([observation for observation in known if not space.fits(observation.actions)])
+    assert len(acquisition.best(3)[0]) == 3
 
 
 def test_it_searches_under_a_reward_of_latency(fine: Space, toy: NetSpec) -> None:
@@ -364,26 +366,28 @@ def test_it_searches_under_a_reward_of_latency(fine: Space, toy: NetSpec) -> Non
 
     reward = TimedReward(fine.reward, gamma=1.0, l0=2.0)
     space = Space(toy, FINE, reward, latency=by_first)
-    sampler = ModelBased(space, 0, Settings(start=4, imagining=Imagining(units=8, updates=1)))
+    sampler = ModelBased(
+        space, 0, Settings(start=4, policy_training=PolicyTraining(units=8, updates=1))
+    )
     for _ in range(3):
-        sampler.tell(outcomes(space, np.array(sampler.propose(4))))
+        sampler.tell(observations(space, np.array(sampler.propose(4))))
 
 
 def test_asked_one_at_a_time_it_learns_after_every_few(
     fine: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(start=4, imagining=Imagining(units=8, updates=1))
+    settings = Settings(start=4, policy_training=PolicyTraining(units=8, updates=1))
     sampler, other = ModelBased(fine, 0, settings), ModelBased(fine, 0, settings)
     learnt = []
-    dream = sampler._dream
+    dream = sampler._train_policy
 
     def heard() -> None:
-        learnt.append(len(sampler.outcomes))
+        learnt.append(len(sampler.observations))
         dream()
 
     monkeypatch.setattr(sampler, "_dream", heard)
     for _ in range(14):
-        sampler.tell(outcomes(fine, np.array(sampler.propose(1))))
+        sampler.tell(observations(fine, np.array(sampler.propose(1))))
     assert learnt == [4, 8, 12]
     # stopped between two of them, it goes on with the same
     other.restore(sampler.save())
@@ -391,7 +395,7 @@ def test_asked_one_at_a_time_it_learns_after_every_few(
         proposed = sampler.propose(1)
         assert other.propose(1) == proposed
         for one in (sampler, other):
-            one.tell(outcomes(fine, np.array(proposed)))
+            one.tell(observations(fine, np.array(proposed)))
 
 
 def test_its_arithmetic_is_done_on_one_thread(fine: Space) -> None:
@@ -405,7 +409,7 @@ def test_its_arithmetic_is_done_on_one_thread(fine: Space) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        OneThreaded(Watched(fine, 0)).propose(2)
+        SingleThreaded(Watched(fine, 0)).propose(2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -414,7 +418,8 @@ def test_its_arithmetic_is_done_on_one_thread(fine: Space) -> None:
 
 def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
     asked, left_alone = (
-        ModelBased(fine, 3, Settings(imagining=Imagining(units=8, updates=1))) for _ in range(2)
+        ModelBased(fine, 3, Settings(policy_training=PolicyTraining(units=8, updates=1)))
+        for _ in range(2)
     )
     with pytest.raises(ValueError, match="nothing was told"):
         asked.predict([(6, 6, 6, 6, 6)])
@@ -422,7 +427,7 @@ def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
         proposed = asked.propose(4)
         assert proposed == left_alone.propose(4)
         for sampler in (asked, left_alone):
-            sampler.tell(outcomes(fine, np.array(proposed)))
+            sampler.tell(observations(fine, np.array(proposed)))
         said = asked.predict(proposed)
         assert said.shape == (4,)
         assert asked.diagnose()["entropy"] > 0
@@ -433,9 +438,9 @@ def test_asking_what_it_predicts_changes_nothing(fine: Space) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        Settings(imagining=Imagining(units=16, updates=8)),
+        Settings(policy_training=PolicyTraining(units=16, updates=8)),
         Settings(agent=False),
-        Settings(mutation=False, imagining=Imagining(units=16, updates=8)),
+        Settings(mutation=False, policy_training=PolicyTraining(units=16, updates=8)),
     ],
     ids=["whole", "no-agent", "no-mutation"],
 )
@@ -473,12 +478,12 @@ def test_so_many_are_probed_and_nobody_twice(fine: Space) -> None:
     # 8 times 5 before the first proposal
     assert sum(map(len, asked)) <= 40 + 1
     for _ in range(4):
-        sampler.tell(outcomes(fine, np.array(first)))
+        sampler.tell(observations(fine, np.array(first)))
         before = sum(map(len, asked))
         first = sampler.propose(1)
         assert sum(map(len, asked)) <= before + 5 + 1
     for _ in range(4):
-        sampler.tell(outcomes(fine, np.array(first)))
+        sampler.tell(observations(fine, np.array(first)))
         first = sampler.propose(1)
         # what is proposed was probed, and had most to expect of those that were
         assert first[0] in {tuple(map(int, row)) for row in np.concatenate(asked)}
@@ -494,25 +499,25 @@ def test_without_probes_nobody_is_asked(fine: Space) -> None:
         proposed = sampler.propose(4)
         assert proposed == plain.propose(4)
         for one in (sampler, plain):
-            one.tell(outcomes(fine, np.array(proposed)))
+            one.tell(observations(fine, np.array(proposed)))
     assert not asked
 
 
 def test_promises_are_seen_in_the_units_of_the_first(fine: Space) -> None:
     features = Features(fine)
-    promises = Promises(lambda actions: actions.mean(1) / 6, features)
+    zero_cost = ZeroCostProxy(lambda actions: actions.mean(1) / 6, features)
 
     def of(*actions: tuple[int, ...]) -> list[float]:
-        return list(promises(np.array(actions), features(np.array(actions))))
+        return list(zero_cost(np.array(actions), features(np.array(actions))))
 
     some = [(0, 0, 0, 0, 6), (6, 6, 6, 6, 6)]
     assert of(*some) == [0, 0]  # nothing is known
-    promises.probe(some)
-    promises.learn(tune=True)
+    zero_cost.probe(some)
+    zero_cost.learn(tune=True)
     # 1/5 and 1: mean 3/5, standard deviation 2/5; so one of each lies SPREAD from the middle
     assert of(*some) == pytest.approx([-SPREAD, SPREAD])
-    promises.probe([(6, 6, 6, 3, 6)])
-    promises.learn(tune=False)
+    zero_cost.probe([(6, 6, 6, 3, 6)])
+    zero_cost.learn(tune=False)
     # 27/30 lies .75 deviations above the old middle
     assert of((6, 6, 6, 3, 6)) == pytest.approx([0.75 * SPREAD])
     (between,) = of((6, 6, 6, 5, 6))
@@ -521,13 +526,13 @@ def test_promises_are_seen_in_the_units_of_the_first(fine: Space) -> None:
 
 def test_units_wait_for_promises_that_differ(fine: Space) -> None:
     features = Features(fine)
-    promises = Promises(lambda actions: actions.mean(1) / 6, features)
-    promises.probe([(6, 6, 6, 6, 6)])  # all that a warm start may leave to look at
-    promises.learn(tune=True)
-    promises.probe([(0, 0, 0, 0, 6)])
-    promises.learn(tune=False)
+    zero_cost = ZeroCostProxy(lambda actions: actions.mean(1) / 6, features)
+    zero_cost.probe([(6, 6, 6, 6, 6)])  # all that a warm start may leave to look at
+    zero_cost.learn(tune=True)
+    zero_cost.probe([(0, 0, 0, 0, 6)])
+    zero_cost.learn(tune=False)
     both = np.array([(0, 0, 0, 0, 6), (6, 6, 6, 6, 6)])
-    assert promises(both, features(both)) == pytest.approx([-SPREAD, SPREAD])
+    assert zero_cost(both, features(both)) == pytest.approx([-SPREAD, SPREAD])
 
 
 def test_the_best_by_what_they_are_expected_to_promise_are_probed_and_ranked_anew(
@@ -536,14 +541,14 @@ def test_the_best_by_what_they_are_expected_to_promise_are_probed_and_ranked_ane
     asked: list[Batch] = []
     sampler = ModelBased(probed(fine, asked), 0, Settings(agent=False, probes=5))
     for _ in range(3):
-        sampler.tell(outcomes(fine, np.array(sampler.propose(4))))
+        sampler.tell(observations(fine, np.array(sampler.propose(4))))
     sampler.propose(1)  # the last outcomes are fitted
     pool = np.array([row for row in drawn(fine, 200) if tuple(map(int, row)) not in sampler.known])
-    expected = sampler.appraisal.improvement(pool)
+    expected = sampler.acquisition.log_ei(pool)
     found = sampler._probed(pool, expected)
     chosen = np.argsort(-expected, kind="stable")[:5]
     assert np.flatnonzero(np.isfinite(found)).tolist() == sorted(chosen)
-    assert found[chosen] == pytest.approx(sampler.appraisal.improvement(pool[chosen]))
+    assert found[chosen] == pytest.approx(sampler.acquisition.log_ei(pool[chosen]))
     assert not np.allclose(found[chosen], expected[chosen])
     assert set(map(tuple, pool[chosen])) <= {tuple(row) for row in np.concatenate(asked)}
 
@@ -554,19 +559,19 @@ def test_what_promises_know_is_restored_to_where_it_was_learnt(fine: Space) -> N
     def probe(actions: Batch) -> NDArray[np.float64]:
         return np.asarray(0.5 + 0.3 * np.sin(actions @ np.array([1.0, 2.0, 3.0, 4.0, 0.0])))
 
-    promises, again = Promises(probe, features), Promises(probe, features)
+    zero_cost, again = ZeroCostProxy(probe, features), ZeroCostProxy(probe, features)
     rows = [tuple(map(int, row)) for row in drawn(fine, 60)]
-    promises.probe(rows[:20])
-    promises.learn(tune=False)  # the first time tunes, asked or not
-    promises.probe(rows[20:25])  # which is not fitted yet
-    assert promises.learnt < len(promises.known)
+    zero_cost.probe(rows[:20])
+    zero_cost.learn(tune=False)  # the first time tunes, asked or not
+    zero_cost.probe(rows[20:25])  # which is not fitted yet
+    assert zero_cost.learnt < len(zero_cost.known)
     others = np.array(rows[30:])
-    before = promises(others, features(others))
-    again.take(promises.arrays())
+    before = zero_cost(others, features(others))
+    again.take(zero_cost.arrays())
     np.testing.assert_array_equal(again(others, features(others)), before)
-    for one in (promises, again):
+    for one in (zero_cost, again):
         one.learn(tune=False)
-    now = promises(others, features(others))
+    now = zero_cost(others, features(others))
     assert not np.allclose(now, before)
     np.testing.assert_array_equal(again(others, features(others)), now)
 
@@ -652,7 +657,7 @@ def test_where_accuracy_alone_is_sought_the_first_proposals_vary_the_plain_stude
     sampler.begin_with(plain)
     first = sampler.propose(len(plain))
     assert first == plain
-    sampler.tell([Outcome(one, 0.9 + i / 100, 1.0) for i, one in enumerate(first)])
+    sampler.tell([Observation(one, 0.9 + i / 100, 1.0) for i, one in enumerate(first)])
     proposed = sampler.propose(6)
     places, reach = np.array(proposed), np.ceil(REGION * sampler.variation.counts)
     for one in places:

@@ -13,9 +13,9 @@ from edge.errors import BadInput
 from envs.compression.moves import Moves
 from envs.graph.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.samplers import SAMPLERS, Outcome, Sampler
+from search.samplers import SAMPLERS, Observation, Sampler
+from search.samplers.dedup import INSURANCE, Known
 from search.samplers.evolution import Evolution
-from search.samplers.novel import INSURANCE, Known
 from search.samplers.reinforce import Reinforce
 from search.space.limits import Limits
 from search.space.space import Actions, Space
@@ -30,12 +30,12 @@ STARTUP = 3
 NOVEL = {name for name in SAMPLERS if name not in ("random", "reinforce")}
 
 
-def paid(actions: Actions) -> Outcome:
+def paid(actions: Actions) -> Observation:
     """An outcome that is known by heart; some fail, and some are stopped at a rung."""
     if actions[:2] == (1, 0):
-        return Outcome(actions, 0.0, 0.0, failed=True)
+        return Observation(actions, 0.0, 0.0, failed=True)
     pruned = actions[:2] == (1, 1)
-    return Outcome(actions, sum(actions) / 20, sum(actions) / 10, pruned=pruned)
+    return Observation(actions, sum(actions) / 20, sum(actions) / 10, pruned=pruned)
 
 
 def everything(space: Space) -> list[Actions]:
@@ -144,7 +144,7 @@ class TestEverySampler:
         sampler = self.make(name, tight)
         for count in (4, 4, 4, 1):
             batch = sampler.propose(count)
-            sampler.tell([Outcome(actions, 0.0, 0.0, failed=True) for actions in batch])
+            sampler.tell([Observation(actions, 0.0, 0.0, failed=True) for actions in batch])
 
     def test_a_space_that_is_used_up_ends_the_search(
         self, name: str, toy: NetSpec, tmp_path: Path
@@ -192,9 +192,13 @@ class TestEverySampler:
             return
         assert used == len(evidence)
         # the best of it is made sure of; nothing else of it is proposed
-        told = {outcome.actions for outcome in evidence}
-        whole = [outcome for outcome in evidence if not (outcome.failed or outcome.pruned)]
-        best = max(whole, key=lambda outcome: outcome.reward)
+        told = {observation.actions for observation in evidence}
+        whole = [
+            observation
+            for observation in evidence
+            if not (observation.failed or observation.pruned)
+        ]
+        best = max(whole, key=lambda observation: observation.reward)
         assert proposed[0][0] in {o.actions for o in whole if o.reward == best.reward}
         assert [actions in told for actions in proposed[0]] == [True] * INSURANCE + [False]
 
@@ -228,9 +232,9 @@ def test_the_oldest_leaves_the_population_however_good_it_is(space: Space) -> No
         """Those of which it is a child: one layer differs."""
         return [p for p in (best, other, third) if sum(map(int.__ne__, p, actions)) == 1]
 
-    sampler.tell([Outcome(best, 0.9, 9.0), Outcome(other, 0.5, 5.0)])
+    sampler.tell([Observation(best, 0.9, 9.0), Observation(other, 0.5, 5.0)])
     assert all(best in parents_of(actions) for actions in sampler.propose(3))
-    sampler.tell([Outcome(third, 0.1, 1.0)])
+    sampler.tell([Observation(third, 0.1, 1.0)])
     assert all(other in parents_of(actions) for actions in sampler.propose(2))
 
 
@@ -243,7 +247,9 @@ def test_a_learner_hears_its_rewards_and_random_does_not(space: Space) -> None:
     def after(name: str, reward: float) -> list[Actions]:
         sampler = SAMPLERS[name](space, 0, agent_rate=5.0, agent_units=4, baseline_decay=0.9)
         batch = sampler.propose(4)
-        sampler.tell([Outcome(actions, 0.5, reward * index) for index, actions in enumerate(batch)])
+        sampler.tell(
+            [Observation(actions, 0.5, reward * index) for index, actions in enumerate(batch)]
+        )
         return sampler.propose(8)
 
     assert after("random", 0.0) == after("random", 1.0)
@@ -257,14 +263,14 @@ def test_the_agent_learns_from_its_own_episodes_alone(space: Space) -> None:
     *theirs, own = agent.propose(3)
     assert theirs == given
     before = agent.save()
-    agent.tell([Outcome(actions, 0.9, 5.0) for actions in given])
+    agent.tell([Observation(actions, 0.9, 5.0) for actions in given])
     for name, value in agent.save().arrays.items():
         np.testing.assert_array_equal(value, before.arrays[name])
     assert agent.save().meta["baseline"] is None
-    agent.tell([Outcome(own, 0.5, 2.0)])
+    agent.tell([Observation(own, 0.5, 2.0)])
     assert agent.save().meta["baseline"] == 2.0
     # the same candidate, drawn by the policy, is an episode as any other
-    agent.tell([Outcome(given[0], 0.9, 5.0)])
+    agent.tell([Observation(given[0], 0.9, 5.0)])
     assert agent.save().meta["baseline"] == pytest.approx(0.9 * 2 + 0.1 * 5)
 
 

@@ -17,8 +17,8 @@ from search.job.events import Note
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec, make_spec
 from search.ledger.ledger import Ledger, Record
-from search.samplers import SAMPLERS, Outcome
-from search.samplers.novel import INSURANCE
+from search.samplers import SAMPLERS, Observation
+from search.samplers.dedup import INSURANCE
 from search.scheduling.evidence import begun_with, outcomes_of, read_candidates, warm_up
 from search.scheduling.warm import check_warm
 from search.space.expectation import Expectation
@@ -198,10 +198,10 @@ def test_what_may_not_be_proposed_here_is_no_evidence(
 ) -> None:
     moves = Moves(HALVES.pool, HALVES.scaled, protect=("stem",))
     space = Space(toy, moves, PaperReward())
-    told: list[Outcome] = []
+    told: list[Observation] = []
 
     class Hearing:
-        def warm(self, evidence: list[Outcome]) -> int:
+        def warm(self, evidence: list[Observation]) -> int:
             told.extend(evidence)
             return 0
 

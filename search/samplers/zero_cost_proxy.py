@@ -28,7 +28,7 @@ MOST_TUNED = 150
 LEAST_SCALE = 0.01
 
 
-class Promises:
+class ZeroCostProxy:
     """Promises of the candidates of one space.
 
     Attributes:

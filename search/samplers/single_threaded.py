@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-from search.samplers.base import Outcome, Sampler
+from search.samplers.base import Observation, Sampler
 from search.space.space import Actions
 from teachers.distillation.checkpoint import Checkpoint
 
@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class OneThreaded:
+class SingleThreaded:
     """A sampler that does all its work on one thread; see the module."""
 
     def __init__(self, sampler: Sampler) -> None:
@@ -38,14 +38,14 @@ class OneThreaded:
         with one_thread():
             return self.sampler.propose(count)
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, observations: Sequence[Observation]) -> None:
         with one_thread():
-            self.sampler.tell(outcomes)
+            self.sampler.tell(observations)
 
     def begin_with(self, candidates: Sequence[Actions]) -> None:
         self.sampler.begin_with(candidates)
 
-    def warm(self, evidence: Sequence[Outcome]) -> int:
+    def warm(self, evidence: Sequence[Observation]) -> int:
         with one_thread():
             return self.sampler.warm(evidence)
 

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from envs.compression.layers import anatomy
 from envs.gym.vector import CompressionVectorEnv
-from search.samplers.agent import Policy
 from search.samplers.features import Batch
+from search.samplers.policy import Policy
 from search.space.space import Space
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Imagining:
+class PolicyTraining:
     """How the policy learns.
 
     Attributes:
@@ -49,10 +49,10 @@ class Imagining:
     charge: float = 10.0
 
 
-class Imagination:
+class PolicyTrainer:
     """A policy and the episodes that it dreams."""
 
-    def __init__(self, space: Space, seed: int, settings: Imagining) -> None:
+    def __init__(self, space: Space, seed: int, settings: PolicyTraining) -> None:
         self.space, self.settings = space, settings
         self._predict: Callable[[Batch], Values] = lambda actions: np.zeros(len(actions))
         self.env = CompressionVectorEnv(

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.samplers.base import Outcome
+from search.samplers.base import Observation
 from search.samplers.features import Batch, Features, Seen
-from search.samplers.promises import SPREAD, Promises
 from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
+from search.samplers.zero_cost_proxy import SPREAD, ZeroCostProxy
 from search.space.space import Actions, Space
 
 Values = NDArray[np.float64]
@@ -33,7 +33,7 @@ LEAST_ERROR, GROWTH = 0.005, 0.3
 PROMISED = 0.2
 
 
-class Appraisal:
+class Acquisition:
     """Judges candidates by the outcomes that it was given.
 
     Attributes:
@@ -48,31 +48,31 @@ class Appraisal:
         self.space = space
         self.features, self.surrogate = Features(space), Surrogate()
         probe = space.probe if probing else None
-        self.promises = None if probe is None else Promises(probe, self.features)
+        self.zero_cost = None if probe is None else ZeroCostProxy(probe, self.features)
         self.fitted = False
 
     def seen(self, actions: Batch) -> Seen:
         """Candidates as the surrogate sees them."""
         seen = self.features(actions)
-        if self.promises is None:
+        if self.zero_cost is None:
             return seen
-        return replace(seen, promise=self.promises(actions, seen)[:, None])
+        return replace(seen, promise=self.zero_cost(actions, seen)[:, None])
 
-    def fit(self, outcomes: Sequence[Outcome], tune: bool = True) -> None:
+    def fit(self, observations: Sequence[Observation], tune: bool = True) -> None:
         """Take in what was distilled; what failed has an accuracy of 0.
 
         Args:
             outcomes: at least one.
             tune: the surrogate's parameters; else they stay what they are.
         """
-        told = kept(outcomes)
-        self.actions = np.array([outcome.actions for outcome in told])
+        told = kept(observations)
+        self.actions = np.array([observation.actions for observation in told])
         seen = self.seen(self.actions)
-        accuracies = np.clip([outcome.accuracy for outcome in told], 0.0, 1.0)
+        accuracies = np.clip([observation.accuracy for observation in told], 0.0, 1.0)
         if tune and len(told) > MOST_TUNED:
             few = kept(told, MOST_TUNED)
-            spread = halvings(np.clip([outcome.accuracy for outcome in few], 0.0, 1.0))
-            actions = np.array([outcome.actions for outcome in few])
+            spread = halvings(np.clip([observation.accuracy for observation in few], 0.0, 1.0))
+            actions = np.array([observation.actions for observation in few])
             self.surrogate.fit(self.seen(actions), spread)
             tune = False
         self.surrogate.fit(seen, halvings(accuracies), tune)
@@ -88,11 +88,11 @@ class Appraisal:
         self._tau = float(np.clip(SMOOTH * (top[-1] - top[0]), LEAST_SMOOTH, MOST_SMOOTH))
         self.fitted = True
 
-    def suppose(self, pending: Sequence[Actions]) -> None:
+    def condition_on_pending(self, pending: Sequence[Actions]) -> None:
         """Take candidates under way for what they are predicted to be, and these alone."""
         self.surrogate.forget()
         if pending:
-            self.surrogate.believe(self.seen(np.array(pending)))
+            self.surrogate.condition_on(self.seen(np.array(pending)))
 
     def best(self, count: int) -> tuple[Batch, Values]:
         """Candidates of highest predicted reward among the outcomes that keep the limits (among
@@ -101,7 +101,7 @@ class Appraisal:
         order = order[np.isfinite(self._smoothed[order])]
         return self.actions[order], self.rewards[order]
 
-    def improvement(self, actions: Batch) -> Values:
+    def log_ei(self, actions: Batch) -> Values:
         """log E[max(0, log R − the best so far)], smoothed so that it is never log 0.
 
         Over the normal distribution of z, by quadrature: the reward bends at its thresholds.
@@ -115,12 +115,12 @@ class Appraisal:
         found: Values = np.log(np.maximum(total, 1e-300))
         return found
 
-    def hopeful(self, actions: Batch, deviations: float) -> Values:
+    def upper_confidence(self, actions: Batch, deviations: float) -> Values:
         """Accuracies that lie so many standard deviations above the predicted ones."""
         mean, spread = self.surrogate.predict(self.seen(actions))
         return accuracy_of(mean + deviations * spread)
 
-    def guess(self, actions: Batch) -> Values:
+    def prior_mean(self, actions: Batch) -> Values:
         """log R as far as costs and promises tell, before anything is distilled: with every halving
         of the size the teacher's error grows by the same factor."""
         seen = self.features(actions)
@@ -128,8 +128,8 @@ class Appraisal:
         expectation = self.space.expectation
         teacher = 1.0 if expectation is None else expectation.teacher
         errors = max(1 - teacher, LEAST_ERROR) * 2.0 ** (GROWTH * halved)
-        if self.promises is not None and self.promises.learnt:
-            errors = errors * 2.0 ** (-PROMISED / SPREAD * self.promises(actions, seen))
+        if self.zero_cost is not None and self.zero_cost.learnt:
+            errors = errors * 2.0 ** (-PROMISED / SPREAD * self.zero_cost(actions, seen))
         return self._log_rewards(1 - np.minimum(errors, 1.0), seen)
 
     def excess(self, actions: Batch) -> Values:
@@ -147,11 +147,11 @@ class Appraisal:
         return self.space.reward.log(accuracies, ratio, seen.ms)
 
 
-def kept(outcomes: Sequence[Outcome], most: int = MOST) -> Sequence[Outcome]:
+def kept(observations: Sequence[Observation], most: int = MOST) -> Sequence[Observation]:
     """At most ``most``: half of them the best, the others the last."""
-    if len(outcomes) <= most:
-        return outcomes
-    ranked = sorted(range(len(outcomes)), key=lambda place: -outcomes[place].reward)
+    if len(observations) <= most:
+        return observations
+    ranked = sorted(range(len(observations)), key=lambda place: -observations[place].reward)
     best = set(ranked[: most // 2])
-    last = [place for place in range(len(outcomes)) if place not in best][len(best) - most :]
-    return [outcomes[place] for place in sorted(best | set(last))]
+    last = [place for place in range(len(observations)) if place not in best][len(best) - most :]
+    return [observations[place] for place in sorted(best | set(last))]

@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from search.samplers.base import Outcome
+from search.samplers.base import Observation
 from search.space.space import Actions, Space
 
 #: bytes of a network's digest
@@ -18,7 +18,7 @@ DIGEST = 12
 #: uniform draws before one is shrunk into the limits; their costs are counted a chunk at a time
 DRAWS, CHUNK = 100, 25
 #: single changes of a known candidate that are tried before it is proposed all the same
-NUDGES = 64
+MAX_REPAIRS = 64
 #: the best of the evidence that are distilled again: only what stands in its own ledger can win,
 #: and the best of many noisy figures are rosy
 INSURANCE = 3
@@ -79,7 +79,7 @@ def changed(
     return (*actions[:step], int(rng.choice(others)), *actions[step + 1 :])
 
 
-class NovelSampler(ABC):
+class DedupSampler(ABC):
     """What such samplers share: limits, duplicates, and a generator of its own for every draw.
 
     A member says how it draws. A draw beyond the limits, or of a known network, costs nothing but
@@ -134,18 +134,18 @@ class NovelSampler(ABC):
 
     def _new(self) -> Actions:
         if self.stale:
-            return self._mended(uniform(self.space, self.legal, self._generator()))
+            return self._repair(uniform(self.space, self.legal, self._generator()))
         for _ in range(self.draws):
             actions = self._draw(self._generator())
             if not self.space.fits(actions):
                 self._refused(actions)
             elif actions not in self.known:
                 return actions
-        return self._mended(self.space.shrunk(actions))
+        return self._repair(self.space.shrunk(actions))
 
-    def _mended(self, actions: Actions) -> Actions:
+    def _repair(self, actions: Actions) -> Actions:
         rng = self._generator()
-        for _ in range(NUDGES):
+        for _ in range(MAX_REPAIRS):
             if actions not in self.known or all(len(choices) == 1 for choices in self.legal):
                 return actions
             other = changed(actions, self.legal, rng)
@@ -157,16 +157,16 @@ class NovelSampler(ABC):
         self.drawn += 1
         return np.random.default_rng([self.seed, self.drawn])
 
-    def _know(self, evidence: Iterable[Outcome]) -> None:
+    def _know(self, evidence: Iterable[Observation]) -> None:
         """Evidence counts as known, but the best of it that keep the limits are proposed first."""
         told = list(evidence)
-        for outcome in told:
-            self.known.add(outcome.actions, outcome.key)
+        for observation in told:
+            self.known.add(observation.actions, observation.key)
         again = Known(self.space)
-        for outcome in sorted(told, key=lambda outcome: outcome.reward, reverse=True):
-            if len(self.queue) == INSURANCE or outcome.failed:
+        for observation in sorted(told, key=lambda observation: observation.reward, reverse=True):
+            if len(self.queue) == INSURANCE or observation.failed:
                 return
-            new = self.space.fits(outcome.actions) and outcome.actions not in again
-            if new and not outcome.pruned:
-                again.add(outcome.actions)
-                self.queue.append(outcome.actions)
+            new = self.space.fits(observation.actions) and observation.actions not in again
+            if new and not observation.pruned:
+                again.add(observation.actions)
+                self.queue.append(observation.actions)
