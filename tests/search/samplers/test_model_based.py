@@ -379,13 +379,13 @@ def test_asked_one_at_a_time_it_learns_after_every_few(
     settings = Settings(start=4, policy_training=PolicyTraining(units=8, updates=1))
     sampler, other = ModelBased(fine, 0, settings), ModelBased(fine, 0, settings)
     learnt = []
-    dream = sampler._train_policy
+    train = sampler._train_policy
 
     def heard() -> None:
         learnt.append(len(sampler.observations))
-        dream()
+        train()
 
-    monkeypatch.setattr(sampler, "_dream", heard)
+    monkeypatch.setattr(sampler, "_train_policy", heard)
     for _ in range(14):
         sampler.tell(observations(fine, np.array(sampler.propose(1))))
     assert learnt == [4, 8, 12]

@@ -133,7 +133,7 @@ def test_epochs_count_by_the_images_that_were_seen(
     found = read_candidates(old, old.stored_job())
     assert (old.stored_job().proxy_rows, PROXY_ROWS) == (None, 3000)
     expected = [here.expected(one.accuracy, one.epochs / 2) for one in found if not one.failed]
-    told = [outcome.accuracy for outcome in sampler.outcomes if not outcome.failed]
+    told = [one.accuracy for one in sampler.observations if not one.failed]
     assert told == pytest.approx(expected)
 
 
