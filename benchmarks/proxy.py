@@ -7,7 +7,7 @@ Trains the same students of ResNet-18, spread over the size range and drawn at r
 under several proxies and in full (8 epochs with the winner's recipe, over --full-rows rows of the
 distillation part), and compares the order that each proxy gives with the order of the full
 trainings, and with the rule "the smaller the better". A proxy is taken at its word, and by what it
-lets expect of the full training (search/space/expectation.py) with the exponent that four of the
+lets expect of the full training (search/space/learning_curve.py) with the exponent that four of the
 students, as pilots, show after the first and the last epoch (search/opening/pilots.py). Accuracies
 are of the validation part. What is finished stands in runs/proxy and is not trained again. Reads
 $UNDERSTUDY_DATA (default ../shared). The report ends with a JSON line.
@@ -42,7 +42,7 @@ from envs.compression.resolve import compress
 from envs.compression.surgery import Inheritance
 from envs.reward import ThresholdReward
 from search.opening.pilots import LEAST_GAP, USUAL_GAIN
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Space
 from teachers.data.datasets import load_dataset
 from teachers.data.splits import hold_out, parse_unseen, withhold_router

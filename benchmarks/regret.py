@@ -36,7 +36,7 @@ from search.job.spec import make_spec
 from search.ledger.ledger import journal_records
 from search.opening.opening import origins_of, reopened
 from search.pipeline import run
-from search.preparation.preparation import prepare
+from search.preparation.prepare import prepare
 
 THREADS = 2
 

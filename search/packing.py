@@ -20,8 +20,8 @@ from edge.files import write_bytes
 from search.job.events import Event, Note
 from search.job.run_folder import RunFolder
 from search.packaging.package import Shipped, Weights, ship
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.report.record import RunRecord
 from search.report.report import write_report
 from search.space.space import Actions

@@ -17,8 +17,8 @@ from search.execution.evaluator import RayEvaluator
 from search.execution.timeouts import TrialTimeout
 from search.execution.training_context import TrainableFactory, TrainingContext
 from search.execution.worker_pool import Resources
-from search.finalists.choice import choose
 from search.finalists.finalists import accuracies_of, train_finalists
+from search.finalists.select import choose
 from search.job.claim import Claim
 from search.job.event_log import written
 from search.job.events import Event, Finished, Note, Stage
@@ -29,11 +29,11 @@ from search.ledger.ledger import Ledger
 from search.opening.deadline import Deadline, FullTrainings, proxies_of_finalists
 from search.opening.opening import full_training, open_search, openers, origins_of, reopened
 from search.packing import nothing_lost, packed, reported
-from search.preparation.answers import Telling
-from search.preparation.checks import check_inputs
 from search.preparation.latency import Measuring, measuring
-from search.preparation.preparation import check_names, prepare
+from search.preparation.prepare import check_names, prepare
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
+from search.preparation.validate import check_inputs
 from search.report.build_record import record_of
 from search.report.result import result_of, speeds_of
 from search.report.tensorboard import logged
@@ -42,8 +42,8 @@ from search.samplers.single_threaded import SingleThreaded
 from search.scheduling.evidence import begun_with, warm_up
 from search.scheduling.halving import Halving
 from search.scheduling.loop import best, search
-from search.scheduling.memory import Memory
 from search.scheduling.probe import probe_of
+from search.scheduling.search_checkpoint import SearchCheckpoint
 from search.space.limits import with_room
 from search.space.space import Space
 from teachers.data.datasets import Dataset
@@ -273,7 +273,7 @@ def _search(
             mode=spec.mode,
             first=len(given),
             deadline=out_of_time,
-            memory=Memory(folder.memory, folder.digest_of(spec)),
+            memory=SearchCheckpoint(folder.memory, folder.digest_of(spec)),
         )
     finally:
         evaluator.close()

@@ -35,8 +35,8 @@ from search.opening.pilots import fly
 from search.packaging import measure
 from search.packaging.sense import Blind, PartSeen, sense_of
 from search.pipeline import _refuse_finished
-from search.preparation.checks import check_inputs
 from search.preparation.teacher_check import check_teacher_sense
+from search.preparation.validate import check_inputs
 from search.report.result import _broken
 from search.space.limits import MEASURES, Limits, with_room
 from search.space.space import Space

@@ -19,7 +19,7 @@ from scipy import stats
 from benchmarks.quality.task import Task
 from search.job.spec import JobSpec
 from search.samplers import SAMPLERS, Observation, Sampler
-from search.scheduling.candidates import MAX_REPEATS
+from search.scheduling.trial_state import MAX_REPEATS
 from search.space.space import Actions, Space
 
 #: candidates of a search, and proposals at a time: the job's default

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from envs.compression.moves import Moves
 from envs.graph.netspec import NetSpec
 from envs.reward import PaperReward, Reward, ThresholdReward
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.limits import Limits
 from search.space.space import Actions, Space
 

@@ -12,17 +12,17 @@ from edge.files import write_bytes
 from search.execution.evaluation import Evaluation, Job
 from search.execution.training_context import Distiller
 from search.execution.worker import Trainer, reason_of
-from search.finalists.choice import choose
+from search.finalists.select import choose
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger
 from search.opening.pilots import USUAL_GAIN
 from search.pipeline import sampler_of
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.scheduling.halving import Halving
 from search.scheduling.loop import search
-from search.space.facts import known_gain, write_facts
 from search.space.space import Actions
+from search.space.teacher_stats import known_gain, write_facts
 
 T = TypeVar("T")
 

@@ -25,10 +25,10 @@ from envs.compression.surgery import Inheritance
 from search.execution.worker import reason_of
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec, make_spec
-from search.preparation.answers import Asker
-from search.preparation.checks import moves_of
 from search.preparation.prepared import Prepared
-from search.space.expectation import Expectation
+from search.preparation.teacher_outputs import Asker
+from search.preparation.validate import moves_of
+from search.space.learning_curve import Expectation
 from search.space.space import Space
 from search.space.thresholds import drop_of, limits_of, reward_of
 from search.space.training_plan import training_plan
@@ -148,7 +148,7 @@ class Study:
         )
 
     def prepared(self, limit: float, seed: int) -> Prepared:
-        """A job of this study, as :func:`search.preparation.preparation.prepare` would give it."""
+        """A job of this study, as :func:`search.preparation.prepare.prepare` would give it."""
         spec = self.plan.job(self.name, limit, seed)
         moves, reward = moves_of(spec), reward_of(spec, self.kb, self.accuracy)
         plan = training_plan(spec, len(self.distillation_set), self.network.classes)

@@ -30,7 +30,7 @@ from edge.files import write_bytes
 from edge.session import Session
 from envs.compression.layers import anatomy
 from envs.export.export import to_onnx
-from search.preparation.answers import Asker
+from search.preparation.teacher_outputs import Asker
 from teachers.distillation.distill import EpochReport, Outcome, distil
 from teachers.distillation.metrics import accuracy
 

@@ -21,7 +21,7 @@ from envs.compression.resolve import compress
 from envs.compression.surgery import load
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import journal_records
-from search.preparation.checks import moves_of
+from search.preparation.validate import moves_of
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.training import predict
 from teachers.formats.description import understand

@@ -28,7 +28,7 @@ from envs.compression.surgery import Inheritance, load
 from search.execution.training_context import Distiller
 from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
-from search.preparation.preparation import prepare
+from search.preparation.prepare import prepare
 from teachers.distillation.training import predict
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.reward import ThresholdReward
-from search.analysis.standings import Run, Standings, standings
+from search.analysis.scored_trials import Run, Standings, standings
 from search.job.spec import make_spec
 
 #: rows of the table

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from envs.reward import ThresholdReward
 from search.analysis.rerank import Reranking
-from search.analysis.standings import Standings
-from search.report.drawing import (
+from search.analysis.scored_trials import Standings
+from search.report.plot_style import (
     FAINT,
     INK,
     ORANGE,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge.errors import BadInput
 from envs.reward import REWARDS, WeightedReward
-from search.analysis.standings import Run, Standings, standings
+from search.analysis.scored_trials import Run, Standings, standings
 from search.job.spec import JobSpec
 from search.space.pareto import pareto_front, rectangles
 from search.space.thresholds import beta_of, drop_of

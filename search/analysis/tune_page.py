@@ -8,8 +8,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from edge.files import write_asked
-from search.analysis.maps import pictures
 from search.analysis.tune import Tuning
+from search.analysis.tune_plots import pictures
 from search.report.page import STYLE
 
 TEMPLATE = """<!doctype html>

@@ -22,13 +22,13 @@ from edge.files import write_bytes
 from search.execution.training_context import TrainableFactory
 from search.execution.worker import Step
 from search.execution.worker_pool import Resources
-from search.finalists.final import Course, Trained, together, train_fully
 from search.finalists.likelihood import cross_entropy_of
+from search.finalists.train import Course, Trained, together, train_fully
 from search.job.events import Note, Progress, Stage
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Record
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.space.baselines import BASELINES
 from search.space.thresholds import decided_by_accuracy, judged
 from teachers.distillation.checkpoint import Checkpoint

@@ -13,8 +13,8 @@ from typing import Any
 from edge.errors import BadInput
 from edge.files import write_bytes
 from search.job.claim import Claim, claimed, taken, unmakeable
-from search.job.job_file import read_yaml, to_yaml
 from search.job.spec import ROUTING, JobSpec, make_spec
+from search.job.spec_file import read_yaml, to_yaml
 
 #: how rows are shared out, which must not change while a run is under way: "1" without a look for
 #: copies, "2" with five rows of every class for a part however few there are

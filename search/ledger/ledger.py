@@ -17,7 +17,7 @@ import optuna
 from edge import made
 from edge.errors import BadInput
 from search.job.lock import let_go, take
-from search.ledger import snapshot
+from search.ledger import columns as columns_file
 from search.ledger.storage import STUDY as STUDY
 from search.ledger.storage import database, is_there, journal, own, shown, study_name, talking_to
 from search.ledger.trial import Record as Record
@@ -86,10 +86,10 @@ class Ledger:
         try:
             if self._grown and self._storage is None:
                 with suppress(BadInput):
-                    snapshot.read_columns(self._path)
+                    columns_file.read_columns(self._path)
             elif self._grown:
-                columns = snapshot.Columns.of_records(self.records, self._layers, self._pool)
-                snapshot.save(snapshot.place(self._path), columns, {})
+                columns = columns_file.Columns.of_records(self.records, self._layers, self._pool)
+                columns_file.save(columns_file.place(self._path), columns, {})
         finally:
             let_go(self._lock)
             self._lock = -1
@@ -152,7 +152,7 @@ def _from_database(path: Path, storage: str) -> optuna.Study:
     store = database(storage)
     with talking_to(storage):
         # whoever names another database by mistake must not begin again with nothing
-        if snapshot.place(path).exists():
+        if columns_file.place(path).exists():
             try:
                 store.get_study_id_from_name(study_name(path))
             except KeyError:

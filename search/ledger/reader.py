@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from search.job.run_folder import RunFolder
-from search.ledger.snapshot import Columns, load, no_candidates, place, read_columns, save
-from search.space.facts import Facts
+from search.ledger.columns import Columns, load, no_candidates, place, read_columns, save
+from search.space.teacher_stats import Facts
 
 
 def columns_of(folder: RunFolder, storage: str | None, facts: Facts) -> Columns:

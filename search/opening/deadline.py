@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from search.ledger.ledger import Record
 from search.preparation.prepared import Prepared
-from search.scheduling.candidates import ranked
+from search.scheduling.trial_state import ranked
 from search.space.baselines import BASELINES
 from search.space.training_plan import TrainingPlan
 

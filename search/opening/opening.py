@@ -18,13 +18,13 @@ from search.job.events import Note
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger, Record
 from search.opening.pilots import Evaluators, fly, gains_of
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.samplers.dedup import network_digest
-from search.scheduling.candidates import Candidates
+from search.scheduling.trial_state import Candidates
 from search.space.baselines import BASELINES, plain_students
-from search.space.facts import Facts, known_gain, read_facts, write_facts
 from search.space.space import Actions, Space
+from search.space.teacher_stats import Facts, known_gain, read_facts, write_facts
 
 #: trains plain students in full; gives key → accuracy
 InFull = Callable[[Prepared, Sequence[Record]], Telling[dict[str, float]]]

@@ -5,9 +5,9 @@ They settle three things that depend on the data, and that nobody should have to
 - whether students that have no normalisation learn better with a batch norm for the time of their
   training (:mod:`envs.compression.training_norms`): one of them is trained both ways;
 - how long a proxy has to be before it is more than chance;
-- how fast accuracies rise from a proxy to a full training (:mod:`search.space.expectation`): two of
-  them are trained in full, and with gaps d = ln(e / e_T) each shows
-  g = −ln(d_full / d_proxy) / ln(images of the full training / images of the proxy).
+- how fast accuracies rise from a proxy to a full training (:mod:`search.space.learning_curve`): two
+  of them are trained in full, and with gaps d = ln(e / e_T) each shows g = −ln(d_full / d_proxy) /
+  ln(images of the full training / images of the proxy).
 
 They stand in the ledger and in the budget as all other candidates, and may win.
 """
@@ -23,10 +23,10 @@ from edge.errors import BadInput
 from envs.compression.training_norms import bare_convolutions
 from search.execution.evaluation import Evaluation, Evaluator, Job, next_of
 from search.job.events import CandidateRunning, Note, Stage
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.space.baselines import plain_students
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Actions, Space
 
 #: where the plain students cannot tell: between what photographs and what digits showed

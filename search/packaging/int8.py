@@ -16,8 +16,8 @@ from edge.session import Session
 from edge.timing import Timed, least_ms
 from envs.export.quantise import to_int8
 from search.job.events import Note
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from teachers.distillation.metrics import METRICS
 
 Inputs = Sequence[NDArray[np.float32]]

@@ -64,9 +64,9 @@ from search.packaging.model_card import card_of
 from search.packaging.router_rows import WAYS
 from search.packaging.sense import PartSeen, doubt, sense_of
 from search.packaging.two_head import Headed, give_head
-from search.preparation.answers import Telling
-from search.preparation.preparation import NEVER_SAID
+from search.preparation.prepare import NEVER_SAID
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.space.space import Actions
 
 INT8_FILE, ROUTER_FILE, HEAD_FILE = "student-int8.onnx", "router.onnx", "two_head.safetensors"

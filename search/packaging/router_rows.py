@@ -24,7 +24,7 @@ from search.execution.training_context import Distiller
 from search.execution.worker import Step
 from search.job.events import Note, Progress, Stage
 from search.job.run_folder import RunFolder
-from search.preparation.answers import Telling
+from search.preparation.teacher_outputs import Telling
 from search.space.space import Actions
 from teachers.distillation.distill import Diverged
 from teachers.distillation.training import predict

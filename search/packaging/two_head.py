@@ -25,8 +25,8 @@ from routers.evaluation.metrics import area_under, deferral_curve
 from routers.selection.labels import student_right
 from search.job.events import Note
 from search.job.run_folder import RunFolder
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.two_head.two_head import Timing, time_both, to_bytes, two_head_to_onnx
 from teachers.two_head.two_head_recipe import TwoHeadRecipe

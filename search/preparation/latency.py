@@ -24,7 +24,7 @@ from envs.latency.model import Predictor, fit
 from search.job.events import Note, Stage
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
-from search.preparation.answers import Telling, telling
+from search.preparation.teacher_outputs import Telling, telling
 from search.space.space import Actions, Space
 from teachers.formats.manifest import Teacher
 

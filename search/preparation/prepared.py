@@ -16,8 +16,8 @@ from envs.reward import Reward
 from search.execution.training_context import TrainingContext
 from search.job.spec import JobSpec
 from search.preparation.latency import Latency
-from search.space.facts import Facts
 from search.space.space import Space
+from search.space.teacher_stats import Facts
 from search.space.training_plan import TrainingPlan
 from teachers.data.datasets import Dataset
 from teachers.data.image_file import block_rows

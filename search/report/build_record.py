@@ -18,7 +18,7 @@ from routers.evaluation.metrics import deferral_curve, oracle_curve, random_curv
 from routers.onnx.export import run as run_router
 from search.finalists.finalists import LastRound
 from search.job.events import has_name
-from search.job.job_file import command_of
+from search.job.spec_file import command_of
 from search.ledger.ledger import Record
 from search.packaging.measure import PairRows
 from search.packaging.package import Shipped

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from search.report.drawing import (
+from search.report.plot_style import (
     BLUE,
     FAINT,
     GREEN,

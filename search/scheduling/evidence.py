@@ -21,8 +21,8 @@ from search.job.spec import JobSpec
 from search.ledger.ledger import journal_records, stored_records
 from search.samplers import Observation, Sampler
 from search.scheduling.warm import check_teacher_of, differences, earlier_run
-from search.space.facts import read_facts
 from search.space.space import Actions, Space
+from search.space.teacher_stats import read_facts
 from search.space.training_plan import PROXY_ROWS
 from teachers.distillation.checkpoint import Checkpoint
 

@@ -3,9 +3,9 @@
 Synchronous mode, here: the rewards of a batch reach the sampler in the order of proposal,
 whatever the order in which they finished. So the proposals follow from the seed and the rewards
 alone, and a resumed search replays the ledger through a fresh sampler, from where
-:mod:`search.scheduling.memory` ends if there is one: what is finished is not distilled again, and
-what follows is what would have followed. The price is that a slot waits where a batch has no more
-for it. Streaming mode is in :mod:`search.scheduling.streaming`.
+:mod:`search.scheduling.search_checkpoint` ends if there is one: what is finished is not distilled
+again, and what follows is what would have followed. The price is that a slot waits where a batch
+has no more for it. Streaming mode is in :mod:`search.scheduling.streaming`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from search.execution.evaluation import next_of
 from search.job.events import Event
 from search.ledger.ledger import Ledger
 from search.samplers import Sampler
-from search.scheduling.candidates import MAX_REPEATS, Candidates, observation_of
-from search.scheduling.candidates import best as best
 from search.scheduling.halving import Halving
-from search.scheduling.memory import Memory, State
+from search.scheduling.search_checkpoint import SearchCheckpoint, State
 from search.scheduling.streaming import Streaming
+from search.scheduling.trial_state import MAX_REPEATS, Candidates, observation_of
+from search.scheduling.trial_state import best as best
 from search.space.space import Actions, Space
 
 MODES = ("synchronous", "streaming")
@@ -42,7 +42,7 @@ def search(
     mode: str = "synchronous",
     first: int = 0,
     deadline: Callable[[], bool] = lambda: False,
-    memory: Memory | None = None,
+    memory: SearchCheckpoint | None = None,
 ) -> Iterator[Event]:
     """Fill the ledger up to ``budget`` candidates.
 
@@ -75,7 +75,7 @@ class _Synchronous:
         sampler: Sampler,
         evaluator: Evaluator,
         halving: Halving,
-        memory: Memory | None,
+        memory: SearchCheckpoint | None,
     ) -> None:
         self.candidates, self.sampler, self.memory = candidates, sampler, memory
         self.evaluator, self.halving = evaluator, halving

@@ -4,8 +4,8 @@ As many candidates are pending as there are slots, and rewards reach the sampler
 in groups of a batch. What it proposes depends on that order, so the ledger keeps it: every record
 says how many proposals had been made when it arrived. A resumed search walks through the ledger
 with a fresh sampler, proposal by proposal and arrival by arrival, from where
-:mod:`search.scheduling.memory` ends if there is one; what was pending when the search was stopped
-is proposed again on that walk, or remembered, and handed out first.
+:mod:`search.scheduling.search_checkpoint` ends if there is one; what was pending when the search
+was stopped is proposed again on that walk, or remembered, and handed out first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from search.execution.evaluation import Evaluation, Evaluator, Job, Running, nex
 from search.job.events import Event, Note
 from search.ledger.ledger import Record
 from search.samplers import Sampler
-from search.scheduling.candidates import MAX_REPEATS, Candidates, observation_of
 from search.scheduling.halving import Halving, Rung
-from search.scheduling.memory import Memory, State
+from search.scheduling.search_checkpoint import SearchCheckpoint, State
+from search.scheduling.trial_state import MAX_REPEATS, Candidates, observation_of
 from search.space.space import Actions
 
 #: seconds between two looks at how many slots there are, where nothing else happens
@@ -34,7 +34,7 @@ class Streaming:
         sampler: Sampler,
         evaluator: Evaluator,
         halving: Halving,
-        memory: Memory | None,
+        memory: SearchCheckpoint | None,
     ) -> None:
         self.candidates, self.sampler, self.memory = candidates, sampler, memory
         self.evaluator, self.halving = evaluator, halving

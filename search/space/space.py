@@ -21,9 +21,9 @@ from envs.compression.resolve import Student, compress
 from envs.graph.netspec import NetSpec
 from envs.gym.compression import CompressionEnv
 from envs.reward import Reward, ThresholdReward, compression
-from search.space.expectation import Expectation
+from search.space.feasibility import Reach
+from search.space.learning_curve import Expectation
 from search.space.limits import Limits
-from search.space.reach import Reach
 
 Actions = tuple[int, ...]
 Values = NDArray[np.float64]
@@ -132,7 +132,7 @@ class Space:
         return self.student(actions).spec.to_json()
 
     def expect(self, gain: float, spread: float = 0.0) -> None:
-        """Expect accuracies to rise so fast: g of :mod:`search.space.expectation` and its
+        """Expect accuracies to rise so fast: g of :mod:`search.space.learning_curve` and its
         deviation."""
         assert self.expectation is not None
         self.expectation = replace(self.expectation, gain=gain, spread=spread)

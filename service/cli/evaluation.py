@@ -74,7 +74,7 @@ def evaluate(
         typer.echo(f"Note: {remark.text}", err=True)
     chosen = _rows(rows, table)
     with _as_onnx(teacher, look.input_shape) as file, _read(table, look) as images:
-        from search.report.evaluate import evaluate as measured
+        from search.report.bundle_evaluation import evaluate as measured
         from service.cli.tables import counted
 
         with counted("rows", len(images.labels)) as on_rows:

@@ -91,7 +91,7 @@ def search(
     needs_search("A search")
     spec = job_values(job, resume, options)
     own_code(spec.teacher)
-    from search.preparation.checks import check_inputs
+    from search.preparation.validate import check_inputs
     from search.space.limits import with_room
 
     spec = with_room(spec)
@@ -161,7 +161,7 @@ def predict(
 @app.command()
 def config() -> None:
     """Print a job as commented YAML, with every default."""
-    from search.job.job_file import to_yaml
+    from search.job.spec_file import to_yaml
 
     typer.echo(to_yaml(), nl=False)
 

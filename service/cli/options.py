@@ -11,8 +11,8 @@ import typer
 
 from edge.errors import BadInput
 from search.job.choices import CHOICES
-from search.job.job_file import read_yaml
 from search.job.spec import JobSpec, fields, make_spec, overridden
+from search.job.spec_file import read_yaml
 
 #: of ``--strict``, wherever there is one
 STRICT_HELP = "End with exit code 3 where a warning stands."

@@ -68,7 +68,7 @@ def _turn(
             remedy="Name the folder of the run: a router is fitted on rows that a bundle lacks.",
         )
     goal = chosen_goal(chosen)
-    from search.packaging.turn import turn
+    from search.packaging.recalibrate import turn
 
     found = turn(bundle, goal, out)
     if as_json:
@@ -98,7 +98,7 @@ def _turn(
             typer.echo(f"Note: {found.warning}")
         typer.echo(f"bundle  {out or bundle}")
     if strict:
-        from search.packaging.turn import standing
+        from search.packaging.recalibrate import standing
         from service.cli.progress import end_strictly
 
         end_strictly(standing(out or bundle))
@@ -132,7 +132,7 @@ def _again(
         )
     spec = make_spec(overridden(folder.stored_job().model_dump(), chosen))
     own_code(spec.teacher)
-    from search.preparation.checks import check_inputs
+    from search.preparation.validate import check_inputs
 
     check_inputs(spec, resume=True, trusted=True)
     with folder.claimed(new=False) as claim:

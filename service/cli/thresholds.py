@@ -44,7 +44,7 @@ def rerank(
     """
     _check("Re-ranking")
     from search.analysis.rerank import rerank as ranked
-    from search.analysis.standings import read_run
+    from search.analysis.scored_trials import read_run
 
     given = {name: value for name, value in options.items() if value is not None}
     found = ranked(read_run(str(run)), given)
@@ -67,7 +67,7 @@ def rerank(
 def _finalize(
     found: Reranking, run: Path, given: dict[str, Any], out: Path | None, as_json: bool
 ) -> None:
-    from search.analysis.finalize import adopt, free_name
+    from search.analysis.adopt_run import adopt, free_name
 
     target = str(out or free_name(run))
     words = ["understudy", "rerank", str(run)]
@@ -145,8 +145,8 @@ def export(
 ) -> None:
     """Write a run's candidates as CSV: one row each, a column for every layer's coefficient."""
     _check("An export")
-    from search.analysis.standings import read_run
-    from search.analysis.table import write_csv
+    from search.analysis.csv_export import write_csv
+    from search.analysis.scored_trials import read_run
 
     found = read_run(str(run))
     if csv is None:
@@ -184,7 +184,7 @@ def tune(
     """
     _check("Tuning")
     from edge.errors import check_member
-    from search.analysis.standings import read_run
+    from search.analysis.scored_trials import read_run
     from search.analysis.tune import TARGETS
     from search.analysis.tune import tune as tuned
 
@@ -195,8 +195,8 @@ def tune(
         return
     found_run = read_run(spec.out)
     found = tuned(found_run, spec, target)
-    from search.analysis.maps import write_picture
     from search.analysis.tune_page import write_page
+    from search.analysis.tune_plots import write_picture
 
     page = page or found_run.folder.root / "tune.html"
     if picture is not None:
@@ -211,9 +211,9 @@ def tune(
 
 def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
     """The job of a run, named by its folder or by the job's file, under the options given."""
-    from search.job.job_file import read_yaml
     from search.job.run_folder import RunFolder
     from search.job.spec import make_spec
+    from search.job.spec_file import read_yaml
 
     given = {name: value for name, value in options.items() if value is not None}
     values = read_yaml(path) if path.is_file() else RunFolder(path).stored_job().model_dump()
@@ -222,9 +222,9 @@ def _job_of(path: Path, options: dict[str, Any]) -> JobSpec:
 
 def _train(spec: JobSpec, target: str, trials: int, as_json: bool) -> None:
     from edge.errors import BadInput
-    from search.analysis.outer import train_thresholds
-    from search.analysis.standings import read_run
+    from search.analysis.scored_trials import read_run
     from search.analysis.tune import check_limits
+    from search.analysis.tune_study import train_thresholds
     from search.job.events import Event
     from search.job.run_folder import RunFolder
     from service.cli.progress import event_text

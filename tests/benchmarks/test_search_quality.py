@@ -25,7 +25,7 @@ from envs.gym.toy import toy_spec
 from envs.reward import PaperReward, Reward, ThresholdReward
 from search.samplers import Observation, Sampler
 from search.samplers.dedup import network_digest
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 from tests.search.conftest import HALVES

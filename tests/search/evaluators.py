@@ -13,7 +13,7 @@ from search.samplers import Observation, Sampler
 from search.samplers.reinforce import Reinforce
 from search.scheduling.halving import Halving
 from search.scheduling.loop import search
-from search.scheduling.memory import Memory
+from search.scheduling.search_checkpoint import SearchCheckpoint
 from search.space.space import Actions, Space
 from teachers.distillation.checkpoint import Checkpoint
 
@@ -182,7 +182,7 @@ def play(
     deadline: Callable[[], bool] = lambda: False,
     mode: str = "synchronous",
     factor: int = 1,
-    memory: Memory | None = None,
+    memory: SearchCheckpoint | None = None,
 ) -> tuple[list[Event], list[Record]]:
     """A search until it ends or is stopped: what it told, and what stands in the ledger."""
     names = [layer.node for layer in space.layers]

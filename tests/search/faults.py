@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from search.execution.watchdog import users
-from search.job.job_file import to_yaml
 from search.job.spec import JobSpec
+from search.job.spec_file import to_yaml
 from search.ledger.ledger import Ledger, Record
 from tests.search import jobs
 from tests.search.nodes import OPEN, Cluster, Node, cluster_here
@@ -151,7 +151,7 @@ class Search:
 
 def _columns(spec: JobSpec) -> tuple[list[str], tuple[float, ...]]:
     from envs.reward import ThresholdReward
-    from search.preparation.checks import moves_of
+    from search.preparation.validate import moves_of
     from search.space.space import Space
     from teachers.formats.description import understand
     from teachers.formats.formats import load_teacher

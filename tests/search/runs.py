@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.files import write_bytes
-from search.analysis.standings import Run, read_run
-from search.job.job_file import to_yaml
+from search.analysis.scored_trials import Run, read_run
 from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
+from search.job.spec_file import to_yaml
 from search.ledger.ledger import Ledger
 from search.ledger.trial import Record
-from search.space.facts import Facts, write_facts
+from search.space.teacher_stats import Facts, write_facts
 
 LAYERS = ("conv1", "conv2", "fc")
 POOL = (0.0, 0.5, 1.0)

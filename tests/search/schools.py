@@ -15,9 +15,9 @@ from envs.reward import ThresholdReward
 from search.execution.evaluation import Evaluation, Job, Running
 from search.job.events import Event
 from search.job.spec import make_spec
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
-from search.space.expectation import Expectation
+from search.preparation.teacher_outputs import Telling
+from search.space.learning_curve import Expectation
 from search.space.limits import Limits
 from search.space.space import Actions, Space
 from search.space.training_plan import training_plan

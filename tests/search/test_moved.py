@@ -13,8 +13,8 @@ from edge.errors import BadInput
 from search.job.events import Event, Progress
 from search.job.run_folder import RunFolder, whole_paths
 from search.job.spec import JobSpec, make_spec
-from search.preparation.checks import _check_there, check_inputs
-from search.preparation.preparation import prepare
+from search.preparation.prepare import prepare
+from search.preparation.validate import _check_there, check_inputs
 from teachers.data.datasets import load_dataset
 from tests.search import jobs
 

@@ -19,13 +19,13 @@ from envs.reward import ThresholdReward
 from search.execution.evaluation import Job
 from search.execution.watchdog import scratch_folder, users
 from search.job.events import Note
-from search.job.job_file import to_yaml
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
+from search.job.spec_file import to_yaml
 from search.ledger.ledger import Ledger, Record
 from search.opening.opening import openers
 from search.pipeline import run
-from search.preparation.checks import moves_of
+from search.preparation.validate import moves_of
 from search.samplers import SAMPLERS, Sampler
 from search.samplers.dedup import INSURANCE
 from search.scheduling.evidence import warm_up

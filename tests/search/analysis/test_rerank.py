@@ -20,8 +20,8 @@ from edge.errors import BadInput
 from edge.files import write_bytes
 from search.analysis.rerank import rerank, why
 from search.analysis.rerank_plot import equal_reward, write_picture
-from search.analysis.standings import Run, read_run, standings
-from search.report.drawing import canvas
+from search.analysis.scored_trials import Run, read_run, standings
+from search.report.plot_style import canvas
 from teachers.distillation.checkpoint import Checkpoint
 from tests.search.runs import candidate, invented_run, run_of
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import BadInput
-from search.analysis.maps import write_picture
 from search.analysis.rerank import rerank
-from search.analysis.standings import Run
+from search.analysis.scored_trials import Run
 from search.analysis.tune import Tuning, deepest, tune
 from search.analysis.tune_page import write_page
+from search.analysis.tune_plots import write_picture
 from tests.search.runs import invented_run
 
 #: numbers 1 to 5; 4 is beaten by 2, and 3 lies under the line from 2 to 5

@@ -17,7 +17,6 @@ from envs.compression.resolve import compress
 from envs.compression.surgery import build, load
 from search.execution.worker import Step
 from search.finalists import finalists
-from search.finalists.final import Course, Trained
 from search.finalists.finalists import (
     LastRound,
     accuracies_of,
@@ -25,17 +24,18 @@ from search.finalists.finalists import (
     train_finalists,
 )
 from search.finalists.likelihood import cross_entropy_of
+from search.finalists.train import Course, Trained
 from search.job.events import Event, Note, Progress
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Record
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
-from search.scheduling.candidates import ranked
+from search.preparation.teacher_outputs import Telling
+from search.scheduling.trial_state import ranked
 from search.space.thresholds import judged, reward_of
 from teachers.distillation.checkpoint import Checkpoint
 from teachers.distillation.training import predict
 from tests.search import jobs
-from tests.search.preparation.test_preparation import prepared
+from tests.search.preparation.test_prepare import prepared
 
 EPOCHS = 2
 Value = TypeVar("Value")

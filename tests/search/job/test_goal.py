@@ -41,7 +41,7 @@ def test_a_job_names_one_goal(options: dict[str, Any], goal: Goal) -> None:
 def test_two_goals_are_refused_before_anything_is_loaded(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    from search.preparation.checks import check_inputs
+    from search.preparation.validate import check_inputs
 
     spec = make_spec(LEAST | {"out": str(tmp_path / "run")} | options)
     with pytest.raises(BadInput, match=message):

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from edge.errors import BadInput
-from search.job.job_file import read_yaml, to_yaml
 from search.job.run_folder import MAY_CHANGE, RunFolder
 from search.job.spec import JobSpec, fields, make_spec
+from search.job.spec_file import read_yaml, to_yaml
 from tests.search.jobs import ROOT
 
 LEAST = {"teacher": "t.safetensors", "data": "digits", "out": "runs/x"}
@@ -203,7 +203,7 @@ def test_yaml_builds_no_objects(tmp_path: Path) -> None:
 
 def test_a_job_is_checked_without_torch_and_ray() -> None:
     code = (
-        "import sys, search.preparation.checks, service.cli.options\n"
+        "import sys, search.preparation.validate, service.cli.options\n"
         "print([name for name in ('torch', 'ray', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

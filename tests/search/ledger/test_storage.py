@@ -12,11 +12,11 @@ import optuna
 import pytest
 
 from edge.errors import BadInput
-from search.analysis.standings import read_run
+from search.analysis.scored_trials import read_run
 from search.job.run_folder import RunFolder
 from search.job.spec import make_spec
+from search.ledger.columns import STATUSES, place
 from search.ledger.ledger import Ledger, stored_records
-from search.ledger.snapshot import STATUSES, place
 from search.ledger.storage import check_storage, study_name
 from tests.search.runs import LAYERS, POOL, candidate, run_of
 

@@ -16,14 +16,14 @@ from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger, Record
 from search.opening.opening import open_search, openers, origins_of, reopened
 from search.opening.pilots import gains_of
-from search.preparation.answers import Telling
 from search.preparation.prepared import Prepared
+from search.preparation.teacher_outputs import Telling
 from search.samplers.random import RandomSampler
 from search.scheduling.halving import Halving
 from search.scheduling.loop import search
 from search.space.baselines import plain_students
-from search.space.facts import read_facts
 from search.space.space import Actions
+from search.space.teacher_stats import read_facts
 from teachers.distillation.checkpoint import Checkpoint
 from tests.search.evaluators import EPOCHS, FakeEvaluator
 from tests.search.schools import CHANCE, TEACHER, School, heard, pretended

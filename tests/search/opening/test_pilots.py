@@ -19,7 +19,7 @@ from search.job.events import CandidateRunning, Event, Note, Stage
 from search.opening.pilots import MOST_GAIN, USUAL_GAIN, Flown, fly, gains_of, pilots_of
 from search.preparation.prepared import Prepared
 from search.space.baselines import plain_students
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Actions
 from tests.search.schools import CHANCE, MOVES, School, heard, pretended
 

@@ -17,7 +17,7 @@ from search.execution.training_context import Distiller, TrainingContext
 from search.job.events import Event, Note, Progress, Stage
 from search.job.spec import make_spec
 from search.packaging import router_rows
-from search.preparation.preparation import check_names
+from search.preparation.prepare import check_names
 from teachers.distillation.distill import Diverged
 from tests.search import jobs
 from tests.search.jobs import FinishedJob

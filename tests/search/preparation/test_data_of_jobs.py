@@ -14,9 +14,9 @@ from edge.errors import BadInput
 from search.job.events import Note
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
-from search.preparation.checks import check_inputs
-from search.preparation.preparation import prepare
+from search.preparation.prepare import prepare
 from search.preparation.prepared import Prepared
+from search.preparation.validate import check_inputs
 from teachers.data.datasets import load_dataset
 from tests.search import jobs
 

@@ -22,7 +22,7 @@ from search.job.spec import JobSpec
 from search.pipeline import run
 from search.preparation import latency
 from search.preparation.latency import measuring
-from search.preparation.preparation import prepare
+from search.preparation.prepare import prepare
 from search.preparation.prepared import Prepared
 from teachers.formats.description import understand
 from teachers.formats.formats import load_teacher

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from routers.calibration.calibrate import APPEAL_ALWAYS
-from search.report import drawing, plots
+from search.report import plot_style, plots
 from search.report.record import Figure, FinalistRow, PairSizes
 from search.report.report import MOST_CANDIDATES, render, write_report
 from tests.search.records import invented
@@ -366,7 +366,7 @@ def test_the_confusion_shows_counts_and_shares() -> None:
 
 def test_colours_follow_the_theme_of_the_page() -> None:
     text = render(invented())
-    for name, colour in drawing.COLOURS.items():
+    for name, colour in plot_style.COLOURS.items():
         assert f"--{name}:" in text
         # Nowhere is a colour fixed: every use is a variable with that fallback.
         bare = re.findall(rf"(?<!var\(--{name}, ){colour}(?!;)", text.split("</style>", 1)[1])

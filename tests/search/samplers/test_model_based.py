@@ -28,7 +28,7 @@ from search.samplers.surrogate import MOST, Surrogate, accuracy_of, halvings
 from search.samplers.variation import Variation
 from search.samplers.zero_cost_proxy import SPREAD, ZeroCostProxy
 from search.space.baselines import plain_students
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.limits import Limits
 from search.space.space import Space
 from teachers.formats import zoo

@@ -15,8 +15,8 @@ from envs.graph.netspec import NetSpec
 from envs.reward import ThresholdReward
 from search.job.events import CandidateDone, Note
 from search.ledger.ledger import Record
-from search.scheduling.candidates import MAX_REPEATS
 from search.scheduling.loop import best
+from search.scheduling.trial_state import MAX_REPEATS
 from search.space.space import Actions, Space
 from tests.search.conftest import FINE, HALVES
 from tests.search.evaluators import FakeEvaluator, Listener, accuracy, play

@@ -15,7 +15,7 @@ from envs.graph.netspec import NetSpec
 from envs.reward import ThresholdReward
 from search.job.events import CandidateDone, CandidateRunning, Note
 from search.ledger.ledger import Record
-from search.scheduling.candidates import MAX_REPEATS
+from search.scheduling.trial_state import MAX_REPEATS
 from search.space.space import Actions, Space
 from tests.search.conftest import FINE, HALVES
 from tests.search.evaluators import FakeEvaluator, Listener, Recorder, learner, play

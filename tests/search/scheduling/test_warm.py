@@ -21,7 +21,7 @@ from search.samplers import SAMPLERS, Observation
 from search.samplers.dedup import INSURANCE
 from search.scheduling.evidence import begun_with, outcomes_of, read_candidates, warm_up
 from search.scheduling.warm import check_warm
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Actions, Space
 from search.space.training_plan import PROXY_ROWS
 from tests.search.conftest import HALVES

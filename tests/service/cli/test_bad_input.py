@@ -230,8 +230,8 @@ def test_a_function_is_no_teacher_for_callers_who_do_not_trust_it(tmp_path: Path
 def test_the_workshop_itself_is_a_job_that_works(tmp_path: Path) -> None:
     """So that every case above is refused for what it spoils, and for nothing else."""
     from search.job.spec import make_spec
-    from search.preparation.checks import check_inputs
-    from search.preparation.preparation import check_names
+    from search.preparation.prepare import check_names
+    from search.preparation.validate import check_inputs
 
     workshop = Workshop(tmp_path)
     values = {"teacher": str(workshop.teacher), "data": str(workshop.data)}
@@ -258,8 +258,8 @@ def test_the_workshop_itself_is_a_job_that_works(tmp_path: Path) -> None:
 def test_names_that_no_open_set_knows(field: str, value: object) -> None:
     from edge.errors import BadInput
     from search.job.spec import make_spec
-    from search.preparation.checks import check_inputs
-    from search.preparation.preparation import check_names
+    from search.preparation.prepare import check_names
+    from search.preparation.validate import check_inputs
 
     spec = make_spec({"teacher": "t.safetensors", "data": "digits", "out": "o", field: value})
     with pytest.raises(BadInput, match=f"unknown {field}") as caught:

@@ -15,8 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.errors import BadInput
-from search.job.job_file import to_yaml
 from search.job.spec import fields
+from search.job.spec_file import to_yaml
 from service.cli.main import app
 from teachers.data.datasets import load_dataset
 from tests.search import jobs

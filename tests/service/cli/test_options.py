@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from search.job.job_file import to_yaml
 from search.job.spec import JobSpec, make_spec
+from search.job.spec_file import to_yaml
 from service.cli import main as cli
 
 # one value per field, none of them the default

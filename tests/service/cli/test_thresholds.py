@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from edge.bundle import load_bundle
 from edge.errors import BadInput
-from search.analysis.standings import read_run, standings
+from search.analysis.scored_trials import read_run, standings
+from search.ledger.columns import read_columns
 from search.ledger.ledger import Ledger
-from search.ledger.snapshot import read_columns
 from service.cli.main import app
 from tests.search.jobs import FinishedJob
 from tests.search.runs import candidate, run_of

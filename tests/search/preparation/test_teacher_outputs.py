@@ -12,8 +12,8 @@ import pytest
 
 from edge.errors import BadInput
 from search.job.events import Progress
-from search.preparation import answers
-from search.preparation.answers import Answers, Asker, draw_views
+from search.preparation import teacher_outputs
+from search.preparation.teacher_outputs import Answers, Asker, draw_views
 from teachers.data import row_file
 from teachers.data.datasets import Dataset, load_dataset
 from teachers.distillation.augment import AUGMENTS
@@ -38,14 +38,14 @@ def data() -> Dataset:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of every question put to the teacher; a question is 64 rows at most."""
-    monkeypatch.setattr(answers, "CHUNK", 64)
+    monkeypatch.setattr(teacher_outputs, "CHUNK", 64)
     sizes: list[int] = []
 
     def noted(module: Any, images: Any, *rest: Any, **options: Any) -> Any:
         sizes.append(len(images))
         return predict(module, images, *rest, **options)
 
-    monkeypatch.setattr(answers, "predict", noted)
+    monkeypatch.setattr(teacher_outputs, "predict", noted)
     return sizes
 
 
@@ -149,7 +149,9 @@ def test_what_one_of_two_files_lacks_is_asked_again(
     teacher: Teacher, data: Dataset, asked: list[int], tmp_path: Path
 ) -> None:
     # killed between the two: 128 rows of logits are there, 64 of features
-    steps = Asker(teacher, data, tmp_path, "fc").answers("distillation", ROWS, features=True)
+    steps = Asker(teacher, data, tmp_path, "fc").answers(
+        "distillation", ROWS, features=True
+    )
     for _ in range(3):
         next(steps)
     steps.close()

@@ -19,13 +19,13 @@ from search.job.events import Note, Stage
 from search.job.machine import image_budget
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
-from search.preparation.answers import Asker, Telling, Views, draw_views, telling
-from search.preparation.checks import moves_of
 from search.preparation.latency import keep_profile, latency_of
 from search.preparation.prepared import Prepared, recipe_of
 from search.preparation.teacher_check import check_teacher_sense
+from search.preparation.teacher_outputs import Asker, Telling, Views, draw_views, telling
+from search.preparation.validate import moves_of
 from search.scheduling.halving import Halving
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Space
 from search.space.thresholds import drop_of, limits_of, reward_of
 from search.space.training_plan import TrainingPlan, training_plan

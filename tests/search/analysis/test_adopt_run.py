@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edge.errors import BadInput
-from search.analysis import finalize
-from search.analysis.finalize import adopt, free_name
+from search.analysis import adopt_run
+from search.analysis.adopt_run import adopt, free_name
 from search.analysis.rerank import rerank
-from search.analysis.standings import read_run
+from search.analysis.scored_trials import read_run
 from search.job.run_folder import RunFolder
 from search.ledger.ledger import Ledger
 from tests.search.runs import LAYERS, POOL, candidate, run_of
@@ -27,7 +27,7 @@ RECORDS = [
 @pytest.fixture
 def inputs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs here are invented, and so are their teachers and data."""
-    monkeypatch.setattr(finalize, "check_inputs", lambda *_, **__: None)
+    monkeypatch.setattr(adopt_run, "check_inputs", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("inputs_there")
@@ -105,7 +105,7 @@ def test_nothing_half_made_stays_behind(tmp_path: Path, monkeypatch: pytest.Monk
     def full(journal: bytes, rewards: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(finalize, "_priced", full)
+    monkeypatch.setattr(adopt_run, "_priced", full)
     with pytest.raises(BadInput, match="No space left on device"):
         adopt(found, str(tmp_path / "new"), "")
     assert [path.name for path in tmp_path.iterdir()] == ["old"]

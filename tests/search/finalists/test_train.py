@@ -14,7 +14,7 @@ from edge.errors import BadInput
 from search.execution.cluster import cluster
 from search.execution.worker import Step
 from search.execution.worker_pool import Resources
-from search.finalists.final import Course, Trained, together, train_fully
+from search.finalists.train import Course, Trained, together, train_fully
 from search.job.events import Note
 from tests.search.trainers import Pretending, accuracy_of
 

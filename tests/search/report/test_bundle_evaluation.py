@@ -10,7 +10,7 @@ import pytest
 
 from edge.bundle import Bundle
 from edge.errors import BadInput
-from search.report.evaluate import evaluate
+from search.report.bundle_evaluation import evaluate
 from teachers.data.datasets import Dataset
 from tests.edge.models import bundle_at, linear, pixels
 

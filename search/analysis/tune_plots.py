@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from search.analysis.tune import Tuning
-from search.report.drawing import (
+from search.report.plot_style import (
     BLUE,
     FAINT,
     GREEN,

@@ -9,7 +9,7 @@ from edge.errors import BadInput
 from edge.files import write_bytes
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Facts:
         pool: coefficients.
         images: that a candidate sees in an epoch of its proxy.
         full: images of the whole full training.
-        gain: g of :mod:`search.space.expectation`, as the job's plain students showed it; None
+        gain: g of :mod:`search.space.learning_curve`, as the job's plain students showed it; None
             where the job names it, or they were not trained yet.
         spread: of expected accuracies, see there.
         guess: accuracy of one who always names the most frequent class of the validation part; None
@@ -81,8 +81,8 @@ def write_facts(folder: RunFolder, facts: Facts) -> None:
 
 
 def known_gain(spec: JobSpec, folder: RunFolder) -> float | None:
-    """g of :mod:`search.space.expectation` as a job names it, or as the pilots of its run showed;
-    None before they have flown."""
+    """g of :mod:`search.space.learning_curve` as a job names it, or as the pilots of its run
+    showed; None before they have flown."""
     if spec.proxy_gain is not None:
         return spec.proxy_gain
     return read_facts(folder).gain if folder.facts.exists() else None

@@ -17,10 +17,10 @@ from edge.errors import BadInput, check_member
 from envs.reward import REWARDS, Reward
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
+from search.ledger.columns import Columns
 from search.ledger.reader import columns_of
-from search.ledger.snapshot import Columns
-from search.space.facts import Facts, read_facts
 from search.space.limits import MEASURES
+from search.space.teacher_stats import Facts, read_facts
 from search.space.thresholds import (
     beta_of,
     decided_by_accuracy,

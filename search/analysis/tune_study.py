@@ -25,8 +25,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from edge.errors import BadInput
 from edge.files import write_bytes
-from search.analysis.inner import Plan, finished, run_trial, unfinished
-from search.analysis.standings import Run
+from search.analysis.scored_trials import Run
+from search.analysis.tune_trial import Plan, finished, run_trial, unfinished
 from search.execution.cluster import check_own_gpus, cluster, room_for, widest
 from search.execution.evaluation import Evaluation
 from search.execution.training_context import TrainingContext
@@ -35,14 +35,14 @@ from search.job.events import Event, Note, Stage
 from search.job.machine import cores
 from search.job.run_folder import MAY_CHANGE, RunFolder
 from search.job.spec import JobSpec
+from search.ledger.columns import Columns, read_columns
 from search.ledger.ledger import Ledger
-from search.ledger.snapshot import Columns, read_columns
 from search.opening.opening import full_training, open_search, origins_of, reopened
 from search.pipeline import evaluator_of
-from search.preparation.checks import check_inputs
-from search.preparation.preparation import check_names, prepare
+from search.preparation.prepare import check_names, prepare
 from search.preparation.prepared import Prepared
-from search.space.facts import write_facts
+from search.preparation.validate import check_inputs
+from search.space.teacher_stats import write_facts
 from search.space.thresholds import drop_of, reward_of
 
 Value = TypeVar("Value")

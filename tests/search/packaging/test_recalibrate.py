@@ -12,7 +12,7 @@ from edge.errors import BadInput
 from edge.manifest import Calibration, Figure
 from edge.runtime import EdgeRuntime
 from routers.calibration.goals import Accuracy, Appeals, Risk
-from search.packaging.turn import standing, turn
+from search.packaging.recalibrate import standing, turn
 from tests.edge.models import contents, manifest, pixels
 
 # Ten calibration rows with scores .50, .55, … .95. The student errs on the three lowest and on the

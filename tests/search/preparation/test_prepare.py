@@ -20,7 +20,7 @@ from search.job.events import Event, Note, Progress
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec
 from search.pipeline import run, sampler_of
-from search.preparation.preparation import check_names, prepare
+from search.preparation.prepare import check_names, prepare
 from search.preparation.prepared import Prepared
 from search.report.record import PARTS
 from search.space.limits import Limits

@@ -9,9 +9,9 @@ from contextlib import suppress
 from edge.errors import BadInput
 from search.job.events import Note, Stage
 from search.ledger.ledger import Record
-from search.preparation.answers import Telling
 from search.preparation.latency import Measuring
-from search.scheduling.candidates import ranked
+from search.preparation.teacher_outputs import Telling
+from search.scheduling.trial_state import ranked
 from search.space.baselines import BASELINES
 from search.space.space import Space
 

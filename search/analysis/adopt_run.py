@@ -18,11 +18,11 @@ from edge.errors import BadInput
 from edge.files import draft_of, write_bytes
 from search.analysis.rerank import Reranking
 from search.job.claim import LOCK, claimed
-from search.job.job_file import to_yaml
 from search.job.run_folder import RunFolder
 from search.job.spec import JobSpec, make_spec
+from search.job.spec_file import to_yaml
 from search.ledger.ledger import Ledger, stored_records
-from search.preparation.checks import check_inputs
+from search.preparation.validate import check_inputs
 from search.space.limits import with_room
 from search.space.thresholds import drop_of
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from edge.errors import BadInput
-from search.analysis.inner import Plan, merit
-from search.analysis.outer import folder_of, space_of, train_thresholds
-from search.analysis.standings import read_run
+from search.analysis.scored_trials import read_run
+from search.analysis.tune_study import folder_of, space_of, train_thresholds
+from search.analysis.tune_trial import Plan, merit
 from search.execution.evaluation import Evaluation, Job
 from search.execution.trial_cache import Evaluations, InProcess
 from search.execution.worker import Step, Worker

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from envs.graph.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.space.expectation import Expectation
+from search.space.learning_curve import Expectation
 from search.space.space import Space
 from tests.search.conftest import HALVES
 

@@ -45,7 +45,7 @@ class State:
     loop: Mapping[str, Any]
 
 
-class Memory:
+class SearchCheckpoint:
     """The file of one search."""
 
     def __init__(self, path: Path, job: str, every: float = EVERY) -> None:

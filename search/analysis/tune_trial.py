@@ -21,9 +21,9 @@ from search.opening.pilots import pilots_of
 from search.pipeline import sampler_of
 from search.scheduling.halving import Halving
 from search.scheduling.loop import search
-from search.space.facts import Facts
 from search.space.pareto import hypervolume
 from search.space.space import Space
+from search.space.teacher_stats import Facts
 from search.space.thresholds import drop_of, limits_of, reward_of
 from teachers.distillation.distill import Recipe
 

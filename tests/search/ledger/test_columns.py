@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge.errors import BadInput
-from search.ledger import snapshot
+from search.ledger import columns as columns_file
 from search.ledger.ledger import Ledger, Record
 from tests.search.jobs import ROOT
 from tests.search.runs import LAYERS, POOL, candidate
@@ -33,20 +33,20 @@ def add(path: Path, *records: Record) -> Path:
     return path
 
 
-def same(columns: snapshot.Columns, records: list[Record]) -> bool:
-    expected = snapshot.Columns.of_records(records, LAYERS, POOL)
+def same(columns: columns_file.Columns, records: list[Record]) -> bool:
+    expected = columns_file.Columns.of_records(records, LAYERS, POOL)
     for name, value in vars(expected).items():
         np.testing.assert_array_equal(getattr(columns, name), value, name)
     return True
 
 
 def test_a_closed_ledger_has_its_columns_beside_it(journal: Path) -> None:
-    stored = snapshot.load(snapshot.place(journal))
+    stored = columns_file.load(columns_file.place(journal))
     assert stored is not None
     assert same(stored[0], RECORDS)
-    columns = snapshot.read_columns(journal)
+    columns = columns_file.read_columns(journal)
     assert same(columns, RECORDS)
-    assert [snapshot.STATUSES[code] for code in columns.status] == ["done", "failed", "stopped"]
+    assert [columns_file.STATUSES[code] for code in columns.status] == ["done", "failed", "stopped"]
     assert columns.whole.tolist() == [True, False, False]
     # candidate 1 has actions (1, 0, 2): coefficients ½, 0, 1
     assert columns.coefficients[0].tolist() == [0.5, 0.0, 1.0]
@@ -54,11 +54,11 @@ def test_a_closed_ledger_has_its_columns_beside_it(journal: Path) -> None:
 
 
 def test_what_came_later_is_read_from_the_journal(journal: Path) -> None:
-    before = snapshot.place(journal).read_bytes()
+    before = columns_file.place(journal).read_bytes()
     add(journal, candidate(4, 20, 0.7))
-    snapshot.place(journal).write_bytes(before)  # as if that process had been killed
-    assert same(snapshot.read_columns(journal), [*RECORDS, candidate(4, 20, 0.7)])
-    assert snapshot.place(journal).read_bytes() != before
+    columns_file.place(journal).write_bytes(before)  # as if that process had been killed
+    assert same(columns_file.read_columns(journal), [*RECORDS, candidate(4, 20, 0.7)])
+    assert columns_file.place(journal).read_bytes() != before
 
 
 def test_a_run_that_goes_on_is_read_and_not_disturbed(journal: Path) -> None:
@@ -67,46 +67,46 @@ def test_a_run_that_goes_on_is_read_and_not_disturbed(journal: Path) -> None:
         content = journal.read_bytes()
         with journal.open("ab") as file:
             file.write(content[-100:-1])  # a line that is being written
-        assert len(snapshot.read_columns(journal)) == 4
+        assert len(columns_file.read_columns(journal)) == 4
         with journal.open("r+b") as file:
             file.truncate(len(content))
         ledger.add(candidate(5, 10, 0.6))
-        assert len(snapshot.read_columns(journal)) == 5
+        assert len(columns_file.read_columns(journal)) == 5
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage", "cut", "other version"])
 def test_columns_that_cannot_be_used_are_made_anew(
     damage: str, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = snapshot.place(journal)
+    place = columns_file.place(journal)
     if damage == "missing":
         place.unlink()
     elif damage == "other version":
-        monkeypatch.setattr(snapshot, "_VERSION", 99)
+        monkeypatch.setattr(columns_file, "_VERSION", 99)
     else:
         place.write_bytes(b"PAR1" if damage == "garbage" else place.read_bytes()[:-40])
-    assert same(snapshot.read_columns(journal), RECORDS)
+    assert same(columns_file.read_columns(journal), RECORDS)
 
 
 def test_columns_of_another_journal_do_not_count(tmp_path: Path, journal: Path) -> None:
     other = [replace(record, accuracy=0.1, key=f"other{i}") for i, record in enumerate(RECORDS)]
     elsewhere = add(tmp_path / "other.journal", *other, candidate(9, 9, 0.9))
     journal.write_bytes(elsewhere.read_bytes())
-    assert same(snapshot.read_columns(journal), [*other, candidate(9, 9, 0.9)])
+    assert same(columns_file.read_columns(journal), [*other, candidate(9, 9, 0.9)])
 
 
 def test_without_a_candidate_there_is_nothing_to_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.journal", add(tmp_path / "empty.journal")):
         with pytest.raises(BadInput, match="there are no candidates yet"):
-            snapshot.read_columns(path)
-        assert not snapshot.place(path).exists()
+            columns_file.read_columns(path)
+        assert not columns_file.place(path).exists()
 
 
 def test_a_damaged_journal_is_named(journal: Path) -> None:
-    snapshot.place(journal).unlink()
+    columns_file.place(journal).unlink()
     journal.write_text(journal.read_text().replace('"accuracy":0.8', '"accuracy":oh'))
     with pytest.raises(BadInput, match="the ledger is damaged"):
-        snapshot.read_columns(journal)
+        columns_file.read_columns(journal)
 
 
 def test_notes_of_a_dashboard_are_no_candidates(journal: Path) -> None:
@@ -118,7 +118,7 @@ def test_notes_of_a_dashboard_are_no_candidates(journal: Path) -> None:
             '{"op_code":4,"worker_id":"d","study_id":1,"state":1,"value":1.0,'
             '"datetime_start":null}\n'
         )
-    assert same(snapshot.read_columns(journal), RECORDS)
+    assert same(columns_file.read_columns(journal), RECORDS)
     with Ledger(journal, LAYERS, POOL) as ledger:
         assert ledger.records == RECORDS
 
@@ -126,8 +126,8 @@ def test_notes_of_a_dashboard_are_no_candidates(journal: Path) -> None:
 def test_readers_load_neither_optuna_nor_torch(journal: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "import search.analysis.rerank, search.analysis.table\n"
-        "from search.ledger.snapshot import read_columns\n"
+        "import search.analysis.rerank, search.analysis.csv_export\n"
+        "from search.ledger.columns import read_columns\n"
         "assert len(read_columns(Path(sys.argv[1]))) == 3\n"
         "print([n for n in ('torch', 'ray', 'optuna', 'matplotlib') if n in sys.modules])\n"
     )

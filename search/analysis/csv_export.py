@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from edge.files import write_asked
-from search.analysis.standings import Run, standings
-from search.ledger.snapshot import STATUSES
+from search.analysis.scored_trials import Run, standings
+from search.ledger.columns import STATUSES
 
 
 def write_csv(run: Run, target: Path | TextIO) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from search.job.events import CandidateDone
 from search.ledger.ledger import Record
 from search.samplers import SAMPLERS, Sampler
-from search.scheduling.memory import Memory, State
+from search.scheduling.search_checkpoint import SearchCheckpoint, State
 from search.space.space import Actions, Space
 from tests.search.evaluators import FakeEvaluator, Recorder, Stopped, learner, play
 
@@ -22,7 +22,7 @@ BUDGET, BATCH, SLOTS = 12, 3, 4
 MODES = ("synchronous", "streaming")
 
 
-class Faulty(Memory):
+class Faulty(SearchCheckpoint):
     """Kept after every move; the process ends before or after one of the writings."""
 
     def __init__(self, path: Path, stop: int | None = None, after: bool = False) -> None:
@@ -99,7 +99,7 @@ def test_stopped_anywhere_it_goes_on_as_if_never_stopped(
 def test_a_larger_budget_goes_on_from_memory_as_from_the_ledger(
     space: Space, tmp_path: Path, mode: str, name: str
 ) -> None:
-    def go(path: Path, budget: int, memory: Memory | None) -> Recorder:
+    def go(path: Path, budget: int, memory: SearchCheckpoint | None) -> Recorder:
         sampler = Recorder(SAMPLERS[name](space, 3))
         evaluator = FakeEvaluator(slots=2)
         play(space, path, evaluator, sampler, budget, BATCH, mode=mode, memory=memory)
@@ -125,7 +125,7 @@ class TestWhatIsNotUsed:
             tmp_path / "memory"))  # fmt: skip
         return tmp_path
 
-    def proposals_after(self, space: Space, folder: Path, memory: Memory) -> int:
+    def proposals_after(self, space: Space, folder: Path, memory: SearchCheckpoint) -> int:
         sampler = Recorder(learner(space))
         play(space, folder / "ledger", FakeEvaluator(), sampler, BUDGET, BATCH, memory=memory)
         assert sampler.save().to_bytes() == self.undisturbed(space, folder)
@@ -145,7 +145,7 @@ class TestWhatIsNotUsed:
         assert self.proposals_after(space, stopped, Faulty(path)) >= BUDGET
 
     def test_one_of_another_job(self, space: Space, stopped: Path) -> None:
-        memory = Memory(stopped / "memory", "another job")
+        memory = SearchCheckpoint(stopped / "memory", "another job")
         assert self.proposals_after(space, stopped, memory) >= BUDGET
 
     def test_one_that_knows_more_than_the_ledger(self, space: Space, stopped: Path) -> None:
@@ -167,7 +167,7 @@ class TestWhatIsNotUsed:
 
 
 def test_it_is_not_written_more_often_than_asked(space: Space, tmp_path: Path) -> None:
-    memory = Memory(tmp_path / "memory", "job", every=60)
+    memory = SearchCheckpoint(tmp_path / "memory", "job", every=60)
     sampler = learner(space)
     assert memory.keep(sampler, lambda: State((), {}))
     assert not memory.keep(sampler, lambda: State((), {}))

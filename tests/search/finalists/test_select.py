@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge.errors import BadInput
 from envs.graph.netspec import NetSpec
 from envs.reward import ThresholdReward
-from search.finalists.choice import choose
+from search.finalists.select import choose
 from search.job.events import Event, Note
 from search.ledger.ledger import Record
 from search.space.limits import Limits
