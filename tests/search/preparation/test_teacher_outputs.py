@@ -149,9 +149,7 @@ def test_what_one_of_two_files_lacks_is_asked_again(
     teacher: Teacher, data: Dataset, asked: list[int], tmp_path: Path
 ) -> None:
     # killed between the two: 128 rows of logits are there, 64 of features
-    steps = Asker(teacher, data, tmp_path, "fc").answers(
-        "distillation", ROWS, features=True
-    )
+    steps = Asker(teacher, data, tmp_path, "fc").answers("distillation", ROWS, features=True)
     for _ in range(3):
         next(steps)
     steps.close()
