@@ -7,6 +7,10 @@
 
 from gymnasium.envs.registration import register, registry
 
+from edge.renamed import install
+
+install()
+
 if "understudy/Compression-v0" not in registry:
     register(
         id="understudy/Compression-v0",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +54,6 @@ def load(name: str, *, trusted: bool) -> Teacher:
 
 def _called(name: str) -> Any:
     module, _, function = name.partition(":")
-    # where it was when people wrote the functions that they have
-    sys.modules.setdefault("teachers.manifest", sys.modules[TeacherManifest.__module__])
     try:
         return getattr(import_module(module), function)()
     except Exception as error:

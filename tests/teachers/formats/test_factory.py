@@ -99,7 +99,8 @@ def test_functions_that_were_written_before_manifests_moved_still_work(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "teachers.manifest", raising=False)
-    found = load_teacher("written_before:teacher", trusted=True)
+    with pytest.warns(DeprecationWarning, match="called teachers.formats.manifest now"):
+        found = load_teacher("written_before:teacher", trusted=True)
     assert found.manifest == MANIFEST
 
 
