@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,11 @@ def train_baselines(
 
 def accuracies_of(folder: RunFolder, keys: Iterable[str]) -> dict[str, float]:
     """Key → accuracy of those candidates that a run has trained in full."""
-    stored = {key: _read(_place(folder, key)) for key in keys}
-    return {key: trained.accuracy for key, trained in stored.items() if trained}
+    found: dict[str, float] = {}
+    for key in keys:
+        with suppress(OSError, ValueError, KeyError):  # none, or of an earlier version
+            found[key] = float(Checkpoint.meta_of(_place(folder, key))["accuracy"])
+    return found
 
 
 def train_finalists(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +43,7 @@ def watch(
         return
     from service.cli.progress import watched
 
-    watched(_told(lines), str(run))
+    watched(_told(lines, run), str(run))
 
 
 def _of_last_process(folder: RunFolder) -> Iterator[Line]:
@@ -60,7 +61,7 @@ def _of_last_process(folder: RunFolder) -> Iterator[Line]:
     return followed(folder.events, lambda: lock.holder(folder.root / LOCK) is None, start)
 
 
-def _told(lines: Iterator[Line]) -> Iterator[Event]:
+def _told(lines: Iterator[Line], run: Path) -> Iterator[Event]:
     """Events as the job itself gives them.
 
     Raises:
@@ -70,19 +71,18 @@ def _told(lines: Iterator[Line]) -> Iterator[Event]:
 
     for line in lines:
         if isinstance(line.event, Stopped):
-            raise BadInput(
-                "the run was stopped",
-                value=line.event.reason or "by its user",
-                bound="a run that goes on",
-                remedy="Go on with it: understudy search --resume --out RUN.",
-            )
+            raise _ended("the run was stopped", line.event.reason or "by its user", run)
         if not isinstance(line.event, Started):
             yield line.event
         if isinstance(line.event, Finished):
             return
-    raise BadInput(
-        "nobody works on the run",
-        value="its process is gone without a word",
+    raise _ended("nobody works on the run", "its process is gone without a word", run)
+
+
+def _ended(problem: str, how: str, run: Path) -> BadInput:
+    return BadInput(
+        problem,
+        value=how,
         bound="a run that goes on",
-        remedy="Go on with it: understudy search --resume --out RUN.",
+        remedy=f"Go on with it: understudy search --resume --out {shlex.quote(str(run))}",
     )
