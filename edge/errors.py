@@ -16,23 +16,29 @@ class BadInput(ValueError):
 
     The message always names the value that was found, the bound it breaks and the remedy, so
     that nobody has to read our source to go on. The command line turns it into exit code 2.
+    ``field``: the field of the job that it is about, where it is about one.
     """
 
-    def __init__(self, problem: str, *, value: object, bound: str, remedy: str) -> None:
+    def __init__(
+        self, problem: str, *, value: object, bound: str, remedy: str, field: str | None = None
+    ) -> None:
         super().__init__(f"{problem}: got {value}; expected {bound}. {remedy}")
         self.problem = problem
         self.value = value
         self.bound = bound
         self.remedy = remedy
+        self.field = field
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments are lost by the default pickling of exceptions, and Ray pickles
         # the errors of its workers.
-        return _rebuild, (self.problem, self.value, self.bound, self.remedy)
+        return _rebuild, (self.problem, self.value, self.bound, self.remedy, self.field)
 
 
-def _rebuild(problem: str, value: object, bound: str, remedy: str) -> BadInput:
-    return BadInput(problem, value=value, bound=bound, remedy=remedy)
+def _rebuild(
+    problem: str, value: object, bound: str, remedy: str, field: str | None = None
+) -> BadInput:
+    return BadInput(problem, value=value, bound=bound, remedy=remedy, field=field)
 
 
 def check_member(

@@ -468,6 +468,7 @@ def _check_share(name: str, value: Any) -> None:
         value=value,
         bound=bound,
         remedy=f"Did you mean {option} {meant}?" if value <= 100 else f"Mend {option}.",
+        field=name,
     )
 
 
@@ -479,10 +480,16 @@ def _explain(error: ValidationError) -> BadInput:
         known = list(JobSpec.model_fields)
         close = difflib.get_close_matches(name, known, 1)
         remedy = f"Did you mean {close[0]!r}?" if close else "See `understudy config`."
-        return BadInput("unknown key in the job", value=name, bound=", ".join(known), remedy=remedy)
+        return BadInput(
+            "unknown key in the job", value=name, bound=", ".join(known), remedy=remedy, field=name
+        )
     if first["type"] == "missing":
         return BadInput(
-            f"the job lacks {name!r}", value=None, bound="a value", remedy=f"Give {option}."
+            f"the job lacks {name!r}",
+            value=None,
+            bound="a value",
+            remedy=f"Give {option}.",
+            field=name,
         )
     about = JobSpec.model_fields[name].description
     bound = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
@@ -491,6 +498,7 @@ def _explain(error: ValidationError) -> BadInput:
         value=first["input"],
         bound=bound,
         remedy=f"Mend {option}, or {name!r} in the YAML file. {about}",
+        field=name,
     )
 
 
