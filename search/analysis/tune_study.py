@@ -57,7 +57,7 @@ _BESIDE = (
     *("max_macs", "max_ms", "profile", "gamma", "l0", "warm", "proxy_gain", "probes"),
     *("storage", "tensorboard", "agent_rate", "agent_units", "baseline_decay", "reward", "alpha"),
     *("beta", "c0", "a0", "rho", "final_epochs", "finalists", "patience", "ema", "augment"),
-    *("views", "sampling", "families", "ray", "workers", "worker_memory_mb", "memory_gb"),
+    *("mix", "views", "sampling", "families", "ray", "workers", "worker_memory_mb", "memory_gb"),
     *("candidate_minutes", "teacher", "data", "halving", "protect"),
     *("portable", "licence"),
 )

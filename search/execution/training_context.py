@@ -95,6 +95,7 @@ class TrainingContext:
         arrays += [
             distillation_set.features,
             distillation_set.draws,
+            distillation_set.patches,
             validation_set.rows,
             validation_set.labels,
             *self.weights.values(),

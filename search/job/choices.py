@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reward": ("threshold", "paper", "n2n"),
     "loss": ("soft", "similarity", "features", "none"),
     "augment": ("auto", "shift", "flip_shift", "none"),
+    "mix": ("auto", "cutmix", "none"),
     "target": ("accurate", "smallest", "fastest", "balanced"),
     "normalise": ("auto", "batch", "none"),
     "precision": ("auto", "fp32", "bf16"),

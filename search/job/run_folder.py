@@ -168,6 +168,8 @@ class RunFolder:
                 del written["max_drop"]  # could be said then, and limits nothing
             if written.get("preset", "default") != "default" or written.get("pool"):
                 del earlier["pool"]
+        if "mix" not in written:
+            earlier |= {"mix": "none"}  # there was none
         return make_spec(earlier | written | {"out": str(self.root)})
 
     @property

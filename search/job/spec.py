@@ -326,10 +326,16 @@ class JobSpec(BaseModel):
         "right about mirrored images, else shift), shift, flip_shift or none.",
         "auto",
     )
+    mix: str = _field(
+        "Distillation",
+        "Patches of other images pasted into a finalist's images, about which the teacher answers: "
+        "cutmix, none, or auto (cutmix where rows are few).",
+        "auto",
+    )
     views: int = _field(
         "Distillation",
         "Changed views of an image that the teacher answers beforehand; with 0, its answer about "
-        "the unchanged image stands for all.",
+        "the unchanged image stands for all, but where images are patched.",
         0,
         ge=0,
         le=1000,

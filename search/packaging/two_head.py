@@ -78,7 +78,7 @@ def give_head(
     recipe = TwoHeadRecipe(ways=("frozen",) if way == "frozen" else ("joint",))
     try:
         found = fit_two_head(
-            module, anatomy(student).layers[-1].node, room.distillation_set, room.validation_set,
+            module, anatomy(student).layers[-1].node, prepared.whole_images, room.validation_set,
             judge, recipe,
             seed=prepared.spec.seed, device=prepared.own_device, earlier=kept.trials(),
             on_trial=kept.keep,

@@ -22,7 +22,7 @@ from search.job.spec import JobSpec
 from search.preparation.latency import keep_profile, latency_of
 from search.preparation.prepared import Prepared, recipe_of
 from search.preparation.teacher_check import check_teacher_sense
-from search.preparation.teacher_outputs import Asker, Telling, Views, draw_views, telling
+from search.preparation.teacher_outputs import Asker, Telling, Views, draw_views, patched, telling
 from search.preparation.validate import moves_of
 from search.scheduling.halving import Halving
 from search.space.learning_curve import Expectation
@@ -341,6 +341,8 @@ def _lesson(
     if plan is not None:
         shape = preprocess.pixel_shape
         drawn = draw_views(plan.augment, plan.views, len(rows), shape, spec.seed)
+        if plan.cutmix:
+            drawn = patched(drawn, rows, asker.data.labels[rows], shape, spec.seed)
     told = yield from asker.answers(
         "distillation",
         rows,
@@ -356,4 +358,5 @@ def _lesson(
         told.features,
         preprocess,
         None if drawn is None else drawn.draws,
+        None if drawn is None else drawn.patches,
     )

@@ -111,6 +111,12 @@ class Prepared:
             normalise=self.normalise,
         )
 
+    @property
+    def whole_images(self) -> DistillationSet:
+        """What a head learns from that has to know real images: the views, or images unpatched."""
+        drawn = self.drawn
+        return self.distillation_set if drawn is None or drawn.patches is not None else drawn
+
     def recipe(self, proxy: bool) -> Recipe:
         """How candidates (proxy) and finalists are trained."""
         return recipe_of(self.spec, self.plan, proxy)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -30,6 +30,7 @@ from teachers.data.image_file import block_rows
 from teachers.data.row_file import RowFile, check_room, read_map
 from teachers.data.source import Images
 from teachers.distillation.augment import AUGMENTS
+from teachers.distillation.cutmix import draw_patches, paste
 from teachers.distillation.training import Prediction, predict, rows_at_a_time
 from teachers.formats.folding import folded
 from teachers.formats.manifest import Teacher
@@ -46,10 +47,34 @@ Telling = Generator[Event, None, T]
 
 @dataclass(frozen=True)
 class Views:
-    """Changed versions of every row: what ``augment`` (a name) drew for them, int16 V×N×D."""
+    """Changed versions of every row.
+
+    Attributes:
+        augment: a name of :data:`~teachers.distillation.augment.AUGMENTS`.
+        draws: what it drew, int16 V×N×D.
+        patches: pasted in afterwards (:mod:`teachers.distillation.cutmix`), int32 V×N×6, or None.
+    """
 
     augment: str
     draws: NDArray[np.int16]
+    patches: NDArray[np.int32] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Short and fixed by what is drawn."""
+        drawn = self.draws.tobytes()
+        if self.patches is not None:
+            drawn += self.patches.tobytes()
+        return hashlib.sha256(drawn).hexdigest()
+
+    def pixels(
+        self, images: Images, rows: NDArray[np.int64], view: int, part: slice
+    ) -> NDArray[np.uint8]:
+        """The changed images of some neighbouring rows in a view."""
+        changed = AUGMENTS[self.augment].apply(images[rows[part]], self.draws[view, part])
+        if self.patches is None:
+            return changed
+        return paste(changed, images, self.patches[view, part])
 
 
 def draw_views(
@@ -62,6 +87,22 @@ def draw_views(
         for view in range(views)
     ]
     return Views(augment, np.stack(draws))
+
+
+def patched(
+    views: Views,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    pixel_shape: tuple[int, int, int],
+    seed: int,
+) -> Views:
+    """The same views of ``rows`` with patches of each other pasted in."""
+    patches = [
+        draw_patches(rows, labels, pixel_shape, np.random.default_rng([seed, 7, view]))
+        for view in range(len(views.draws))
+    ]
+    patches[0][:, 4:] = 0  # so that every row has a view of its own alone
+    return replace(views, patches=np.stack(patches))
 
 
 @dataclass(frozen=True)
@@ -118,7 +159,7 @@ class Asker:
         """
         about = [self.teacher.fingerprint, self.data.digest, precision, str(features)]
         if views is not None:
-            about += [views.augment, hashlib.sha256(views.draws.tobytes()).hexdigest()]
+            about += [views.augment, views.digest]
         key = hashlib.sha256(" ".join(about).encode() + rows.tobytes()).hexdigest()[:16]
         kinds = ("logits", "features") if features else ("logits",)
         paths = {kind: self.folder / f"{part}-{key}.{kind}.npy" for kind in kinds}
@@ -199,10 +240,11 @@ class Asker:
             idle.put(copy.deepcopy(network).to(self.device))
 
         def ask(piece: _Piece) -> tuple[_Piece, Prediction]:
-            images = self.data.images[rows[piece.start : piece.stop]]
-            if views is not None:
-                draws = views.draws[piece.view, piece.start : piece.stop]
-                images = AUGMENTS[views.augment].apply(images, draws)
+            part = slice(piece.start, piece.stop)
+            if views is None:
+                images = self.data.images[rows[part]]
+            else:
+                images = views.pixels(self.data.images, rows, piece.view, part)
             module = idle.get()
             try:
                 return piece, predict(

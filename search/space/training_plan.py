@@ -29,6 +29,8 @@ PATIENCE, LEAST_PATIENCE = 1 / 3, 8
 #: temperature of soft targets, and where rows are so few that the teacher's errors are most of what
 #: a soft target adds
 SOFT, SHARP, FEW_ROWS = 4.0, 2.0, 2_500
+#: about so many patched views of few rows are answered by the teacher, in at most so many of a row
+PATCHED, MOST_VIEWS = 16_000, 64
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class TrainingPlan:
         augment: change of a finalist's images (:data:`teachers.distillation.augment.AUGMENTS`).
         views: changed views of an image that the teacher answers beforehand; 0 for none.
         temperature: of soft targets.
+        cutmix: whether half of the views have a patch of another image.
     """
 
     rows: int
@@ -57,6 +60,7 @@ class TrainingPlan:
     augment: str = "shift"
     views: int = 0
     temperature: float = 4.0
+    cutmix: bool = False
 
     @property
     def proxy_steps(self) -> int:
@@ -81,6 +85,7 @@ class TrainingPlan:
             f"{self.proxy_rows:,} rows, batch {self.proxy_batch_size}); full trainings: up to "
             f"{self.full_steps:,} steps ({self.final_epochs} epochs of {self.rows:,} rows, batch "
             f"{self.batch_size}); rate {self.learning_rate:.2g}, augmentation {self.augment}"
+            f"{' with cutmix' if self.cutmix else ''}"
             f"{f' in {self.views} views' if self.views else ''}"
         )
 
@@ -101,6 +106,7 @@ def training_plan(spec: JobSpec, rows: int, classes: int, mirrored: bool = False
     augment = spec.augment
     if augment == "auto":
         augment = "flip_shift" if mirrored else "shift"
+    cutmix = _cutmix(spec, rows)
     patience = spec.patience
     if patience is None:
         patience = max(LEAST_PATIENCE, math.ceil(PATIENCE * final_epochs))
@@ -114,6 +120,18 @@ def training_plan(spec: JobSpec, rows: int, classes: int, mirrored: bool = False
         learning_rate=spec.learning_rate or RATE,
         patience=patience,
         augment=augment,
-        views=spec.views,
+        views=spec.views or (_patched_views(rows) if cutmix else 0),
         temperature=spec.temperature or (SHARP if rows < FEW_ROWS else SOFT),
+        cutmix=cutmix,
     )
+
+
+def _cutmix(spec: JobSpec, rows: int) -> bool:
+    """Whether images are patched; of itself only where the student imitates answers about them."""
+    if spec.mix != "auto":
+        return spec.mix == "cutmix"
+    return rows < FEW_ROWS and spec.loss == "soft" and spec.augment != "none"
+
+
+def _patched_views(rows: int) -> int:
+    return min(MOST_VIEWS, math.ceil(PATCHED / rows))

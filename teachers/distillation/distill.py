@@ -21,6 +21,7 @@ from teachers.acceleration.modes import Mode, Trial, modes
 from teachers.distillation import metrics
 from teachers.distillation.augment import AUGMENTS
 from teachers.distillation.checkpoint import Checkpoint
+from teachers.distillation.cutmix import mixed_labels, paste
 from teachers.distillation.recipe import Recipe
 from teachers.distillation.trainer import Descent, Diverged, Trainer
 from teachers.distillation.training import Tap, normalise, predict
@@ -258,6 +259,9 @@ class Distillation:
         if distillation_set.draws is not None:
             self._drawn = rng.integers(distillation_set.views, size=len(picked))
             pixels = self._augment.apply(pixels, distillation_set.draws[self._drawn, picked])
+            if distillation_set.patches is not None:
+                patches = distillation_set.patches[self._drawn, picked]
+                pixels = paste(pixels, distillation_set.images, patches)
         elif self.recipe.augment != "none":
             shape = distillation_set.preprocess.pixel_shape
             pixels = self._augment.apply(pixels, self._augment.draw(len(picked), shape, rng))
@@ -272,9 +276,18 @@ class Distillation:
             teacher_features = self._said(self.distillation_set.features, picked)
             if self._adapter is not None:
                 features = self._adapter(features)
-        labels = _on(self.device, self.distillation_set.labels[picked])
+        labels = _on(self.device, self._targets(picked, logits.shape[1]))
         said = self._said(self.distillation_set.logits, picked)
         return self._total(logits, features, said, teacher_features, labels)
+
+    def _targets(self, picked: Rows, classes: int) -> NDArray[Any]:
+        """Class indices n; probabilities n×K where images have patches of other classes."""
+        distillation_set = self.distillation_set
+        labels = distillation_set.labels[picked]
+        if distillation_set.patches is None:
+            return labels
+        shape = distillation_set.preprocess.pixel_shape
+        return mixed_labels(labels, distillation_set.patches[self._drawn, picked], shape, classes)
 
     def _said(self, answers: NDArray[Any], picked: Rows) -> Tensor:
         """The teacher's answers about the views that :meth:`_feed` took."""

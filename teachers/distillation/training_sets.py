@@ -8,6 +8,7 @@ a batch at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class DistillationSet:
         preprocess: pixels → input.
         draws: int16 V×N×D, what augmentation drew for every view; None where the answers are about
             the unchanged images.
+        patches: int32 V×N×6, pasted into all views but the first
+            (:mod:`teachers.distillation.cutmix`), or None.
     """
 
     images: Images
@@ -41,9 +44,11 @@ class DistillationSet:
     features: NDArray[np.float32] | None
     preprocess: Preprocess
     draws: NDArray[np.int16] | None = None
+    patches: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        answers = [array for array in (self.logits, self.features, self.draws) if array is not None]
+        given = (self.logits, self.features, self.draws, self.patches)
+        answers = [array for array in given if array is not None]
         views = {array.shape[0] for array in answers}
         rows = {len(self.rows), len(self.labels), *(array.shape[1] for array in answers)}
         if len(views) != 1 or len(rows) != 1:
@@ -61,15 +66,36 @@ class DistillationSet:
         return len(self.rows)
 
     def part(self, chosen: Rows) -> DistillationSet:
-        """The set of some of its rows (numbers from 0 to N − 1); images are shared, not cut."""
+        """The set of some of its rows (numbers from 0 to N − 1); images are shared, not cut.
+
+        Nothing of the other rows is left in it: a view with a patch of one of them gives way to an
+        earlier view.
+        """
+        rows = self.rows[chosen]
+        views = self._views_of_their_own(rows, chosen)
+
+        def cut(array: NDArray[Any] | None) -> Any:
+            return None if array is None else array[views, chosen]
+
         return replace(
             self,
-            rows=self.rows[chosen],
+            rows=rows,
             labels=self.labels[chosen],
-            logits=self.logits[:, chosen],
-            features=None if self.features is None else self.features[:, chosen],
-            draws=None if self.draws is None else self.draws[:, chosen],
+            logits=cut(self.logits),
+            features=cut(self.features),
+            draws=cut(self.draws),
+            patches=cut(self.patches),
         )
+
+    def _views_of_their_own(self, rows: Rows, chosen: Rows) -> Rows:
+        """V×n, or V×1 where nothing is patched: the view that stands for each."""
+        views = np.arange(self.views)[:, None]
+        if self.patches is None:
+            return views
+        patches = self.patches[:, chosen]
+        own = np.isin(patches[..., 0], rows) | (patches[..., 4] == 0)
+        own[0] = True  # the first view has no patches
+        return np.maximum.accumulate(np.where(own, views, 0), axis=0)
 
 
 @dataclass(frozen=True)

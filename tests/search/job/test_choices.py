@@ -35,6 +35,7 @@ SETS: dict[str, Collection[str]] = {
     "reward": REWARDS,
     "loss": LOSSES,
     "augment": ("auto", *AUGMENTS),
+    "mix": ("auto", "cutmix", "none"),
     "target": TARGETS,
     "normalise": ("auto", "batch", "none"),
     "precision": PRECISIONS,

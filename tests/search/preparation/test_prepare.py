@@ -76,7 +76,10 @@ def test_workers_are_given_distillation_and_validation_rows_alone(job: Prepared)
     # rows, labels and answers are cut alike
     where = np.searchsorted(room.distillation_set.rows, proxy.rows)
     np.testing.assert_array_equal(proxy.rows, room.distillation_set.rows[where])
-    np.testing.assert_array_equal(proxy.logits, room.distillation_set.logits[:, where])
+    answers = job.distillation_set.logits  # about images as they are: patches are for finalists
+    np.testing.assert_array_equal(proxy.logits, answers[:, where])
+    assert room.distillation_set.patches is not None
+    assert proxy.patches is None
     np.testing.assert_array_equal(proxy.labels, room.distillation_set.labels[where])
 
 
@@ -177,7 +180,7 @@ def test_a_broken_image_beyond_memory_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 def test_views_are_answered_for_the_winner_alone(tmp_path: Path) -> None:
-    found, _ = prepared(jobs.small_job(tmp_path / "run", views=2, precision="fp32"))
+    found, _ = prepared(jobs.small_job(tmp_path / "run", views=2, precision="fp32", mix="none"))
     assert found.training_context(proxy=True).distillation_set.draws is None
     distillation_set = found.training_context(proxy=False).distillation_set
     assert distillation_set.draws is not None

@@ -13,10 +13,11 @@ import pytest
 from edge.errors import BadInput
 from search.job.events import Progress
 from search.preparation import teacher_outputs
-from search.preparation.teacher_outputs import Answers, Asker, draw_views
+from search.preparation.teacher_outputs import Answers, Asker, draw_views, patched
 from teachers.data import row_file
 from teachers.data.datasets import Dataset, load_dataset
 from teachers.distillation.augment import AUGMENTS
+from teachers.distillation.cutmix import paste
 from teachers.distillation.training import predict
 from teachers.formats.formats import load_teacher
 from teachers.formats.manifest import Teacher
@@ -87,6 +88,26 @@ def test_every_view_is_answered_as_it_was_drawn(
         right = predict(teacher.module, pixels, jobs.GREY8).logits
         np.testing.assert_allclose(said.logits[view], right, atol=1e-5)
     assert sorted(asked) == [8, 8, 8, *[64] * 9]
+
+
+def test_patched_views_are_answered_as_they_were_patched(
+    teacher: Teacher, data: Dataset, tmp_path: Path
+) -> None:
+    labels = data.labels[ROWS]
+    drawn = draw_views("shift", 3, len(ROWS), (8, 8, 1), seed=0)
+    views = patched(drawn, ROWS, labels, (8, 8, 1), seed=0)
+    assert views.patches is not None
+    assert not (views.patches[0, :, 4] > 0).any()  # every row has a view of its own alone
+    assert (views.patches[1:, :, 4] > 0).any(axis=1).all()
+    said, _ = answered(Asker(teacher, data, tmp_path, "fc"), views=views)
+    for view in range(3):
+        pixels = AUGMENTS["shift"].apply(data.images[ROWS], drawn.draws[view])
+        pixels = paste(pixels, data.images, views.patches[view])
+        right = predict(teacher.module, pixels, jobs.GREY8).logits
+        np.testing.assert_allclose(said.logits[view], right, atol=1e-5)
+    again = patched(drawn, ROWS, labels, (8, 8, 1), seed=0)
+    other = patched(drawn, ROWS, labels, (8, 8, 1), seed=1)
+    assert again.digest == views.digest != other.digest != drawn.digest
 
 
 def test_views_are_drawn_from_the_seed_and_differ() -> None:

@@ -15,7 +15,7 @@ from search.space.training_plan import FULL_STEPS, PROXY_STEPS, TrainingPlan, tr
 
 def job(**numbers: Any) -> JobSpec:
     values = {"teacher": "t.safetensors", "data": "digits", "out": "runs/x", "augment": "shift"}
-    return make_spec(values | {"views": 0} | numbers)
+    return make_spec(values | {"views": 0, "mix": "none"} | numbers)
 
 
 def plan(rows: int, classes: int = 10, **numbers: Any) -> TrainingPlan:
@@ -139,3 +139,22 @@ def test_recipes_follow_the_plan() -> None:
     # a proxy is as it ends: neither its best epoch nor an average, and all of its epochs
     assert (proxy.keep_best, proxy.ema, proxy.patience, proxy.augment) == (False, 0.0, 0, "none")
     assert (full.keep_best, full.ema, full.patience, full.augment) == (True, 0.9, 8, "flip_shift")
+
+
+def test_few_rows_are_patched_in_as_many_views_as_the_teacher_is_asked_about() -> None:
+    few = plan(1_000, mix="auto")
+    assert (few.cutmix, few.views) == (True, 16)  # 16,000 questions
+    assert plan(233, mix="auto").views == 64  # and no more
+    assert plan(1_000, mix="auto", views=5).views == 5
+    assert str(few).endswith("augmentation shift with cutmix in 16 views")
+
+
+@pytest.mark.parametrize(
+    ("rows", "numbers"),
+    [(2_500, {}), (1_000, {"loss": "similarity"}), (1_000, {"augment": "none"})],
+)
+def test_others_are_patched_only_where_the_job_says_so(rows: int, numbers: dict[str, Any]) -> None:
+    left = plan(rows, mix="auto", **numbers)
+    assert (left.cutmix, left.views) == (False, 0)
+    assert plan(rows, mix="cutmix", **numbers).cutmix
+    assert not plan(300, mix="none").cutmix

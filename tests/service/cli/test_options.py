@@ -74,6 +74,7 @@ CHOSEN: dict[str, Any] = {
     "learning_rate": 0.004,
     "temperature": 2.0,
     "augment": "none",
+    "mix": "none",
     "views": 2,
     "precision": "fp32",
     "layout": "contiguous",
