@@ -137,6 +137,14 @@ class JobListing(Database):
             rows = connection.execute(query.order_by(jobs.c.created_at, jobs.c.id)).all()
             return [to_job(row) for row in rows]
 
+    def has_queued(self, now: float) -> bool:
+        """Whether any job waits that may be started by now."""
+        query = sa.select(jobs.c.id).where(
+            jobs.c.state == State.QUEUED, jobs.c.wanted == Wanted.RUN, jobs.c.not_before <= now
+        )
+        with self.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def place_in_queue(self, id: str) -> int | None:
         """1 for who comes next; None for a job that is not queued."""
         other = jobs.alias()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -280,35 +280,35 @@ class JobQueue(JobListing):
             connection.execute(jobs.delete().where(jobs.c.id == id))
         self.changed()
 
-    def extend_leases(self, lease_by: str, now: float, lease: float) -> None:
-        """Say that whoever works on jobs still does."""
-        with self.write() as connection:
-            connection.execute(
-                jobs.update()
-                .where(jobs.c.lease_by == lease_by, jobs.c.state.in_(_RUNNING))
-                .values(lease_until=now + lease)
-            )
+    def acquire_lease(
+        self,
+        name: str,
+        holder: str,
+        now: float,
+        seconds: float,
+        is_gone: Callable[[str], bool] = lambda holder: False,
+    ) -> bool:
+        """Whether a name, such as "scheduler", is this holder's until ``now + seconds``.
 
-    def acquire_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
-        """Whether a name, such as "scheduler", is this holder's until ``now + seconds``."""
-        mine_or_old = sa.or_(leases.c.holder == holder, leases.c.until < now)
+        ``is_gone``: asked about another holder, who loses it at once where that is known to be
+        dead.
+        """
         values = {"holder": holder, "until": now + seconds}
+        there = leases.c.name == name
+        query = sa.select(leases.c.holder, leases.c.until).where(there)
         with self.write() as connection:
-            row = connection.execute(
-                sa.select(leases.c.holder).where(leases.c.name == name).with_for_update()
-            ).first()
+            row = connection.execute(query.with_for_update()).first()
             if row is None:
-                if not self.is_sqlite:  # two that find no row: the second waits, and fails
+                if not self.is_sqlite:  # of two that find no row the second waits, and finds one
                     connection.execute(sa.text("LOCK TABLE leases IN EXCLUSIVE MODE"))
-                    there = sa.select(leases.c.name).where(leases.c.name == name)
-                    if connection.execute(there).first() is not None:
+                    if connection.execute(query).first() is not None:
                         return False
                 connection.execute(leases.insert(), {"name": name, **values})
                 return True
-            changed = connection.execute(
-                leases.update().where(leases.c.name == name, mine_or_old).values(**values)
-            )
-            return changed.rowcount == 1
+            if row.holder != holder and row.until >= now and not is_gone(row.holder):
+                return False
+            connection.execute(leases.update().where(there).values(**values))
+            return True
 
     def release_lease(self, name: str, holder: str) -> None:
         """Let another have it at once."""
