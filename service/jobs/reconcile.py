@@ -68,6 +68,8 @@ class RunView:
     candidates: int = 0
     budget: int | None = None
     best: list[float] = field(default_factory=list)
+    best_kb: float | None = None
+    best_accuracy: float | None = None
     warnings: dict[str, str] = field(default_factory=dict)
     seen_at: float | None = None
     _reached: int = 0
@@ -156,6 +158,7 @@ class RunView:
         else:  # told again by a process that took up the run
             self.best[event.number - 1] = event.best_reward
         self.candidates = max(self.candidates, event.number)
+        self.best_kb, self.best_accuracy = event.best_kb, event.best_accuracy
         if event.replayed:
             return
         self.progressed = True
@@ -181,6 +184,8 @@ class RunView:
             "budget": self.budget,
             "best_reward": self.best[-1] if self.best else None,
             "best_rewards": thinned(self.best),
+            "best_kb": self.best_kb,
+            "best_accuracy": self.best_accuracy,
             "warnings": [{"name": name, "text": text} for name, text in self.warnings.items()],
             "eta_seconds": None,
             "kb_limit": kb_limit,

@@ -16,8 +16,9 @@ from pathlib import Path
 from edge.errors import BadInput, MissingExtra
 from service.jobs import content, processes
 from service.jobs.content import Content
-from service.jobs.engines import EMBEDDED, ENGINES, Outcome, Work, outcome
+from service.jobs.engines import ENGINES, Outcome, outcome
 from service.jobs.model import ENDED, RUNNING, Job, Json, State, StoreUnavailable, Wanted
+from service.jobs.places import parts_of, work_of
 from service.jobs.reconcile import RunView
 from service.jobs.runner import GRACE, Exit, Immediate, Order, Runner
 from service.jobs.store import Store
@@ -37,6 +38,8 @@ CLEAN = 3600.0
 FULL = 15.0
 #: seconds beyond its grace after which an engine that was stopped is killed
 OVERDUE = 0.5
+#: who moves jobs, in their histories
+BY = "service"
 
 
 @dataclass
@@ -224,7 +227,7 @@ class Scheduler:
         while len(self._active) < self.jobs:
             if not self.store.has_queued(now):
                 break
-            job = self.store.claim_next(now, self.holder[:64], self.jobs - len(self._active), LEASE)
+            job = self.store.claim_next(now, self.holder[:64], self.jobs - len(self._active))
             if job is None:
                 break
             self._begin(job)
@@ -243,14 +246,14 @@ class Scheduler:
             if at_once:
                 handle = runner.start(Order(job.id, job.attempt, self.folder, ()))
             else:
-                work = self._work(job)
+                work = work_of(job, self.store, self.folder)
                 argv = ENGINES[job.kind](work)
                 view.begin()
                 handle = runner.start(
                     Order(job.id, job.attempt, work.folder, tuple(argv), grace=self.grace)
                 )
         except (BadInput, MissingExtra) as error:
-            self._close(job, Outcome(State.FAILED, str(error), _parts(error), job.losses))
+            self._close(job, Outcome(State.FAILED, str(error), parts_of(error), job.losses))
         except OSError as error:
             log.error("job %s cannot be started now: %s", job.id, error)
             reason = f"it cannot be started now: {error.strerror or error}"
@@ -259,45 +262,6 @@ class Scheduler:
             self.store.update_job(job.id, handle=handle, runner=runner.name)
             job = replace(job, handle=handle, runner=runner.name)
             self._active[job.id] = _Active(job, view, runner)
-
-    def _work(self, job: Job) -> Work:
-        """The places that a job works in.
-
-        Raises:
-            BadInput: something that it names is not there any more.
-            OSError: its folder cannot be made.
-        """
-        folder = content.make_job_folder(self.folder, job)
-        if job.kind == "null":
-            return Work(job, folder)
-        above, parent = job, None
-        if job.parent_id is not None:
-            found = self.store.get_job(job.tenant, job.parent_id)
-            if found is None:
-                raise _gone("job that this one goes out from", job.parent_id)
-            parent = content.job_folder(self.folder, found) / "run"
-        while above.teacher_id is None and above.parent_id is not None:
-            found = self.store.get_job(job.tenant, above.parent_id)
-            if found is None:
-                raise _gone("job that this one goes out from", above.parent_id)
-            above = found
-        teacher = above.teacher_id and self.store.get_teacher(job.tenant, above.teacher_id)
-        if not teacher:
-            raise _gone("teacher", above.teacher_id)
-        return Work(
-            job, folder, self.content.teacher(teacher.sha256).absolute(), self._data(above), parent
-        )
-
-    def _data(self, job: Job) -> str:
-        if job.dataset_id is None:
-            named = str(job.spec.get("data", EMBEDDED[0]))
-            if named not in EMBEDDED:
-                raise _gone("data", named)
-            return EMBEDDED[1]  # whatever lies in the folder where the engine is started
-        dataset = self.store.get_dataset(job.tenant, job.dataset_id)
-        if dataset is None or not self.content.has(dataset.sha256):
-            raise _gone("data", job.dataset_id)
-        return str(self.content.path(dataset.sha256).absolute())
 
     def _tend(self, one: _Active, now: float) -> bool:
         """Look after a job whose engine was started; whether it has ended."""
@@ -335,7 +299,7 @@ class Scheduler:
         news = {"summary": summary, "stage": view.stage}
         if further:
             moved = self.store.transition(
-                job.id, job.state, view.state, view.stage, self.holder[:64], now=now, **news
+                job.id, job.state, view.state, view.stage, BY, now=now, **news
             )
             if moved is None:  # somebody else has moved it: the next look tells
                 self._dirty = True
@@ -371,9 +335,7 @@ class Scheduler:
             columns["not_before"] = now + wait
             if job.wanted is not Wanted.RUN:
                 what = replace(what, state=State.CANCELLED, reason=f"{job.wanted} asked")
-        self.store.transition(
-            job.id, job.state, what.state, what.reason, self.holder[:64], now=now, **columns
-        )
+        self.store.transition(job.id, job.state, what.state, what.reason, BY, now=now, **columns)
         log.info("job %s: %s %s", job.id, what.state, what.reason)
         if job.wanted is Wanted.DELETE:
             self._dirty = True
@@ -398,31 +360,6 @@ class Scheduler:
 
 def _needed(store: Store) -> list[str]:
     return sorted(store.digests())
-
-
-def _gone(what: str, value: object) -> BadInput:
-    return BadInput(
-        f"the job's {what} is not there any more",
-        value=value,
-        bound="one that is there",
-        remedy="Submit the job again with another one.",
-    )
-
-
-def _parts(error: BadInput | MissingExtra) -> Json:
-    """An error as a problem's parts."""
-    if isinstance(error, MissingExtra):
-        return {
-            "problem": f"{error.what} needs packages that are not installed", "value": None,
-            "bound": f"the packages of the extra {error.extra!r}", "remedy": error.remedy,
-            "message": str(error),
-        }  # fmt: skip
-    value = error.value
-    plain = value is None or isinstance(value, bool | int | float | str)
-    return {
-        "problem": error.problem, "value": value if plain else str(value), "bound": error.bound,
-        "remedy": error.remedy, "field": error.field, "message": str(error),
-    }  # fmt: skip
 
 
 def holder_name() -> str:

@@ -7,11 +7,12 @@ from sqlalchemy.engine import URL
 from service.jobs.database import connect, migrate
 from service.jobs.rows.access import AccessRows
 from service.jobs.rows.content import ContentFilters, ContentRows
+from service.jobs.rows.leases import Leases
 from service.jobs.rows.listing import JobFilters
 from service.jobs.rows.queue import JobQueue
 
 
-class Store(JobQueue, ContentRows, AccessRows):
+class Store(JobQueue, ContentRows, AccessRows, Leases):
     """Everything that the service remembers; plain values go in and come out.
 
     Every method is one transaction, may be called from any thread, and raises

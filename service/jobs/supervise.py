@@ -109,7 +109,7 @@ class _Engine:
         self.log = _Log(folder / "log.txt")
         self.last = _LastLine()
         self.kill_at: float | None = None
-        self.stopped = False
+        self.why = ""
 
     def run(self) -> int:
         read, write = os.pipe()
@@ -137,7 +137,7 @@ class _Engine:
         clean = sweep()
         self._drain(engine)
         self.log.close()
-        reason = "stopped" if self.stopped else _in_words(code)
+        reason = self.why or _in_words(code)
         if not clean:
             reason += "; some of its processes could not be killed"
         note_exit(self.folder, self.attempt, code, reason, self.last.json())
@@ -169,9 +169,9 @@ class _Engine:
     def _heed(self, numbers: bytes, engine: subprocess.Popen[bytes]) -> None:
         """SIGTERM comes of the outer process's death: nobody waits for a clean end any more."""
         if signal.SIGTERM in numbers:
-            self.stopped, self.kill_at = True, time.monotonic()
-        elif signal.SIGINT in numbers and not self.stopped:
-            self.stopped, self.kill_at = True, time.monotonic() + self.grace
+            self.why, self.kill_at = "its supervisor was killed", time.monotonic()
+        elif signal.SIGINT in numbers and not self.why:
+            self.why, self.kill_at = "stopped", time.monotonic() + self.grace
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(engine.pid, signal.SIGINT)
 

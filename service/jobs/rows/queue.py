@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ from service.jobs.model import (
     new_id,
 )
 from service.jobs.rows.listing import JOB_COLUMNS, JobListing, mine, to_job
-from service.jobs.tables import datasets, jobs, keys, leases, teachers, transitions
+from service.jobs.tables import datasets, jobs, keys, teachers, transitions
 
 _RUNNING = [str(state) for state in RUNNING]
 
@@ -72,9 +72,7 @@ class JobQueue(JobListing):
         self.changed()
         return job
 
-    def claim_next(
-        self, now: float, lease_by: str, free_slots: int = 1, lease: float = 60.0
-    ) -> Job | None:
+    def claim_next(self, now: float, lease_by: str, free_slots: int = 1) -> Job | None:
         """The queued job whose turn it is, which is ours from now on; None where there is none.
 
         The highest priority first, then the oldest. Whoever's key runs as many as it may is passed
@@ -103,11 +101,11 @@ class JobQueue(JobListing):
                 .values(
                     state=State.CHECKING, attempt=job.attempt + 1, handle=None, reason="",
                     started_at=job.started_at or now, updated_at=now, stage="",
-                    lease_by=lease_by, lease_until=now + lease,
+                    lease_by=lease_by, lease_until=None,
                 )
                 .returning(*JOB_COLUMNS)
             ).one()  # fmt: skip
-            _note(connection, job.id, now, State.QUEUED, State.CHECKING, "claimed", lease_by)
+            _note(connection, job.id, now, State.QUEUED, State.CHECKING, "claimed", "service")
             claimed = to_job(changed)
         self.changed()
         return claimed
@@ -279,43 +277,6 @@ class JobQueue(JobListing):
             connection.execute(transitions.delete().where(transitions.c.job_id == id))
             connection.execute(jobs.delete().where(jobs.c.id == id))
         self.changed()
-
-    def acquire_lease(
-        self,
-        name: str,
-        holder: str,
-        now: float,
-        seconds: float,
-        is_gone: Callable[[str], bool] = lambda holder: False,
-    ) -> bool:
-        """Whether a name, such as "scheduler", is this holder's until ``now + seconds``.
-
-        ``is_gone``: asked about another holder, who loses it at once where that is known to be
-        dead.
-        """
-        values = {"holder": holder, "until": now + seconds}
-        there = leases.c.name == name
-        query = sa.select(leases.c.holder, leases.c.until).where(there)
-        with self.write() as connection:
-            row = connection.execute(query.with_for_update()).first()
-            if row is None:
-                if not self.is_sqlite:  # of two that find no row the second waits, and finds one
-                    connection.execute(sa.text("LOCK TABLE leases IN EXCLUSIVE MODE"))
-                    if connection.execute(query).first() is not None:
-                        return False
-                connection.execute(leases.insert(), {"name": name, **values})
-                return True
-            if row.holder != holder and row.until >= now and not is_gone(row.holder):
-                return False
-            connection.execute(leases.update().where(there).values(**values))
-            return True
-
-    def release_lease(self, name: str, holder: str) -> None:
-        """Let another have it at once."""
-        with self.write() as connection:
-            connection.execute(
-                leases.delete().where(leases.c.name == name, leases.c.holder == holder)
-            )
 
 
 def _names() -> list[str]:
