@@ -37,20 +37,25 @@ class LocalRunner:
         again = there.get("attempt") == order.attempt
         if again or read_json(order.folder / "exit.json").get("attempt") == order.attempt:
             return self._handle(order, there if again else {"pid": 0, "began": None})
-        child = subprocess.Popen(
-            [
-                sys.executable, "-P", "-m", "service.jobs.supervise",
-                str(order.folder), str(order.attempt), str(order.grace), *order.argv,
-            ],
-            env=os.environ | surroundings() | dict(order.env),
-            cwd=order.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(order.folder / "supervise.log").open("wb"),
-            start_new_session=True,
-        )  # fmt: skip
+        child = self._spawn(order)
         self._children[child.pid] = child
         return self._handle(order, processes.identity(child.pid))
+
+    def _spawn(self, order: Order) -> subprocess.Popen[bytes]:
+        words = (str(order.folder), str(order.attempt), str(order.grace), *order.argv)
+        with (order.folder / "supervise.log").open("wb") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "service.jobs.supervise", *words],
+                env=os.environ
+                | surroundings()
+                | dict(order.env)
+                | {processes.MARK: _mark(order.folder, order.attempt)},
+                cwd=order.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
 
     def _handle(self, order: Order, who: Mapping[str, Any]) -> Handle:
         handle = dict(who) | {"attempt": order.attempt, "folder": str(order.folder)}
@@ -71,6 +76,8 @@ class LocalRunner:
             return Exit(found["code"], found["reason"], found["said"])
         if processes.locked(folder / "wrapper.lock"):
             return None  # its other half is still killing what is left
+        if processes.kill_marked(_mark(folder, handle["attempt"])):
+            return None  # both halves were killed at once, and left somebody
         return Exit(None, "its process was killed, or the machine went down")
 
     def stop(self, handle: Handle, grace: float) -> None:
@@ -97,6 +104,9 @@ class LocalRunner:
     def close(self) -> None:
         """Watch no more; jobs go on."""
         self._exits.close()
+        for child in self._children.values():
+            if child.poll() is None:
+                child.returncode = 0  # it goes on, and is nobody's to wait for
 
 
 class _Exits:
@@ -150,6 +160,10 @@ class _Exits:
                 new, self._new = self._new, []
             for file, who in new:
                 self._selector.register(file, selectors.EVENT_READ, who)
+
+
+def _mark(folder: Path, attempt: int) -> str:
+    return f"{folder}#{attempt}"
 
 
 def surroundings() -> dict[str, str]:
