@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -125,15 +125,17 @@ class Content:
         _sync(there.parent)
         return there
 
-    def remove_unused(self, needed: Iterable[str], now: float | None = None) -> list[str]:
+    def remove_unused(
+        self, needed: Callable[[], Iterable[str]], now: float | None = None
+    ) -> list[str]:
         """Remove content that no teacher and no data set names, and is not quite new.
 
-        ``needed`` is read while nothing can be added: give a generator, or ask the store inside.
+        ``needed`` is asked while nothing can be added, for the digests that are named.
         """
         at = time.time() if now is None else now
         removed = []
         with self._locked(fcntl.LOCK_EX):
-            keep = set(needed)
+            keep = set(needed())
             for path in sorted(self.root.glob("[0-9a-f][0-9a-f]/*")):
                 known = _DIGEST.fullmatch(path.name) and path.parent.name == path.name[:2]
                 if known and path.name not in keep and at - path.stat().st_mtime > FRESH:

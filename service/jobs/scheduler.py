@@ -354,12 +354,8 @@ class Scheduler:
     def _clean(self, now: float) -> None:
         self._clean_at = now + CLEAN
         self.store.forget_answers(now)
-        self.content.remove_unused(_needed(self.store), now)
+        self.content.remove_unused(self.store.digests, now)
         self.content.clear_drafts(now)
-
-
-def _needed(store: Store) -> list[str]:
-    return sorted(store.digests())
 
 
 def holder_name() -> str:
