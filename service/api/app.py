@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from service.api import problems
 from service.api.auth import Authenticator, Sessions, check_exposure
+from service.api.changes import JobChanges
 from service.api.context import Context
 from service.api.guard import LOOPBACK, Guard
 from service.api.intake import Intake
@@ -40,7 +41,9 @@ def create_app(
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = Store.open(settings.url)
     check_exposure(store, settings)
-    shared = Context(settings, store, RunReader(), EventStreams(), Intake(store, settings))
+    shared = Context(
+        settings, store, RunReader(), EventStreams(), Intake(store, settings), JobChanges(store)
+    )
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
@@ -48,6 +51,7 @@ def create_app(
         with nullcontext() if working is None else working(shared):
             yield
         shared.streams.close()
+        shared.changes.close()
         shared.intake.stop()
         store.close()
 
@@ -69,6 +73,7 @@ def create_app(
     problems.install(app)
     for router in (
         jobs.router,
+        jobs.stream,
         results.router,
         content.teachers,
         content.datasets,

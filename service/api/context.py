@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.changes import JobChanges
 from service.api.intake import Intake
 from service.api.problems import Problem, not_found
 from service.api.runs import RunReader
@@ -27,6 +28,7 @@ class Context:
         runs: readers of the runs' folders.
         streams: of the runs' events.
         intake: of uploads.
+        changes: streams of what changes in the list of jobs.
     """
 
     settings: Settings
@@ -34,6 +36,7 @@ class Context:
     runs: RunReader
     streams: EventStreams
     intake: Intake
+    changes: JobChanges
 
     def job(self, tenant: str, id_: str) -> Job:
         """A tenant's job.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge.bundle import Bundle, load_bundle
 from edge.runtime import EdgeRuntime, OnnxTeacher
+from routers.evaluation.intervals import share_upper_bound
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -27,6 +28,8 @@ Json = dict[str, Any]
 KEPT = 32
 #: points of a curve over appeals
 POINTS = 101
+#: of the bound on trusted errors
+CONFIDENCE = 0.95
 
 
 class RunReader:
@@ -229,6 +232,10 @@ def _deferral(bundle: Bundle) -> Json:
         "accuracy": curve(by_score),
         "oracle": curve(best),
         "random": (student.mean() + share * gain.mean()).round(6).tolist(),
+        "trusted_error_upper": [
+            round(share_upper_bound(int(errors), int(left), CONFIDENCE), 6) if left else None
+            for errors, left in zip(wrong[counts], rows - counts, strict=True)
+        ],
         "trusted_error": (wrong[counts] / kept_rows).round(6).tolist(),
         "thresholds": thresholds,
         "student_accuracy": float(student.mean()),

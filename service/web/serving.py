@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import typer
 import uvicorn
+from fastapi import APIRouter
 
 from edge.errors import BadInput
 from service.api.app import create_app
@@ -16,6 +17,8 @@ from service.api.settings import Settings
 from service.jobs.local import LocalRunner
 from service.jobs.runner import Runner
 from service.jobs.scheduler import Scheduler
+from service.web import account, assets, submission, thresholds
+from service.web import pages as job_pages
 
 #: seconds that open connections, such as event streams, have to end
 GRACE = 3
@@ -30,7 +33,7 @@ def run(settings: Settings) -> None:
     listener = _listen(settings)
     runner = _runner(settings.runner)
     working = working_with(settings, runner)
-    app = create_app(settings, working if settings.jobs else None)
+    app = create_app(settings, working if settings.jobs else None, pages())
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"understudy serves http://{shown}:{port}  (folder {settings.folder})", err=True)
@@ -43,6 +46,14 @@ def run(settings: Settings) -> None:
         date_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def pages() -> APIRouter:
+    """All pages and what they are made of."""
+    router = APIRouter(include_in_schema=False)
+    for one in (assets, account, submission, thresholds, job_pages):
+        router.include_router(one.router)
+    return router
 
 
 def working_with(settings: Settings, runner: Runner):  # type: ignore[no-untyped-def]

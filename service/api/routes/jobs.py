@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 
 from service.api.auth import Principal, Reader, Submitter
 from service.api.context import Context, Shared
@@ -27,6 +28,7 @@ from service.jobs.model import Dataset, Job, State, Teacher, Wanted
 from service.jobs.store import JobFilters
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=IdempotentRoute)
+stream = APIRouter(tags=["jobs"])
 REFUSALS = documented(401, 403, 404, 409, 421, 422, 429, 503)
 
 
@@ -122,6 +124,19 @@ def list_jobs(
     )
     page = shared.store.list_jobs(who.tenant, filters, sort, cursor, limit)
     return Listing[JobView].model_validate(listing(page, JobView))
+
+
+@stream.get(
+    "/events",
+    responses=documented(401, 403, 421, 503)
+    | {200: {"content": {"text/event-stream": {}}, "description": "OK"}},
+)
+async def changes(who: Reader, shared: Shared) -> StreamingResponse:
+    """Changes of this tenant's jobs as Server-Sent Events, for lists that stay true."""
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(
+        shared.changes.follow(who.tenant), media_type="text/event-stream", headers=headers
+    )
 
 
 @router.get("/{id}", responses=documented(401, 403, 404, 421, 422, 503))

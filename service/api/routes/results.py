@@ -6,16 +6,17 @@ import functools
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.datastructures import UploadFile as StarletteUpload
 
 from edge.errors import BadInput
-from service.api.auth import Reader, Submitter
-from service.api.context import Shared
+from service.api.auth import Principal, Reader, Submitter
+from service.api.context import Context, Shared
 from service.api.idempotency import IdempotentRoute
 from service.api.problems import Problem, documented
 from service.api.schemas import FieldsRequest, Json
@@ -206,15 +207,7 @@ def routers(id: str, who: Reader, shared: Shared) -> Response:
 @router.post("/threshold", responses=REFUSALS)
 def threshold(id: str, request: FieldsRequest, who: Submitter, shared: Shared) -> Response:
     """Set the bundle's threshold for another goal: appeals, accuracy, acci, cost or risk."""
-    from routers.calibration.goal_options import chosen_goal
-    from search.packaging.recalibrate import turn
-
-    run = shared.finished(shared.job(who.tenant, id))
-    found = turn(run / "bundle", chosen_goal(request.fields))
-    shared.runs.forget(run)
-    shared.store.audit(
-        tenant=who.tenant, who=who.who, action="threshold", target=id, detail=request.fields
-    )
+    found = set_threshold(shared, who, shared.job(who.tenant, id), request.fields)
     point = found.expected
     return JSONResponse(
         {
@@ -229,10 +222,33 @@ def threshold(id: str, request: FieldsRequest, who: Submitter, shared: Shared) -
     )
 
 
+def set_threshold(shared: Context, who: Principal, job: Job, fields: Json) -> Any:
+    """Turn a finished job's bundle to another goal; what was calibrated."""
+    from routers.calibration.goal_options import chosen_goal
+    from search.packaging.recalibrate import turn
+
+    run = shared.finished(job)
+    found = turn(run / "bundle", chosen_goal(fields))
+    shared.runs.forget(run)
+    shared.store.audit(
+        tenant=who.tenant, who=who.who, action="threshold", target=job.id, detail=fields
+    )
+    return found
+
+
 @router.post("/predict", responses=documented(401, 403, 404, 409, 413, 421, 422, 503))
 def predict(id: str, images: list[UploadFile], who: Reader, shared: Shared) -> Response:
     """What student, router and teacher say of some images."""
     run = shared.finished(shared.job(who.tenant, id))
+    return JSONResponse({"answers": answer_images(shared, run, images)})
+
+
+def answer_images(shared: Context, run: Path, images: Sequence[StarletteUpload]) -> list[Json]:
+    """What the pair of a run says of images that were sent.
+
+    Raises:
+        BadInput: too many of them, or one that cannot be read.
+    """
     if not 1 <= len(images) <= MOST_IMAGES:
         raise BadInput(
             "so many images at a time are not answered",
@@ -248,7 +264,7 @@ def predict(id: str, images: list[UploadFile], who: Reader, shared: Shared) -> R
             raise Problem(413, f"The image {image.filename!r} has more than {MOST_BYTES:,} bytes.")
         name = image.filename or "image"
         given[name if name not in given else f"{number}: {name}"] = data
-    return JSONResponse({"answers": shared.runs.answers(run, given)})
+    return shared.runs.answers(run, given)
 
 
 @router.get("/graph", responses=REFUSALS)
