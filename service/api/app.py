@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter, FastAPI
 
@@ -55,11 +56,9 @@ def create_app(
         shared.intake.stop()
         store.close()
 
-    from understudy import __version__
-
     app = FastAPI(
         title="understudy",
-        version=__version__,
+        version=_version(),
         description="Submit a teacher and data, get a student and its router back.",
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # its page comes from another origin
@@ -87,3 +86,10 @@ def create_app(
     hosts = {*LOOPBACK, settings.host, *settings.allowed_hosts}
     app.add_middleware(Guard, hosts=hosts)
     return app
+
+
+def _version() -> str:
+    try:
+        return version("understudy")
+    except PackageNotFoundError:
+        return "unknown"

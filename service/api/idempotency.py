@@ -57,7 +57,8 @@ async def _once(
     except BaseException:
         store.unanswered(principal.tenant, key, path)
         raise
-    if isinstance(response, JSONResponse) and response.status_code < 500:
+    told = response.headers.get("content-type", "").startswith("application/json")
+    if told and response.status_code < 500:
         body = json.loads(bytes(response.body))
         store.answered(principal.tenant, key, path, response.status_code, body)
     else:

@@ -127,7 +127,8 @@ def inspect(
 
     if not lacks_json(teacher):
         check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
-    from service.cli.inspection import inspect_teacher, print_inspection
+    from search.preparation.inspection import inspect_teacher
+    from service.cli.inspection import print_inspection
 
     patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]
     found = inspect_teacher(teacher, preset, patterns, trusted=True)

@@ -43,7 +43,7 @@ def check_teacher_upload(incoming: Path, content: Path) -> dict[str, Any]:
 def inspection(weights: Path) -> dict[str, Any]:
     """What ``understudy inspect --json`` tells of a teacher; for one without a JSON, what its
     JSON would say as far as that can be guessed."""
-    from service.cli.inspection import inspect_teacher
+    from search.preparation.inspection import inspect_teacher
     from teachers.formats.formats import lacks_json
 
     lacking = lacks_json(weights)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
+from search.job.choices import check_choices
+from search.job.spec import make_spec
 from service.api.auth import Principal, Reader, Submitter
 from service.api.context import Context, Shared
 from service.api.idempotency import IdempotentRoute
@@ -45,6 +47,7 @@ def submit_search(request: JobRequest, who: Principal, shared: Context) -> Job:
     teacher = _ready(shared.store.get_teacher(who.tenant, request.teacher), "teacher", request)
     dataset = None
     spec = check_spec("search", request.fields)
+    check_choices(make_spec({"teacher": "t.onnx", "data": "digits", "out": "run"} | spec))
     if request.data in EMBEDDED:
         spec["data"] = request.data
     else:
