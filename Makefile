@@ -85,5 +85,5 @@ $(HAS_SEARCH): $(HAS_PIP) $(INPUTS)
 
 # The development tools come on top of `search`, so this install serves the demo as well.
 $(HAS_DEV): $(HAS_PIP) $(INPUTS)
-	$(INSTALL) -e '.[search,dev]'
+	$(INSTALL) -e '.[service,dev]'
 	@touch $@ $(HAS_SEARCH)

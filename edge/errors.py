@@ -42,7 +42,11 @@ def _rebuild(
 
 
 def check_member(
-    what: str, name: str, known: Collection[str], remedy: str = "Choose one of these."
+    what: str,
+    name: str,
+    known: Collection[str],
+    remedy: str = "Choose one of these.",
+    field: str | None = None,
 ) -> None:
     """BadInput where an open set (losses, families, presets, …) holds no member of that name."""
     if name not in known:
@@ -51,6 +55,7 @@ def check_member(
             value=repr(name),
             bound=f"one of {', '.join(sorted(known))}",
             remedy=remedy,
+            field=field,
         )
 
 

@@ -44,4 +44,4 @@ def check_choices(spec: JobSpec) -> None:
         value = getattr(spec, field)
         flag = field.replace("_", "-")
         for name in value if isinstance(value, tuple) else (value,):
-            check_member(flag, name, known, f"Choose one of these for --{flag}.")
+            check_member(flag, name, known, f"Choose one of these for --{flag}.", field)

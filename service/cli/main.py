@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.errors import BadInput, MissingExtra, Unfinished
-from service.cli import thresholds
+from service.cli import serving, thresholds
 from service.cli.environment import needs_search, own_code
 from service.cli.evaluation import evaluate
 from service.cli.options import STRICT_HELP, job_values, takes_job
@@ -127,7 +127,8 @@ def inspect(
 
     if not lacks_json(teacher):
         check_teacher(teacher, trusted=True)  # at once: what follows takes seconds to import
-    from service.cli.inspection import inspect_teacher, print_inspection
+    from search.preparation.inspection import inspect_teacher
+    from service.cli.inspection import print_inspection
 
     patterns = [pattern.strip() for pattern in protect.split(",") if pattern.strip()]
     found = inspect_teacher(teacher, preset, patterns, trusted=True)
@@ -171,6 +172,7 @@ app.command()(route)
 app.command()(evaluate)
 app.command()(watch)
 thresholds.register(app)
+serving.register(app)
 
 
 def main() -> None:

@@ -45,19 +45,12 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool =
         SystemExit: with 130 after Ctrl-C, and with 3 as ``strict`` says.
     """
     console = streams.console(stderr=True, markup=True)
-    view = _Bars(console) if console.is_terminal else _Lines(console)
     # SIGTERM ends a job as Ctrl-C does, so that a service manager loses nothing either. A shell
     # that starts a job in the background has it ignore SIGINT, and then `kill -INT` would be mute.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    result: Mapping[str, Any] | None = None
     try:
-        with view:
-            for event in job:
-                if isinstance(event, events.Finished):
-                    result = event.result
-                else:
-                    view.show(event)
+        result = show_events(job, console)
     except KeyboardInterrupt:
         how = _how_to_go_on(resume)
         console.print("[yellow]Stopped.[/] " + escape(how))
@@ -65,27 +58,33 @@ def show(job: Iterator[events.Event], resume: str, as_json: bool, strict: bool =
             streams.print_failure("stopped", "", how)
         sys.exit(130)
     assert result is not None
-    _summary(console, result)
+    show_result(console, result)
     if as_json:
         streams.print_json(result)
     if strict:
         end_strictly([warning["name"] for warning in result.get("warnings", [])])
 
 
+def show_events(job: Iterator[events.Event], console: Console) -> Mapping[str, Any] | None:
+    """Show events until they end; the job's result, where it came to one."""
+    view = _Bars(console) if console.is_terminal else _Lines(console)
+    result: Mapping[str, Any] | None = None
+    with view:
+        for event in job:
+            if isinstance(event, events.Finished):
+                result = event.result
+            else:
+                view.show(event)
+    return result
+
+
 def watched(job: Iterator[events.Event], folder: str) -> None:
     """Show a run of another process, until it ends or Ctrl-C ends the watching."""
     console = streams.console(stderr=True, markup=True)
-    view = _Bars(console) if console.is_terminal else _Lines(console)
-    result: Mapping[str, Any] | None = None
     try:
-        with view:
-            for event in job:
-                if isinstance(event, events.Finished):
-                    result = event.result
-                else:
-                    view.show(event)
+        result = show_events(job, console)
         if result is not None:
-            _summary(console, result)
+            show_result(console, result)
     except KeyboardInterrupt:
         console.print(f"The run in {escape(folder)} goes on; nobody watches it any more.")
 
@@ -232,7 +231,8 @@ def _candidate(event: events.CandidateDone) -> str:
     )
 
 
-def _summary(console: Console, result: Mapping[str, Any]) -> None:
+def show_result(console: Console, result: Mapping[str, Any]) -> None:
+    """Show a finished job's figures, verdict and warnings, and where its bundle lies."""
     table = Table(title="On the test part, in ONNX Runtime", title_justify="left")
     for column in ("", "KB", "ms", "accuracy", ""):
         table.add_column(column, justify="right" if column else "left")

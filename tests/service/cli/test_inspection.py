@@ -16,7 +16,8 @@ from edge.preprocess import Preprocess
 from envs.compression.moves import PRESETS
 from envs.export.export import to_onnx
 from envs.fx_import.trace import trace
-from service.cli.inspection import inspect_teacher, normalisation, print_inspection
+from search.preparation.inspection import inspect_teacher, normalisation
+from service.cli.inspection import print_inspection
 from teachers.formats import zoo
 from teachers.formats.formats import save_teacher
 from teachers.formats.manifest import TeacherManifest

@@ -86,7 +86,7 @@ def test_tables_and_lines_on_stdout(name: str, capsys: pytest.CaptureFixture[str
 
 
 def test_the_layers_of_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
-    from service.cli.inspection import inspect_teacher
+    from search.preparation.inspection import inspect_teacher
 
     found = json.loads(json.dumps(inspect_teacher(str(jobs.digits_teacher()), "default")))
     for layer, name in zip(found["layers"], NAMES, strict=False):

@@ -1,0 +1,1 @@
+"""Pages of the service, and the process that serves them."""
