@@ -34,7 +34,7 @@ class Slider:
     @property
     def shown(self) -> str:
         """The value as it stands."""
-        return "as the job has it" if self.free else f"{self.value:g}"
+        return f"{self.value:g}"
 
 
 def _sliders(setting: dict[str, Any], given: dict[str, Any], kb: float) -> list[Slider]:

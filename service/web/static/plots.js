@@ -32,7 +32,7 @@ export function layout(x, y, more = {}) {
 
 export function draw(element, traces, shape) {
   const config = { displayModeBar: false, responsive: true };
-  element.removeAttribute("role");
+  element.setAttribute("role", "group"); // its parts may be pointed at, which those of an image may not
   const drawn = window.Plotly.react(element, traces, shape, config);
   performance.mark("plot-drawn");
   return drawn;
