@@ -26,6 +26,8 @@ from service.jobs.model import RUNNING, Json, State
 from service.jobs.store import Store
 
 _HEAD, _ROWS = "backup.json", "store.ndjson"
+#: the schema's own, and who schedules now
+_NOT_KEPT = ("alembic_version", "leases")
 _FOLDERS = ("content", "jobs")
 #: rows that are inserted at a time
 _MANY = 500
@@ -89,14 +91,22 @@ def restore(source: Path, url: str | URL, folder: Path) -> Json:
             if sa.inspect(connection).get_table_names():
                 shown = store.url.render_as_string(hide_password=True)
                 raise _occupied(shown, "an empty database")
-        for name in _FOLDERS:
-            if (source / name).is_dir():
-                shutil.copytree(source / name, folder / name, symlinks=True)
-        migrate(store, to=head["schema"])  # the tables as they were, and then as they are
-        with store.write() as connection:
-            _read_rows(connection, source / _ROWS, head["rows"])
-        migrate(store)
-        _queue_again(store)
+        with new_folder(folder) as draft:
+            for name in _FOLDERS:
+                if (source / name).is_dir():
+                    shutil.copytree(source / name, draft / name, symlinks=True)
+            migrate(store, to=head["schema"])  # the tables as they were, and then as they are
+            with store.write() as connection:
+                _read_rows(connection, source / _ROWS, head["rows"])
+            migrate(store)
+            _queue_again(store)
+    except OSError as error:
+        raise BadInput(
+            "the backup cannot be put back",
+            value=str(folder),
+            bound="a disk with room for it",
+            remedy=f"Choose another place ({error.strerror or error}).",
+        ) from None
     finally:
         store.close()
     return head
@@ -125,7 +135,7 @@ def _read_rows(connection: Connection, path: Path, expected: dict[str, int]) -> 
     if counted != expected:
         raise _not_whole(path, f"{sum(counted.values()):,} of {sum(expected.values()):,} rows")
     for table in tables.values() if connection.dialect.name == "postgresql" else ():
-        if isinstance(table.c[list(table.c.keys())[0]].type, sa.BigInteger):
+        if "id" in table.c and isinstance(table.c["id"].type, sa.BigInteger):
             connection.execute(  # the next row of its own is counted on from here
                 sa.text(
                     f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), "
@@ -136,7 +146,8 @@ def _read_rows(connection: Connection, path: Path, expected: dict[str, int]) -> 
 
 def _by_table(path: Path) -> Iterator[tuple[str, list[Json]]]:
     """Rows in portions of one table each."""
-    name, rows = "", []
+    name = ""
+    rows: list[Json] = []
     with path.open(encoding="utf-8") as file:
         for line in file:
             found = json.loads(line)
@@ -153,9 +164,7 @@ def _tables(connection: Connection) -> list[sa.Table]:
     """The tables as the database has them, which need not be this version's."""
     there = sa.MetaData()
     there.reflect(connection)
-    return [
-        table for table in there.sorted_tables if table.name not in ("alembic_version", "leases")
-    ]
+    return [table for table in there.sorted_tables if table.name not in _NOT_KEPT]
 
 
 def _queue_again(store: Store) -> None:

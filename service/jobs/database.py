@@ -173,9 +173,10 @@ def migrate(database: Database, to: str = "head") -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         present = revision_of(connection)
         if not {present, to} <= {None, "head", *known}:
+            later = present if to == "head" else to
             raise BadInput(
                 "the database belongs to a later version of understudy",
-                value=f"schema {present if to == 'head' else to} in {_without_password(database.url)}",
+                value=f"schema {later} in {_without_password(database.url)}",
                 bound=f"a schema up to {scripts.get_current_head()}",
                 remedy="Update understudy, or name another --database.",
             )
