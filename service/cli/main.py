@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.errors import BadInput, MissingExtra, Unfinished
-from service.cli import serving, thresholds
+from service.cli import remote, serving, thresholds
 from service.cli.environment import needs_search, own_code
 from service.cli.evaluation import evaluate
 from service.cli.options import STRICT_HELP, job_values, takes_job
@@ -173,6 +173,7 @@ app.command()(evaluate)
 app.command()(watch)
 thresholds.register(app)
 serving.register(app)
+remote.register(app)
 
 
 def main() -> None:

@@ -78,15 +78,17 @@ def show_events(job: Iterator[events.Event], console: Console) -> Mapping[str, A
     return result
 
 
-def watched(job: Iterator[events.Event], folder: str) -> None:
-    """Show a run of another process, until it ends or Ctrl-C ends the watching."""
+def watched(job: Iterator[events.Event], name: str) -> Mapping[str, Any] | None:
+    """Show a run of another process, until it ends or Ctrl-C ends the watching; its result."""
     console = streams.console(stderr=True, markup=True)
     try:
         result = show_events(job, console)
         if result is not None:
             show_result(console, result)
+        return result
     except KeyboardInterrupt:
-        console.print(f"The run in {escape(folder)} goes on; nobody watches it any more.")
+        console.print(f"The run in {escape(name)} goes on; nobody watches it any more.")
+        return None
 
 
 def end_strictly(names: Sequence[str]) -> None:

@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
 
 def watch(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run, finished or not; or a job's id on a service.")
+    ],
+    url: Annotated[
+        str | None, typer.Option(help="URL of the service; else the one logged in to.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every event as a line of JSON, as in the file.")
     ] = False,
 ) -> None:
-    """Show how a run goes that another process works on; Ctrl-C ends the watching alone."""
+    """Show how a run goes that another process, or a service, works on; Ctrl-C ends the watching
+    alone."""
+    if url is not None or (str(run).startswith("job_") and not run.exists()):
+        from service.cli.remote import watch_remote
+
+        watch_remote(str(run), url, as_json)
+        return
     from search.job.events import to_dict
     from search.job.run_folder import RunFolder
 

@@ -152,8 +152,8 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def migrate(database: Database) -> None:
-    """Bring the schema to this version's; one process at a time does it.
+def migrate(database: Database, to: str = "head") -> None:
+    """Bring the schema to this version's, or an earlier one's; one process at a time does it.
 
     Raises:
         BadInput: a later version has changed the schema already.
@@ -161,7 +161,6 @@ def migrate(database: Database) -> None:
     """
     from alembic import command
     from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     config = Config()
@@ -172,17 +171,25 @@ def migrate(database: Database) -> None:
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        present = MigrationContext.configure(connection).get_current_revision()
-        if present is not None and present not in known:
+        present = revision_of(connection)
+        if not {present, to} <= {None, "head", *known}:
+            later = present if to == "head" else to
             raise BadInput(
                 "the database belongs to a later version of understudy",
-                value=f"schema {present} in {_without_password(database.url)}",
+                value=f"schema {later} in {_without_password(database.url)}",
                 bound=f"a schema up to {scripts.get_current_head()}",
                 remedy="Update understudy, or name another --database.",
             )
-        if present != scripts.get_current_head():
+        if present != (scripts.get_current_head() if to == "head" else to):
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Of the schema; None where there is none yet."""
+    from alembic.runtime.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _without_password(url: str | URL) -> str:

@@ -163,7 +163,7 @@ class _Exits:
 
 
 def _mark(folder: Path, attempt: int) -> str:
-    return f"{folder}#{attempt}"
+    return f"{folder}#{attempt}."
 
 
 def surroundings() -> dict[str, str]:

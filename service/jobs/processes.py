@@ -100,17 +100,25 @@ def sweep(seconds: float = 10.0) -> bool:
     return False
 
 
-def kill_marked(mark: str) -> int:
-    """Kill every process that has the mark of an attempt; how many there were."""
-    entry = f"{MARK}={mark}".encode()
-    found = 0
+def marked(start: str) -> list[int]:
+    """Processes whose mark begins like this: of an attempt, a job's folder, or a service's."""
+    entry = f"{MARK}={start}".encode()
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            pid = int(folder.name)
-            if entry in (folder / "environ").read_bytes().split(b"\0") and began(pid) is not None:
-                os.kill(pid, signal.SIGKILL)
-                found += 1
+            there = (folder / "environ").read_bytes().split(b"\0")
+            if any(one.startswith(entry) for one in there) and began(int(folder.name)) is not None:
+                found.append(int(folder.name))
     return found
+
+
+def kill_marked(mark: str) -> int:
+    """Kill every process that has the mark of an attempt; how many there were."""
+    pids = marked(mark)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return len(pids)
 
 
 def below(pid: int) -> list[int]:
