@@ -218,13 +218,22 @@ class Inputs:
                 shutil.rmtree(beside, ignore_errors=True)
             raise
 
-    def write(self, folder: Path) -> tuple[str, str]:
-        """Write what is in memory into a folder; places of teacher and data."""
+    def write(self, folder: Path, arrays: bool = False) -> tuple[str, str]:
+        """Write what is in memory into a folder; places of teacher and data.
+
+        Args:
+            folder: where.
+            arrays: data as one .npz file, for which NumPy is enough, in place of a folder.
+        """
         if isinstance(self.teacher, GivenTeacher):
             self.teacher.write(folder)
+        places = self._places(folder)
         if isinstance(self.data, GivenData):
-            self.data.write(folder / "data", self.scale)
-        return self._places(folder)
+            if not arrays:
+                self.data.write(Path(places[1]), self.scale)
+                return places
+            return places[0], str(self.data.write_arrays(folder / "data.npz", self.scale))
+        return places
 
     def _places(self, folder: Path) -> tuple[str, str]:
         teacher = self.teacher if isinstance(self.teacher, str) else str(folder / "teacher.onnx")
