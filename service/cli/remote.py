@@ -1,7 +1,7 @@
 """``understudy login | submit | jobs | cancel | resume | download``: jobs of a service.
 
-Each finds the service by ``--url``, by ``UNDERSTUDY_URL``, or as the last ``login`` kept it. A job's
-file is that of a local run.
+Each finds the service by ``--url``, by ``UNDERSTUDY_URL``, or as the last ``login`` kept it. The
+file of a job is that of a local run.
 """
 
 from __future__ import annotations
