@@ -94,7 +94,7 @@ def test_an_engine_is_stopped_by_a_file_and_has_time_to_end(
 ) -> None:
     folder = tmp_path / "j"
     program = (
-        "import time\nprint('ready', flush=True)\ntry:\n    time.sleep(60)\n"
+        "import time\ntry:\n    print('ready', flush=True); time.sleep(60)\n"
         "except KeyboardInterrupt:\n    raise SystemExit(130)"
     )
     script = f'exec {sys.executable} -c "{program}"'

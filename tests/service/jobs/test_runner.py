@@ -146,7 +146,7 @@ class TestStopping:
         self, local_runner: LocalRunner, tmp_path: Path
     ) -> None:
         program = (
-            "import time\nprint('ready', flush=True)\ntry:\n    time.sleep(60)\n"
+            "import time\ntry:\n    print('ready', flush=True); time.sleep(60)\n"
             "except KeyboardInterrupt:\n    print('saved'); raise SystemExit(130)"
         )
         handle = local_runner.start(order(tmp_path / "j", sys.executable, "-c", program))
