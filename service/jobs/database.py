@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -115,6 +116,7 @@ def connect(url: str | URL) -> Engine:
             max_overflow=24,
             pool_timeout=20,
             connect_args={"connect_timeout": 5},
+            json_deserializer=from_json,
         )
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise BadInput(
@@ -128,7 +130,11 @@ def connect(url: str | URL) -> Engine:
 def _sqlite(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY, "check_same_thread": False})
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": BUSY, "check_same_thread": False},
+        json_deserializer=from_json,  # lists of a thousand jobs are mostly this
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

@@ -49,7 +49,7 @@ class LocalRunner:
                 env=os.environ
                 | surroundings()
                 | dict(order.env)
-                | {processes.MARK: _mark(order.folder, order.attempt)},
+                | {processes.MARK: mark_of(order.folder, order.attempt)},
                 cwd=order.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -71,12 +71,12 @@ class LocalRunner:
         folder = Path(handle["folder"])
         if processes.lives(handle) or self._other(handle) is not None:
             return None
+        if processes.locked(folder / "wrapper.lock"):
+            return None  # its other half is still seeing to what is left
         found = read_json(folder / "exit.json")
         if found.get("attempt") == handle["attempt"]:
             return Exit(found["code"], found["reason"], found["said"])
-        if processes.locked(folder / "wrapper.lock"):
-            return None  # its other half is still killing what is left
-        if processes.kill_marked(_mark(folder, handle["attempt"])):
+        if processes.kill_marked(mark_of(folder, handle["attempt"])):
             return None  # both halves were killed at once, and left somebody
         return Exit(None, "its process was killed, or the machine went down")
 
@@ -162,7 +162,8 @@ class _Exits:
                 self._selector.register(file, selectors.EVENT_READ, who)
 
 
-def _mark(folder: Path, attempt: int) -> str:
+def mark_of(folder: Path, attempt: int) -> str:
+    """Of everything that an attempt starts (:data:`service.jobs.processes.MARK`)."""
     return f"{folder}#{attempt}."
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -21,6 +22,8 @@ LINUX = sys.platform == "linux"
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
 #: variable by which everything that an attempt has started can be told
 MARK = "UNDERSTUDY_ATTEMPT"
+#: what is answered of a lock that somebody holds
+HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -167,8 +170,8 @@ def locked(path: Path) -> bool:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno in HELD  # else this file system knows no locks
     finally:
         os.close(file)
     return False

@@ -22,6 +22,7 @@ from search.job.events import (
     Started,
     Stopped,
 )
+from search.job.run_folder import RunFolder
 from service.jobs.model import RUNNING, Json, State
 
 #: points of a sparkline
@@ -107,7 +108,9 @@ class RunView:
     def _take_up(self) -> None:
         self.state, self.stage = State.CHECKING, ""
         self.finished, self.stopped = False, None
-        self._searched, self._eta, self._progress = False, None, None
+        # a run that began with another one's candidates has been searched already
+        self._searched = RunFolder(self.run).origin.exists()
+        self._eta = self._progress = None
         self._done_at.clear()
 
     def _take(self, event: Logged, at: float) -> None:

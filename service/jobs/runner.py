@@ -43,11 +43,13 @@ class Exit:
         code: of the engine; negative where a signal ended it, None where nobody saw it end.
         reason: in a sentence.
         said: the last line of its stdout, where that was a JSON object of moderate length.
+        begun: False where it could not be started: that is nobody's fault, and no attempt.
     """
 
     code: int | None
     reason: str = ""
     said: dict[str, Any] | None = None
+    begun: bool = True
 
 
 class Runner(Protocol):

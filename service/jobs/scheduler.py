@@ -256,7 +256,7 @@ class Scheduler:
             self._close(job, Outcome(State.FAILED, str(error), parts_of(error), job.losses))
         except OSError as error:
             log.error("job %s cannot be started now: %s", job.id, error)
-            reason = f"it cannot be started now: {error.strerror or error}"
+            reason = _not_now(error.strerror or error)
             self._close(job, Outcome(State.QUEUED, reason, None, job.losses), FULL)
         else:
             self.store.update_job(job.id, handle=handle, runner=runner.name)
@@ -315,6 +315,9 @@ class Scheduler:
         self._active.pop(one.job.id, None)
         if job is None or job.state not in RUNNING:
             return
+        if not found.begun:
+            self._close(job, Outcome(State.QUEUED, _not_now(found.reason), None, job.losses), FULL)
+            return
         what = outcome(job, found, one.view.finished, one.view.progressed)
         summary = job.summary | one.view.summary(self.clock(), job.spec.get("max_kb"))
         if job.kind == "null":
@@ -356,6 +359,10 @@ class Scheduler:
         self.store.forget_answers(now)
         self.content.remove_unused(self.store.digests, now)
         self.content.clear_drafts(now)
+
+
+def _not_now(why: object) -> str:
+    return f"it cannot be started now: {why}"
 
 
 def holder_name() -> str:

@@ -26,8 +26,12 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from service.jobs.processes import adopt_orphans, die_with_parent, identity, sweep
+from service.jobs.processes import HELD, adopt_orphans, die_with_parent, identity, sweep
 
+#: variable with the seconds between two touches of the file ``beat``, for who watches from afar
+BEAT = "UNDERSTUDY_BEAT"
+#: a file by which the engine is stopped from afar: ``{"grace": seconds}``
+STOP = "stop.json"
 #: bytes of log.txt at which it becomes log.1.txt
 LOG_BYTES = 4_000_000
 #: bytes of the engine's last line that are kept; a longer one is no error's
@@ -40,9 +44,9 @@ _PATIENCE = 20.0
 
 def main(arguments: list[str]) -> int:
     """Watch over ``FOLDER ATTEMPT GRACE ENGINE ARGUMENT…`` until it ends."""
-    folder, attempt, grace, argv = (
-        Path(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[3:],
-    )  # fmt: skip
+    folder, attempt, grace = Path(arguments[0]).absolute(), int(arguments[1]), float(arguments[2])
+    argv = arguments[3:]
+    os.chdir(folder)
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until somebody listens to them
     # the lock is both processes' own: it is free when both are gone, and with them the engine
@@ -78,7 +82,9 @@ def _locked(lock: int, folder: Path, attempt: int) -> bool:
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in HELD:  # a file system that knows no locks
+                return not _ended(folder, attempt)
             there = read_json(folder / "wrapper.json").get("attempt")
             if there == attempt or time.monotonic() > end:
                 return False
@@ -110,6 +116,8 @@ class _Engine:
         self.last = _LastLine()
         self.kill_at: float | None = None
         self.why = ""
+        self.beat = float(os.environ.get(BEAT, "0"))
+        self.beat_at = 0.0
 
     def run(self) -> int:
         read, write = os.pipe()
@@ -156,8 +164,8 @@ class _Engine:
                 code = engine.poll()
                 if code is not None:
                     return code
-                left = None if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
-                for key, _ in selector.select(left):
+                self._show(engine)
+                for key, _ in selector.select(self._pause()):
                     if key.fileobj == signals:
                         self._heed(os.read(signals, 64), engine)
                     elif not self._take(key.fileobj, engine):
@@ -165,6 +173,22 @@ class _Engine:
                 if self.kill_at is not None and time.monotonic() >= self.kill_at:
                     self.kill_at = time.monotonic() + 1.0
                     engine.kill()
+
+    def _pause(self) -> float | None:
+        """Seconds until something is due; None where nothing is."""
+        due = [at for at in (self.kill_at, self.beat_at or None) if at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _show(self, engine: subprocess.Popen[bytes]) -> None:
+        """Show whoever watches from afar that we are here, and see what they want."""
+        if not self.beat or time.monotonic() < self.beat_at:
+            return
+        self.beat_at = time.monotonic() + self.beat
+        with contextlib.suppress(OSError):
+            (self.folder / "beat").write_text(str(time.time()))
+        asked = read_json(self.folder / STOP)
+        if asked:
+            self._heed(bytes([signal.SIGINT if asked.get("grace") else signal.SIGTERM]), engine)
 
     def _heed(self, numbers: bytes, engine: subprocess.Popen[bytes]) -> None:
         """SIGTERM comes of the outer process's death: nobody waits for a clean end any more."""

@@ -15,6 +15,7 @@ from service.jobs.rows.paging import contains, page
 from service.jobs.tables import jobs, transitions
 
 _NAMES = [field.name for field in fields(Job)]
+_STATE, _WANTED = _NAMES.index("state"), _NAMES.index("wanted")
 #: the columns of a job, in the order of its fields
 JOB_COLUMNS = [jobs.c[name] for name in _NAMES]
 #: figures of the summary that lists are sorted by
@@ -69,10 +70,9 @@ class JobFilters:
 
 def to_job(row: Row[Any]) -> Job:
     """A row as a value."""
-    values = dict(zip(_NAMES, row, strict=False))  # a list's rows end with what sorts them
-    values["state"] = State(values["state"])
-    values["wanted"] = Wanted(values["wanted"])
-    return Job(**values)
+    values = list(row)[: len(_NAMES)]  # a list's rows end with what sorts them
+    values[_STATE], values[_WANTED] = State(values[_STATE]), Wanted(values[_WANTED])
+    return Job(*values)
 
 
 def mine(tenant: str, id_: str | None = None) -> sa.ColumnElement[bool]:

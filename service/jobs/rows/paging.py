@@ -58,7 +58,8 @@ def page(
             field="limit",
         )
     column = sorts[name]
-    if isinstance(column.type, sa.Float):
+    # a column that is always there is left as it is: its index gives the order
+    if isinstance(column.type, sa.Float) and getattr(column, "nullable", True):
         column = sa.func.coalesce(column, sa.literal(-_LAST if down else _LAST, sa.Float(53)))
     if cursor is not None:
         value, last = _read(cursor, sort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,10 +28,19 @@ def pg_url(pg_server: postgres.Server) -> str:
     return pg_server.emptied()
 
 
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store, to copy: migrations take a while each time."""
+    path = tmp_path_factory.mktemp("store") / "understudy.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database, of either kind."""
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, _migrated: Path) -> str:
+    """URL of an empty store, of either kind."""
     if request.param == "sqlite":
+        shutil.copy(_migrated, tmp_path / "understudy.db")
         return f"sqlite:///{tmp_path}/understudy.db"
     return str(request.getfixturevalue("pg_url"))
 
@@ -44,8 +54,9 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+def sqlite_store(tmp_path: Path, _migrated: Path) -> Iterator[Store]:
     """A store on SQLite, where the database does not matter."""
+    shutil.copy(_migrated, tmp_path / "understudy.db")
     found = Store.open(f"sqlite:///{tmp_path}/understudy.db")
     yield found
     found.close()

@@ -57,7 +57,7 @@ def test_what_was_kept_comes_back_and_goes_on(
     before = {job.name: job for job in store.list_jobs("t").items}
     # to the other kind of database
     if store.is_sqlite and postgres.programs() is not None:
-        url = request.getfixturevalue("pg_url")
+        url = request.getfixturevalue("pg_server").dropped()
     else:
         url = f"sqlite:///{tmp_path}/restored.db"
     restore(tmp_path / "kept", url, tmp_path / "restored")

@@ -76,6 +76,14 @@ def test_states_follow_the_stages_and_never_go_back(run: Run) -> None:
     assert view.finished
 
 
+def test_a_run_of_another_ones_candidates_only_trains(run: Run) -> None:
+    (run.folder / "origin.json").write_text("{}")
+    view = RunView(run.folder)
+    run.tell(Started(1), Stage("prepare"), Stage("train", "the best 2 for 92 epochs"))
+    view.read()
+    assert view.state is State.TRAINING
+
+
 def test_a_process_that_takes_up_the_run_begins_anew(run: Run) -> None:
     view = RunView(run.folder)
     run.tell(Started(1), Stage("search"), candidate(1), candidate(2))

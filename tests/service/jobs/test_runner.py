@@ -146,7 +146,7 @@ class TestStopping:
         self, local_runner: LocalRunner, tmp_path: Path
     ) -> None:
         program = (
-            "import time\nprint('ready', flush=True)\ntry:\n    time.sleep(60)\n"
+            "import time\ntry:\n    print('ready', flush=True); time.sleep(60)\n"
             "except KeyboardInterrupt:\n    print('saved'); raise SystemExit(130)"
         )
         handle = local_runner.start(order(tmp_path / "j", sys.executable, "-c", program))
@@ -184,7 +184,8 @@ class TestStopping:
             os.kill(pid, signal.SIGKILL)
         found = ended(local_runner, handle, 5.0)
         assert found.code in (None, -signal.SIGKILL)
-        assert [pid for pid in family if processes.began(pid)] == []
+        # the kernel may still be at it when a busy machine has told the end
+        until(lambda: not [pid for pid in family if processes.began(pid)])
 
 
 def children(inner: int, pid: int) -> bool:
