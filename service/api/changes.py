@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 
+from service.api.streams import Viewer, sent_to
 from service.jobs.model import Job
 from service.jobs.store import JobFilters, Store
 
@@ -14,7 +15,6 @@ from service.jobs.store import JobFilters, Store
 LOOK = 0.3
 #: a change that was stored a little late, by another process's clock, is still seen
 SLACK = 2.0
-ALIVE = 15.0
 #: jobs whose changes are told at a time
 MOST = 1000
 
@@ -24,12 +24,12 @@ class JobChanges:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._viewers: dict[str, set[asyncio.Queue[bytes | None]]] = {}
+        self._viewers: dict[str, set[Viewer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def follow(self, tenant: str) -> AsyncIterator[bytes]:
         """A tenant's changed jobs as Server-Sent Events named ``job``, from now on."""
-        viewer: asyncio.Queue[bytes | None] = asyncio.Queue()
+        viewer: Viewer = asyncio.Queue()
         viewers = self._viewers.setdefault(tenant, set())
         if not viewers:
             task = asyncio.create_task(self._look(tenant, viewers))
@@ -38,18 +38,12 @@ class JobChanges:
         viewers.add(viewer)
         try:
             yield b"retry: 2000\n\n"
-            while True:
-                try:
-                    some = await asyncio.wait_for(viewer.get(), ALIVE)
-                except TimeoutError:
-                    some = b": alive\n\n"
-                if some is None:
-                    return
+            async for some in sent_to(viewer):
                 yield some
         finally:
             viewers.discard(viewer)
 
-    async def _look(self, tenant: str, viewers: set[asyncio.Queue[bytes | None]]) -> None:
+    async def _look(self, tenant: str, viewers: set[Viewer]) -> None:
         await asyncio.sleep(0)  # until the first viewer is there
         after, seen, begun = time.time(), dict[str, float](), time.time()
         while viewers:

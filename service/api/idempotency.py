@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 
 from service.api.problems import Problem
+from service.jobs.model import Replay
+from service.jobs.store import Store
 
 HEADER = "idempotency-key"
 #: characters of a key at most
@@ -39,31 +43,43 @@ async def _once(
 ) -> Response:
     if len(key) > LONGEST:
         raise Problem(422, f"An Idempotency-Key has at most {LONGEST} characters.")
-    principal = request.app.state.authenticator.principal(request)
+    principal = await run_in_threadpool(request.app.state.authenticator.principal, request)
     if principal is None:
         return await handler(request)  # which refuses
-    store, path = request.app.state.context.store, f"POST {request.url.path}"
-    before = store.idempotent(principal.tenant, key, path, await _digest(request))
+    store: Store = request.app.state.context.store
+    asked = {"tenant": principal.tenant, "key": key, "method_path": f"POST {request.url.path}"}
+    digest = await _digest(request)
+    before = await run_in_threadpool(partial(store.idempotent, **asked, digest=digest))
     if before is not None:
-        if before.digest != await _digest(request):
-            raise Problem(422, "This Idempotency-Key was used for another request.")
-        if before.status is None:
-            raise Problem(
-                409, "The first request is still being answered.", headers={"Retry-After": "1"}
-            )
-        return JSONResponse(before.body, before.status, headers={"idempotent-replayed": "true"})
+        return _again(before, digest)
     try:
         response = await handler(request)
     except BaseException:
-        store.unanswered(principal.tenant, key, path)
+        await run_in_threadpool(partial(store.unanswered, **asked))
         raise
     told = response.headers.get("content-type", "").startswith("application/json")
     if told and response.status_code < 500:
         body = json.loads(bytes(response.body))
-        store.answered(principal.tenant, key, path, response.status_code, body)
+        status = response.status_code
+        await run_in_threadpool(partial(store.answered, **asked, status=status, body=body))
     else:
-        store.unanswered(principal.tenant, key, path)
+        await run_in_threadpool(partial(store.unanswered, **asked))
     return response
+
+
+def _again(before: Replay, digest: str) -> Response:
+    """The answer that was given before.
+
+    Raises:
+        Problem: it was another request's, or is still to come.
+    """
+    if before.digest != digest:
+        raise Problem(422, "This Idempotency-Key was used for another request.")
+    if before.status is None:
+        raise Problem(
+            409, "The first request is still being answered.", headers={"Retry-After": "1"}
+        )
+    return JSONResponse(before.body, before.status, headers={"idempotent-replayed": "true"})
 
 
 async def _digest(request: Request) -> str:

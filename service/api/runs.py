@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +44,7 @@ class RunReader:
         Raises:
             BadInput: there is none yet.
         """
-        return self._once("candidates", run, _ledger_state, partial(_columns, self._run(run)))
+        return self._once("candidates", run, _ledger_state, lambda: _columns(self._run(run)))
 
     def rerank(self, run: Path, given: Mapping[str, Any], top: int = 10) -> Json:
         """The run's candidates under other weights, thresholds and limits.
@@ -57,8 +56,6 @@ class RunReader:
 
         found = rerank(self._run(run), given)
         return found.result(top) | {
-            "order": found.after.order[:top].tolist(),
-            "rewards": [round(float(value), 6) for value in found.after.rewards],
             "eligible": found.after.eligible.tolist(),
         }
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.model import (
     ENDED,
-    AuditEntry,
     Dataset,
     Job,
-    Key,
     Page,
     State,
     Teacher,
-    Transition,
-    Upload,
 )
 
 Json = dict[str, Any]
@@ -95,6 +90,15 @@ class UploadRequest(BaseModel):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
+class StoredView(BaseModel):
+    """What is told of a stored value: some of its fields, by their own names."""
+
+    @classmethod
+    def of(cls, stored: object) -> Self:
+        """The view of a stored value."""
+        return cls.model_validate(stored, from_attributes=True)
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -136,7 +140,7 @@ class JobView(BaseModel):
         )
 
 
-class TransitionView(BaseModel):
+class TransitionView(StoredView):
     """One change of a job's state."""
 
     at: float
@@ -144,11 +148,6 @@ class TransitionView(BaseModel):
     after: str
     reason: str
     by: str
-
-    @classmethod
-    def of(cls, transition: Transition) -> TransitionView:
-        """The view of a stored transition."""
-        return cls(**{name: getattr(transition, name) for name in cls.model_fields})
 
 
 class JobDetail(JobView):
@@ -179,7 +178,7 @@ class ContentView(BaseModel):
         return cls(**{name: getattr(content, name) for name in names}, facts=facts)
 
 
-class UploadView(BaseModel):
+class UploadView(StoredView):
     """An upload under way."""
 
     id: str
@@ -189,13 +188,8 @@ class UploadView(BaseModel):
     received: int
     expires_at: float
 
-    @classmethod
-    def of(cls, upload: Upload) -> UploadView:
-        """The view of a stored upload."""
-        return cls(**{name: getattr(upload, name) for name in cls.model_fields})
 
-
-class KeyView(BaseModel):
+class KeyView(StoredView):
     """A key, without its secret."""
 
     id: str
@@ -206,11 +200,6 @@ class KeyView(BaseModel):
     last_used_at: float | None
     revoked_at: float | None
 
-    @classmethod
-    def of(cls, key: Key) -> KeyView:
-        """The view of a stored key."""
-        return cls(**{name: getattr(key, name) for name in cls.model_fields})
-
 
 class NewKeyView(KeyView):
     """A key that was just made, with its secret, which is never shown again."""
@@ -218,7 +207,7 @@ class NewKeyView(KeyView):
     secret: str
 
 
-class AuditView(BaseModel):
+class AuditView(StoredView):
     """Who did what."""
 
     at: float
@@ -226,11 +215,6 @@ class AuditView(BaseModel):
     action: str
     target: str
     detail: Json
-
-    @classmethod
-    def of(cls, entry: AuditEntry) -> AuditView:
-        """The view of a stored entry."""
-        return cls(**{name: getattr(entry, name) for name in cls.model_fields})
 
 
 class Listing(BaseModel, Generic[T]):
@@ -243,8 +227,3 @@ class Listing(BaseModel, Generic[T]):
 def listing(page: Page[Any], view: Any) -> Mapping[str, Any]:
     """A page of stored values as a :class:`Listing` of views."""
     return {"items": [view.of(item) for item in page.items], "cursor": page.cursor}
-
-
-def plain(value: Any) -> Json:
-    """A dataclass as JSON values."""
-    return asdict(value)

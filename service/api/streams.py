@@ -16,6 +16,8 @@ LOOK = 0.2
 CHUNK = 1 << 18
 #: seconds after which a comment keeps a silent connection alive
 ALIVE = 15.0
+#: what is to be sent to somebody who follows; None ends it
+Viewer = asyncio.Queue[bytes | None]
 
 
 def as_sse(lines: bytes, start: int) -> bytes:
@@ -43,6 +45,18 @@ def whole_lines(path: Path, start: int, most: int = CHUNK) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
+async def sent_to(viewer: Viewer) -> AsyncIterator[bytes]:
+    """What a viewer is sent, with a sign of life in every long silence, until it is over."""
+    while True:
+        try:
+            some = await asyncio.wait_for(viewer.get(), ALIVE)
+        except TimeoutError:
+            some = b": alive\n\n"
+        if some is None:
+            return
+        yield some
+
+
 class _Tail:
     """The end of one job's file, passed on to its viewers as it grows."""
 
@@ -50,7 +64,7 @@ class _Tail:
         self.path, self.job = path, job
         self.end = path.stat().st_size if path.exists() else 0
         self.end -= self._half_line()
-        self.viewers: set[asyncio.Queue[bytes | None]] = set()
+        self.viewers: set[Viewer] = set()
         self._seen: float | None = None
 
     def _half_line(self) -> int:
@@ -75,11 +89,11 @@ class _Tail:
                 self._seen = job.updated_at
                 self._send(_state(job))
             if job is None or job.state in ENDED:
-                self._send(None)
+                self._send(b"event: end\ndata: {}\n\n")
                 return
             await asyncio.sleep(LOOK)
 
-    def _send(self, data: bytes | None) -> None:
+    def _send(self, data: bytes) -> None:
         for viewer in self.viewers:
             viewer.put_nowait(data)
 
@@ -95,7 +109,6 @@ class EventStreams:
     def __init__(self) -> None:
         self._tails: dict[str, _Tail] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     @property
     def count(self) -> int:
@@ -113,7 +126,7 @@ class EventStreams:
             job: the job as it stands.
             start: byte after the last event that the viewer has.
         """
-        viewer: asyncio.Queue[bytes | None] = asyncio.Queue()
+        viewer: Viewer = asyncio.Queue()
         tail = self._join(id_, path, job, viewer)
         end, at = tail.end, start  # before anything is awaited: what comes later is queued
         try:
@@ -121,16 +134,7 @@ class EventStreams:
             while at < end and (data := whole_lines(path, at, min(CHUNK, end - at))):
                 yield as_sse(data, at)
                 at += len(data)
-            while True:
-                try:
-                    some = await asyncio.wait_for(viewer.get(), ALIVE)
-                except TimeoutError:
-                    if self._closed:
-                        return
-                    some = b": alive\n\n"
-                if some is None:
-                    yield b"event: end\ndata: {}\n\n"
-                    return
+            async for some in sent_to(viewer):
                 yield some
         finally:
             tail.viewers.discard(viewer)
@@ -140,7 +144,7 @@ class EventStreams:
         id_: str,
         path: Path,
         job: Callable[[], Job | None],
-        viewer: asyncio.Queue[bytes | None],
+        viewer: Viewer,
     ) -> _Tail:
         tail = self._tails.get(id_)
         if tail is None:
@@ -163,6 +167,5 @@ class EventStreams:
 
     def close(self) -> None:
         """End every stream: the service stops."""
-        self._closed = True
         for task in list(self._tasks):
             task.cancel()

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as StarletteUpload
 
 from edge.errors import BadInput
+from search.job.spec import JobSpec, make_spec
+from search.job.spec_file import to_yaml
 from service.api.auth import Principal, Reader, Submitter
 from service.api.context import Context, Shared
 from service.api.idempotency import IdempotentRoute
 from service.api.problems import Problem, documented
 from service.api.schemas import FieldsRequest, Json
-from service.api.streams import whole_lines
+from service.api.streams import LOOK, whole_lines
 from service.jobs.model import ENDED, Job
+from service.jobs.reconcile import log_tail
 
 router = APIRouter(prefix="/jobs/{id}", tags=["results"], route_class=IdempotentRoute)
 REFUSALS = documented(401, 403, 404, 409, 421, 422, 503)
@@ -51,7 +56,7 @@ async def events(
     With ``Accept: text/event-stream`` a stream until the job has ended, gone on with after
     ``Last-Event-ID``; else what there is from ``from`` on, after at most ``wait`` seconds.
     """
-    job = await _in_thread(shared.job, who.tenant, id)
+    job = await run_in_threadpool(shared.job, who.tenant, id)
     path = shared.run_folder(job) / "events.ndjson"
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         start = min(int(last_event_id), 1 << 62)
@@ -63,26 +68,18 @@ async def events(
     return JSONResponse(await _part(path, get, start, wait))
 
 
-async def _part(path: Path, get: Any, start: int, wait: float) -> Json:
-    import asyncio
-
+async def _part(path: Path, get: Callable[[], Job | None], start: int, wait: float) -> Json:
     deadline = asyncio.get_running_loop().time() + wait
     while True:
-        job: Job | None = await _in_thread(get)
-        data = await _in_thread(whole_lines, path, start)
+        job = await run_in_threadpool(get)
+        data = await run_in_threadpool(whole_lines, path, start)
         ended = job is None or job.state in ENDED
         if data or ended or asyncio.get_running_loop().time() >= deadline:
             lines = [json.loads(line) for line in data.splitlines()]
             state = None if job is None else job.state
             over = ended and not data
             return {"events": lines, "next": start + len(data), "state": state, "ended": over}
-        await asyncio.sleep(0.2)
-
-
-async def _in_thread(function: Any, *args: Any) -> Any:
-    from starlette.concurrency import run_in_threadpool
-
-    return await run_in_threadpool(function, *args)
+        await asyncio.sleep(LOOK)
 
 
 @router.get("/candidates", responses=REFUSALS)
@@ -147,25 +144,22 @@ def log(
     last: Annotated[int, Query(ge=1, le=1 << 20, description="Bytes from its end.")] = 1 << 16,
 ) -> Response:
     """The end of what the job's process wrote."""
-    path = shared.settings.folder / shared.job(who.tenant, id).folder / "log.txt"
-    if not path.is_file():
-        return PlainTextResponse("")
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - last))
-        return PlainTextResponse(file.read().decode(errors="replace"))
+    job = shared.job(who.tenant, id)
+    return PlainTextResponse(log_tail(shared.settings.folder / job.folder, last))
 
 
 @router.get("/job.yaml", responses=REFUSALS)
 def job_yaml(id: str, who: Reader, shared: Shared) -> Response:
     """The job as a YAML file for the command line."""
-    job = shared.job(who.tenant, id)
-    names = {"teacher": "teacher.onnx", "data": str(job.spec.get("data", "data")), "out": "run"}
-    from search.job.spec import make_spec
-    from search.job.spec_file import to_yaml
-
-    spec = make_spec(dict(job.spec) | names)
+    text = to_yaml(spec_at_home(shared.job(who.tenant, id)))
     headers = {"content-disposition": f'attachment; filename="{id}.yaml"'}
-    return Response(to_yaml(spec), media_type="application/yaml", headers=headers)
+    return Response(text, media_type="application/yaml", headers=headers)
+
+
+def spec_at_home(job: Job) -> JobSpec:
+    """A job as its user would start it, with teacher and data in their own folder."""
+    places = {"teacher": "teacher.onnx", "data": str(job.spec.get("data", "data")), "out": "run"}
+    return make_spec(dict(job.spec) | places)
 
 
 @router.get("/bundle.zip", responses=REFUSALS)
@@ -175,13 +169,12 @@ def bundle(id: str, who: Reader, shared: Shared) -> Response:
     files = shared.runs.bundle(run)  # verified
     headers = {"content-disposition": f'attachment; filename="{id}-bundle.zip"'}
     names = ["manifest.json", *sorted(files.manifest.files)]
-    return StreamingResponse(
-        _zipped(run / "bundle", names), media_type="application/zip", headers=headers
-    )
+    content = _zipped(run / "bundle", names)
+    return Response(content, media_type="application/zip", headers=headers)
 
 
-def _zipped(folder: Path, names: list[str]) -> Iterator[bytes]:
-    """A zip file of some files, made as it is read: no more than one file is in memory."""
+def _zipped(folder: Path, names: list[str]) -> bytes:
+    """A zip file of some files, in memory as the bundle is when it is verified; no time in it."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
@@ -190,7 +183,7 @@ def _zipped(folder: Path, names: list[str]) -> Iterator[bytes]:
                 (folder / name).read_bytes(),
                 zipfile.ZIP_DEFLATED,
             )
-    yield sink.getvalue()
+    return sink.getvalue()
 
 
 @router.get("/routers", responses=REFUSALS)
