@@ -64,16 +64,19 @@ class Context:
             raise Problem(409, f"The job {job.id} has not begun: it is {job.state}.")
         return run
 
+    def has_bundle(self, job: Job) -> bool:
+        """Whether a job has shipped something."""
+        return (self.run_folder(job) / "bundle" / "manifest.json").is_file()
+
     def finished(self, job: Job) -> Path:
         """The folder of a run that has a bundle.
 
         Raises:
             Problem: 409 where it has none.
         """
-        run = self.run_folder(job)
-        if not (run / "bundle" / "manifest.json").is_file():
+        if not self.has_bundle(job):
             raise Problem(409, f"The job {job.id} has no bundle: it is {job.state}.")
-        return run
+        return self.run_folder(job)
 
 
 def context(request: Request) -> Context:

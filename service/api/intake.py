@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edge.files import draft_of
 from service.api.auth import Principal
@@ -129,14 +129,10 @@ class Intake:
             413, f"The upload is too large: at most {self.settings.max_upload_mb:,} MB are taken."
         )
 
-    def digest(self, path: Path) -> str:
-        """SHA-256 of a file."""
-        return file_digest(path)
-
     def admit(self, kind: str, id_: str, name: str, who: Principal) -> Teacher | Dataset:
         """Enter what was received, or find that it is there already; it is then checked."""
         place = self.folder / id_
-        files = [(path.name, self.digest(path)) for path in sorted(place.iterdir())]
+        files = [(path.name, file_digest(path)) for path in sorted(place.iterdir())]
         size = sum(path.stat().st_size for path in place.iterdir())
         digest = files[0][1] if len(files) == 1 else digest_of(files)
         find = self.store.find_teacher if kind == "teacher" else self.store.find_dataset
@@ -244,11 +240,10 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def pieces_of(path: Path) -> Iterator[bytes]:
+def pieces_of(file: BinaryIO) -> Iterator[bytes]:
     """A file, piece by piece."""
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            yield piece
+    while piece := file.read(1 << 20):
+        yield piece
 
 
 def safe_name(name: str) -> str:

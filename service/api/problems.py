@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from edge.errors import BadInput, MissingExtra
@@ -108,7 +108,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _of_validation(error: RequestValidationError) -> Problem:
+def of_validation(error: RequestValidationError | ValidationError) -> Problem:
+    """The problem of fields that are not what they should be."""
     errors = []
     for one in error.errors():
         where = [str(part) for part in one["loc"] if part not in ("body", "query", "path")]
@@ -142,24 +143,35 @@ def _of_store(_: StoreUnavailable) -> Problem:
     )
 
 
+#: kind of error → the problem that is told of it
+_KINDS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
+    (Problem, lambda problem: problem),
+    (BadInput, of_bad_input),
+    (RequestValidationError, of_validation),
+    (HTTPException, _of_http),
+    (QuotaExceeded, _of_quota),
+    (StoreUnavailable, _of_store),
+    (Conflict, lambda error: Problem(409, f"{error}.")),
+    (IllegalTransition, lambda error: Problem(409, f"{error}.")),
+    (MissingExtra, lambda error: Problem(501, str(error))),
+)
+
+
+def problem_of(error: Exception) -> Problem | None:
+    """What is told of an error; None of one that is a fault of the service's own."""
+    return next((make(error) for kind, make in _KINDS if isinstance(error, kind)), None)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of ``app`` with a problem."""
 
-    def tell(make: Any) -> Any:
-        def handler(_: Request, error: Exception) -> JSONResponse:
-            return response(make(error))
+    def told(_: Request, error: Exception) -> JSONResponse:
+        problem = problem_of(error)
+        assert problem is not None
+        return response(problem)
 
-        return handler
-
-    app.add_exception_handler(Problem, tell(lambda problem: problem))
-    app.add_exception_handler(BadInput, tell(of_bad_input))
-    app.add_exception_handler(RequestValidationError, tell(_of_validation))
-    app.add_exception_handler(HTTPException, tell(_of_http))
-    app.add_exception_handler(QuotaExceeded, tell(_of_quota))
-    app.add_exception_handler(StoreUnavailable, tell(_of_store))
-    for conflict in (Conflict, IllegalTransition):
-        app.add_exception_handler(conflict, tell(lambda error: Problem(409, f"{error}.")))
-    app.add_exception_handler(MissingExtra, tell(lambda error: Problem(501, str(error))))
+    for kind, _ in _KINDS:
+        app.add_exception_handler(kind, told)
 
     def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("an error of the service itself", exc_info=error)

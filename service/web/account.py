@@ -6,11 +6,15 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.context import context
 from service.api.problems import Problem, not_found
-from service.api.schemas import ContentView, KeyView
+from service.api.routes import keys as api_keys
+from service.api.routes.content import delete_content
+from service.api.schemas import ContentView, KeyRequest, KeyView
 from service.jobs.model import Scope
 from service.web.rendering import authenticator, form_values, page, render, to
 
 router = APIRouter(include_in_schema=False)
+#: what a path of the page names → a kind of content
+KINDS = {"teachers": "teacher", "datasets": "dataset"}
 
 
 @router.get("/login")
@@ -68,11 +72,9 @@ def content(request: Request) -> Response:
 @page(Scope.SUBMIT)
 def delete(request: Request, kind: str, id: str) -> Response:
     """Remove a teacher or data."""
-    store, who = context(request).store, request.state.principal
-    remove = {"teachers": store.delete_teacher, "datasets": store.delete_dataset}.get(kind)
-    if remove is None or not remove(who.tenant, id):
-        raise not_found(kind, id)
-    store.audit(tenant=who.tenant, who=who.who, action="delete", target=id)
+    if kind not in KINDS:
+        raise not_found("kind of content", kind)
+    delete_content(context(request), KINDS[kind], request.state.principal, id)
     return to("/content")
 
 
@@ -87,25 +89,16 @@ def keys(request: Request) -> Response:
 @page(Scope.ADMIN)
 def create(request: Request) -> Response:
     """Make a key and show it this once."""
-    store, who, given = context(request).store, request.state.principal, form_values(request)
-    scope = given.get("scope", "submit")
-    if scope not in list(Scope):
-        raise Problem(422, f"There is no scope {scope!r}.")
-    key, secret = store.create_key(
-        tenant=who.tenant, name=given.get("name", "key")[:200], scope=scope
-    )
-    store.audit(tenant=who.tenant, who=who.who, action="create-key", target=key.id)
-    return _keys(request, secret)
+    asked = KeyRequest.model_validate(form_values(request))
+    made = api_keys.create(asked, request.state.principal, context(request))
+    return _keys(request, made.secret)
 
 
 @router.post("/keys/{id}/revoke")
 @page(Scope.ADMIN)
 def revoke(request: Request, id: str) -> Response:
     """Make a key useless."""
-    store, who = context(request).store, request.state.principal
-    if not store.revoke_key(who.tenant, id):
-        raise not_found("key", id)
-    store.audit(tenant=who.tenant, who=who.who, action="revoke-key", target=id)
+    api_keys.revoke(id, request.state.principal, context(request))
     return to("/keys")
 
 

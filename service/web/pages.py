@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 
-from edge.errors import BadInput
+from search.job.spec_file import command_of
 from service.api.context import Context, context
-from service.api.routes.jobs import detail, follow_up
-from service.api.schemas import JobView
-from service.jobs.model import RUNNING, Job, Scope, State, Wanted
+from service.api.routes import jobs as api_jobs
+from service.api.routes.results import answer_images, set_threshold, spec_at_home
+from service.api.schemas import FieldsRequest, JobView, ResumeRequest
+from service.jobs.model import RUNNING, Job, Scope, State
+from service.jobs.reconcile import log_tail
 from service.jobs.store import JobFilters
-from service.web.rendering import form_values, page, render, to
+from service.web.rendering import form_values, number, page, render, to
 
 router = APIRouter(include_in_schema=False)
 STAGES = (State.QUEUED, *RUNNING, State.DONE)
@@ -88,8 +89,7 @@ def job(request: Request, id: str) -> Response:
     """One job as it stands."""
     shared, found = _job(request, id)
     events = shared.run_folder(found) / "events.ndjson"
-    view = view_of(found) | detail(shared, found).model_dump(include={"history"})
-    log = shared.settings.folder / found.folder / "log.txt"
+    view = view_of(found) | api_jobs.detail(shared, found).model_dump(include={"history"})
     return render(
         request,
         "job.html",
@@ -98,7 +98,7 @@ def job(request: Request, id: str) -> Response:
         stages=STAGES,
         passed={one["after"] for one in view["history"]},
         offset=events.stat().st_size if events.exists() else 0,
-        log=log.read_bytes()[-LOG:].decode(errors="replace") if log.exists() else "",
+        log=log_tail(shared.settings.folder / found.folder, LOG),
     )
 
 
@@ -106,7 +106,7 @@ def job(request: Request, id: str) -> Response:
 @page(Scope.SUBMIT)
 def cancel(request: Request, id: str) -> Response:
     """Stop it."""
-    _want(request, id, Wanted.CANCEL)
+    api_jobs.cancel(id, request.state.principal, context(request))
     return to(f"/jobs/{id}")
 
 
@@ -114,42 +114,17 @@ def cancel(request: Request, id: str) -> Response:
 @page(Scope.SUBMIT)
 def delete(request: Request, id: str) -> Response:
     """Remove it."""
-    _want(request, id, Wanted.DELETE)
+    api_jobs.delete(id, request.state.principal, context(request))
     return to("/")
-
-
-def _want(request: Request, id_: str, what: Wanted) -> None:
-    shared, found = _job(request, id_)
-    who = request.state.principal
-    shared.store.want(who.tenant, found.id, what, who.who)
-    shared.store.audit(tenant=who.tenant, who=who.who, action=str(what), target=id_)
 
 
 @router.post("/jobs/{id}/resume")
 @page(Scope.SUBMIT)
 def resume(request: Request, id: str) -> Response:
     """Go on with it, further under a larger budget."""
-    shared, found = _job(request, id)
-    who, given = request.state.principal, form_values(request)
-    changes = {"budget": _whole(given["budget"])} if "budget" in given else None
-    shared.store.resume_job(who.tenant, found.id, who.who, changes=changes, limits=who.limits)
-    shared.store.audit(
-        tenant=who.tenant, who=who.who, action="resume", target=id, detail=changes or {}
-    )
+    asked = ResumeRequest.model_validate(form_values(request))
+    api_jobs.resume(id, asked, request.state.principal, context(request))
     return to(f"/jobs/{id}")
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise BadInput(
-            "the budget is no number",
-            value=text,
-            bound="a whole number",
-            remedy="Write digits alone.",
-            field="budget",
-        ) from None
 
 
 @router.get("/jobs/{id}/router")
@@ -157,8 +132,7 @@ def _whole(text: str) -> int:
 def routers(request: Request, id: str) -> Response:
     """The ranking, and the curve of what ships."""
     shared, found = _job(request, id)
-    run = shared.run_folder(found)
-    ready = (run / "bundle" / "manifest.json").is_file()
+    run, ready = shared.run_folder(found), shared.has_bundle(found)
     told = json.loads((run / "result.json").read_text()) if ready else {}
     return render(
         request,
@@ -174,10 +148,8 @@ def routers(request: Request, id: str) -> Response:
 @page(Scope.SUBMIT)
 def threshold(request: Request, id: str) -> Response:
     """Save the bundle's threshold."""
-    from service.api.routes.results import set_threshold
-
     shared, found = _job(request, id)
-    share = float(form_values(request).get("appeals", "0.1"))
+    share = number("appeals", form_values(request).get("appeals", "0.1"))
     set_threshold(shared, request.state.principal, found, {"appeals": share})
     return to(f"/jobs/{id}/router")
 
@@ -187,7 +159,7 @@ def threshold(request: Request, id: str) -> Response:
 def try_it(request: Request, id: str) -> Response:
     """Images that the pair answers."""
     shared, found = _job(request, id)
-    ready = (shared.run_folder(found) / "bundle" / "manifest.json").is_file()
+    ready = shared.has_bundle(found)
     return render(request, "try.html", job=view_of(found), ready=ready, answers=None)
 
 
@@ -195,8 +167,6 @@ def try_it(request: Request, id: str) -> Response:
 @page(Scope.READ)
 def answers(request: Request, id: str) -> Response:
     """The same with answers, for browsers without scripts."""
-    from service.api.routes.results import answer_images
-
     shared, found = _job(request, id)
     images = [one for one in request.state.form.getlist("images") if isinstance(one, UploadFile)]
     rows = answer_images(shared, shared.finished(found), images)
@@ -208,15 +178,9 @@ def answers(request: Request, id: str) -> Response:
 def download(request: Request, id: str) -> Response:
     """What can be taken home."""
     shared, found = _job(request, id)
-    ready = (shared.run_folder(found) / "bundle" / "manifest.json").is_file()
-    words = ["understudy", "search", "--teacher", "teacher.onnx", "--data"]
-    words += [str(found.spec.get("data", "data")), "--out", "run"]
-    for name, value in found.spec.items():
-        if name != "data":
-            words += ["--" + name.replace("_", "-"), str(value)]
-    return render(
-        request, "download.html", job=view_of(found), ready=ready, command=shlex.join(words)
-    )
+    ready = shared.has_bundle(found)
+    command = command_of(spec_at_home(found))
+    return render(request, "download.html", job=view_of(found), ready=ready, command=command)
 
 
 @router.get("/compare")
@@ -233,6 +197,6 @@ def compare(request: Request) -> Response:
 @page(Scope.SUBMIT)
 def finalize(request: Request, id: str) -> Response:
     """Train and ship the winner of a re-ranking."""
-    fields = json.loads(form_values(request).get("fields", "{}"))
-    job_ = follow_up(context(request), request.state.principal, id, "finalize", fields)
-    return to(f"/jobs/{job_.id}")
+    asked = FieldsRequest.model_validate_json(form_values(request).get("fields", "{}"))
+    made = api_jobs.finalize(id, asked, request.state.principal, context(request))
+    return to(f"/jobs/{made.id}")

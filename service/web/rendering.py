@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -15,16 +14,16 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from edge.errors import BadInput
-from service.api.auth import Authenticator, Principal
-from service.api.problems import Problem, of_bad_input
-from service.jobs.model import Conflict, QuotaExceeded, Scope
+from service.api.auth import Authenticator, Principal, check_token
+from service.api.problems import Problem, of_validation, problem_of
+from service.jobs.model import Scope
 
 HERE = Path(__file__).parent
-Values = dict[str, Any]
 
 
 @cache
@@ -117,12 +116,14 @@ def page(scope: Scope) -> Callable[[Callable[..., Any]], Handler]:
                     )
                 if request.method == "POST":
                     form = await request.form(max_files=1000, max_fields=5000)
-                    _check(request, who, form)
+                    check_token(str(form.get("csrf") or request.query_params.get("csrf")), who.csrf)
                     request.state.form = form
                 found: Response = await run_in_threadpool(function, request, **values)
                 return found
-            except (Problem, BadInput, Conflict, QuotaExceeded) as error:
-                told = _problem(error)
+            except Exception as error:
+                told = problem_of_form(error)
+                if told is None:
+                    raise
                 return await run_in_threadpool(
                     render, request, "problem.html", told.status, problem=told, title="Not done"
                 )
@@ -133,23 +134,9 @@ def page(scope: Scope) -> Callable[[Callable[..., Any]], Handler]:
     return wrap
 
 
-def _problem(error: Exception) -> Problem:
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, BadInput):
-        return of_bad_input(error)
-    return Problem(429 if isinstance(error, QuotaExceeded) else 409, f"{error}.")
-
-
-def _check(request: Request, who: Principal, form: FormData) -> None:
-    """Refuse a form that does not come from a page of this session."""
-    given = form.get("csrf") or request.query_params.get("csrf") or ""
-    if who.csrf is None or not hmac.compare_digest(str(given).encode(), who.csrf.encode()):
-        raise Problem(
-            403,
-            "This form is of another session; go back, reload the page and send it again.",
-            kind="csrf-token-missing",
-        )
+def problem_of_form(error: Exception) -> Problem | None:
+    """As the API tells it; a form's texts are checked by the models of the API's requests."""
+    return of_validation(error) if isinstance(error, ValidationError) else problem_of(error)
 
 
 def form_values(request: Request) -> dict[str, str]:
@@ -160,3 +147,21 @@ def form_values(request: Request) -> dict[str, str]:
         for name, value in form.items()
         if isinstance(value, str) and value.strip() and name != "csrf"
     }
+
+
+def number(name: str, text: str) -> float:
+    """The number that a field of a form holds.
+
+    Raises:
+        BadInput: it holds none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(
+            f"{name} is no number",
+            value=text,
+            bound="a number",
+            remedy="Write it with digits.",
+            field=name,
+        ) from None

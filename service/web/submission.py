@@ -20,7 +20,7 @@ from service.api.schemas import JobRequest
 from service.jobs.engines import CONFINED, OWN
 from service.jobs.model import Scope
 from service.jobs.store import ContentFilters
-from service.web.rendering import form_values, page, render, to
+from service.web.rendering import form_values, page, problem_of_form, render, to
 
 router = APIRouter(include_in_schema=False)
 BASIC = ("max_kb", "max_drop", "max_ms", "budget", "minutes", "appeals")
@@ -64,7 +64,7 @@ def _shown(value: Any) -> str:
 
 
 def _expert() -> list[tuple[str, list[str]]]:
-    hidden = {*OWN, *CONFINED, *BASIC, "target", "ray", "teacher_unseen"} - {"teacher_unseen"}
+    hidden = {*OWN, *CONFINED, *BASIC, "target", "ray"}
     groups: dict[str, list[str]] = {}
     for group, name, *_ in spec_fields():
         if name not in hidden:
@@ -118,9 +118,11 @@ def submit(request: Request) -> Response:
         protect = [str(value) for value in form.getlist("protect") if isinstance(value, str)]
         request_ = JobRequest.model_validate(given | ({"protect": protect} if protect else {}))
         job = submit_search(request_, request.state.principal, shared)
-    except (BadInput, Problem) as error:
-        detail = error.detail if isinstance(error, Problem) else str(error)
-        return _page(request, given, problem={"detail": detail})
+    except Exception as error:
+        problem = problem_of_form(error)
+        if problem is None:
+            raise
+        return _page(request, given, problem=problem)
     return to(f"/jobs/{job.id}")
 
 

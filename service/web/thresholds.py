@@ -8,13 +8,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from edge.errors import BadInput
+from search.job.choices import CHOICES
 from service.api.context import context
 from service.jobs.model import Scope
 from service.web.pages import view_of
-from service.web.rendering import page, render
+from service.web.rendering import number, page, render
 
 router = APIRouter(include_in_schema=False)
-TARGETS = ("accurate", "smallest", "fastest", "balanced")
+#: fields of the job that have a slider
+FIELDS = ("max_kb", "c0", "a0", "alpha", "beta", "rho")
+TARGETS = CHOICES["target"]
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,7 @@ def fields_of(query: Any) -> dict[str, Any]:
     Raises:
         BadInput: no number.
     """
-    given: dict[str, Any] = {}
-    for name in ("max_kb", "c0", "a0", "alpha", "beta", "rho"):
-        if text := query.get(name):
-            try:
-                given[name] = float(text)
-            except ValueError:
-                raise BadInput(
-                    f"{name} is no number",
-                    value=text,
-                    bound="a number",
-                    remedy="Write it with digits.",
-                    field=name,
-                ) from None
+    given: dict[str, Any] = {name: number(name, query[name]) for name in FIELDS if query.get(name)}
     if query.get("target") in TARGETS:
         given["target"] = query["target"]
     return given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Form, Query, Response, UploadFile
@@ -20,6 +20,8 @@ from service.jobs.model import Dataset, Teacher
 from service.jobs.store import ContentFilters
 
 REFUSALS = documented(401, 403, 404, 409, 413, 421, 422, 429, 503, 507)
+#: kinds of content, as people call them
+NAMES = {"teacher": "teacher", "dataset": "data set"}
 #: seconds between two looks at a row that is being checked
 LOOK = 0.1
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the check.")]
@@ -34,8 +36,21 @@ def get_content(shared: Context, kind: str, who: Principal, id_: str) -> Teacher
     get = shared.store.get_teacher if kind == "teacher" else shared.store.get_dataset
     found = get(who.tenant, id_)
     if found is None:
-        raise not_found("teacher" if kind == "teacher" else "data set", id_)
+        raise not_found(NAMES[kind], id_)
     return found
+
+
+def delete_content(shared: Context, kind: str, who: Principal, id_: str) -> None:
+    """Remove a tenant's teacher or data set.
+
+    Raises:
+        Problem: 404 where there is none.
+        Conflict: jobs name it.
+    """
+    remove = shared.store.delete_teacher if kind == "teacher" else shared.store.delete_dataset
+    if not remove(who.tenant, id_):
+        raise not_found(NAMES[kind], id_)
+    shared.store.audit(tenant=who.tenant, who=who.who, action=f"delete-{kind}", target=id_)
 
 
 def awaited(
@@ -53,7 +68,7 @@ def take(
     shared: Context, kind: str, who: Principal, files: list[UploadFile], name: str | None
 ) -> Teacher | Dataset:
     """Receive the files of a form."""
-    named = {file.filename or "file": _pieces(file) for file in files}
+    named = {file.filename or "file": pieces_of(file.file) for file in files}
     if len(named) != len(files) or not files:
         raise Problem(422, "Each file needs a name of its own.")
     id_ = shared.intake.receive(kind, who, named)
@@ -61,15 +76,10 @@ def take(
     return shared.intake.admit(kind, id_, title[:200], who)
 
 
-def _pieces(file: UploadFile) -> Iterator[bytes]:
-    while piece := file.file.read(1 << 20):
-        yield piece
-
-
 def _router(kind: str, prefix: str) -> APIRouter:
     """The routes that teachers and data sets have in common."""
     router = APIRouter(prefix=prefix, tags=[prefix.strip("/")], route_class=IdempotentRoute)
-    what = "teacher" if kind == "teacher" else "data set"
+    what = NAMES[kind]
 
     def upload(
         files: list[UploadFile],
@@ -104,10 +114,7 @@ def _router(kind: str, prefix: str) -> APIRouter:
         return awaited(shared, kind, who, get_content(shared, kind, who, id), wait)
 
     def delete(id: str, who: Submitter, shared: Shared) -> Response:
-        remove = shared.store.delete_teacher if kind == "teacher" else shared.store.delete_dataset
-        if not remove(who.tenant, id):
-            raise not_found(what, id)
-        shared.store.audit(tenant=who.tenant, who=who.who, action=f"delete-{kind}", target=id)
+        delete_content(shared, kind, who, id)
         return Response(status_code=204)
 
     for function, method, path, status, text in (
@@ -154,11 +161,9 @@ def describe(
     """The same weights with another description: a teacher of its own."""
     row = get_content(shared, "teacher", who, id)
     weights = shared.intake.content.teacher(row.sha256)
-    files = {
-        weights.name: pieces_of(weights),
-        "teacher.json": iter([json.dumps(description, indent=2).encode()]),
-    }
-    new = shared.intake.admit(
-        "teacher", shared.intake.receive("teacher", who, files), row.name, who
-    )
+    told = json.dumps(description, indent=2).encode()
+    with weights.open("rb") as file:
+        files = {weights.name: pieces_of(file), "teacher.json": iter([told])}
+        id_ = shared.intake.receive("teacher", who, files)
+    new = shared.intake.admit("teacher", id_, row.name, who)
     return awaited(shared, "teacher", who, new, wait)

@@ -185,9 +185,7 @@ def resume(id: str, request: ResumeRequest, who: Submitter, shared: Shared) -> J
 def delete(id: str, who: Submitter, shared: Shared) -> Json:
     """Stop a job and remove it with all its files, for good."""
     job = shared.store.want(who.tenant, id, Wanted.DELETE, who.who)
-    if job is None:
-        raise not_found("job", id)
-    shared.store.audit(tenant=who.tenant, who=who.who, action="delete", target=id)
+    _audited(shared, who, job, id, "delete")
     return {"id": id, "deleting": True}
 
 
@@ -231,7 +229,23 @@ def _changed(
     action: str,
     about: Json | None = None,
 ) -> JobDetail:
+    return detail(shared, _audited(shared, who, job, id_, action, about))
+
+
+def _audited(
+    shared: Context,
+    who: Principal,
+    job: Job | None,
+    id_: str,
+    action: str,
+    about: Json | None = None,
+) -> Job:
+    """A job that was changed, which is written down.
+
+    Raises:
+        Problem: 404 where there is none.
+    """
     if job is None:
         raise not_found("job", id_)
     shared.store.audit(tenant=who.tenant, who=who.who, action=action, target=id_, detail=about)
-    return detail(shared, job)
+    return job

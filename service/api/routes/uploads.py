@@ -18,6 +18,7 @@ from service.api.intake import safe_name
 from service.api.problems import Problem, documented, not_found
 from service.api.routes.content import awaited
 from service.api.schemas import ContentView, UploadRequest, UploadView
+from service.jobs.content import file_digest
 from service.jobs.model import Upload
 
 router = APIRouter(prefix="/uploads", tags=["uploads"], route_class=IdempotentRoute)
@@ -160,7 +161,7 @@ def complete(
             headers={"Upload-Offset": str(upload.received)},
         )
     path = _file(shared, upload)
-    if upload.sha256 is not None and upload.sha256 != shared.intake.digest(path):
+    if upload.sha256 is not None and upload.sha256 != file_digest(path):
         _forget(shared, upload)
         raise Problem(422, "The upload arrived damaged: its SHA-256 is another. Send it again.")
     id_ = shared.intake.adopt(upload.kind, path)

@@ -208,3 +208,25 @@ def test_metrics_and_health(client: TestClient, teacher: str, tmp_path: Path) ->
     assert client.get("/healthz").text == "ok\n"
     assert client.get("/readyz").text == "ready\n"
     assert 'understudy_jobs{state="queued"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "said"),
+    [
+        ("/jobs/{id}/resume", {"budget": "many"}, "budget"),
+        ("/jobs/{id}/finalize", {"fields": "no JSON"}, "Invalid JSON"),
+        ("/keys", {"name": "mine", "scope": "owner"}, "scope"),
+        ("/content/nonsense/x/delete", {}, "There is no kind of content"),
+        ("/new", {"teacher": "teacher_x", "data": "digits"}, "Upload it first."),
+        ("/new", {"data": "digits"}, "the job lacks a teacher"),
+    ],
+)
+def test_a_form_that_holds_nonsense_is_told_so(
+    client: TestClient, teacher: str, path: str, form: dict[str, str], said: str
+) -> None:
+    id_ = submit(client, teacher).json()["id"]
+    client.get("/")  # begins a session
+    token = client.get("/").text.partition('name="csrf" content="')[2].partition('"')[0]
+    answer = client.post(path.replace("{id}", id_), data=form | {"csrf": token})
+    assert answer.status_code < 500
+    assert said in answer.text
