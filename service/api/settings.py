@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edge.errors import BadInput
-from service.jobs.model import Limits
+
+if TYPE_CHECKING:
+    from service.jobs.model import Limits
 
 
 class Settings(BaseModel):
@@ -19,7 +22,9 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8700, ge=0, le=65_535, description="Port to listen on; 0 for any free one.")
     folder: Path = Field(
-        Path("understudy-service"), description="Folder of everything that the service keeps."
+        Path("understudy-service"),
+        validate_default=True,
+        description="Folder of everything that the service keeps.",
     )
     database: str | None = Field(
         None, description="SQLAlchemy URL of the store; else SQLite in the folder."
@@ -40,10 +45,15 @@ class Settings(BaseModel):
         False, description="Cookies over HTTPS alone, for a service behind a TLS proxy."
     )
 
+    @field_validator("folder")
+    @classmethod
+    def _whole_path(cls, folder: Path) -> Path:
+        return folder.absolute()
+
     @property
     def url(self) -> str:
         """Of the store's database."""
-        return self.database or f"sqlite:///{(self.folder / 'understudy.db').absolute()}"
+        return self.database or f"sqlite:///{self.folder / 'understudy.db'}"
 
     @property
     def loopback(self) -> bool:
@@ -58,6 +68,8 @@ class Settings(BaseModel):
     @property
     def limits(self) -> Limits:
         """Of a tenant without limits of its own."""
+        from service.jobs.model import Limits  # every command's help is made of this module
+
         return Limits(bytes=int(self.max_tenant_gb * 1e9), queued=self.max_queued)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import BaseModel
 
 from edge.errors import BadInput
 from search.job.choices import CHOICES
@@ -36,9 +37,12 @@ def takes_job(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def takes_fields(
-    names: Iterable[str], defaults: bool = False
+    names: Iterable[str], defaults: bool = False, model: type[BaseModel] = JobSpec
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """As :func:`takes_job`, for some fields of the job; ``defaults`` are told in the help."""
+    """As :func:`takes_job`, for some fields of the job, or of another typed object.
+
+    ``defaults`` are told in the help.
+    """
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
         given = [
@@ -47,7 +51,7 @@ def takes_fields(
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*given, *(_option(name, defaults) for name in names)]
+            [*given, *(_option(model, name, defaults) for name in names)]
         )
         command.__annotations__ = {
             parameter.name: parameter.annotation
@@ -58,20 +62,20 @@ def takes_fields(
     return give
 
 
-def _option(name: str, defaults: bool) -> inspect.Parameter:
-    info = JobSpec.model_fields[name]
-    assert isinstance(info.json_schema_extra, dict)
+def _option(model: type[BaseModel], name: str, defaults: bool) -> inspect.Parameter:
+    info = model.model_fields[name]
+    about = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     kinds = get_args(info.annotation) or (info.annotation,)
     flag = "--" + name.replace("_", "-")
     many = info.annotation is not None and "tuple" in str(info.annotation)
     kind: Any = str if many else next(k for k in kinds if k is not type(None))
-    told = defaults and not (info.is_required() or info.default is None)
+    told = defaults and not (info.is_required() or info.default in (None, ()))
     default: Any = info.default if told else False
     option = typer.Option(
         *((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)),
         help=(info.description or "") + (" Comma-separated." if many else ""),
         metavar=_choices(name, many),
-        rich_help_panel=str(info.json_schema_extra["group"]),
+        rich_help_panel=str(about["group"]) if "group" in about else None,
         show_default=False if default is False else str(",".join(default) if many else default),
     )
     return inspect.Parameter(
@@ -106,7 +110,7 @@ def job_values(job: Path | None, resume: bool, options: Mapping[str, Any]) -> Jo
 def as_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the job from the options that were given; lists are written with commas."""
     chosen = {name: value for name, value in options.items() if value is not None}
-    for name in ("pool", "protect", "families", "warm"):
+    for name in ("pool", "protect", "families", "warm", "allowed_hosts"):
         if isinstance(chosen.get(name), str):
             chosen[name] = tuple(part.strip() for part in chosen[name].split(",") if part.strip())
     return chosen

@@ -4,61 +4,32 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.errors import MissingExtra
+from edge.errors import BadInput, MissingExtra, check_member
+from service.api.settings import Settings, make_settings
+from service.cli.options import as_values, takes_fields
+
+if TYPE_CHECKING:
+    from service.jobs.store import Store
 
 Folder = Annotated[Path, typer.Option(help="Folder of everything that the service keeps.")]
 Database = Annotated[
     str | None, typer.Option(help="SQLAlchemy URL of the store; else SQLite in the folder.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-DEFAULT_FOLDER = Path("understudy-service")
+DEFAULT_FOLDER = Settings.model_fields["folder"].default
 
 
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.")] = 8700,
-    folder: Folder = DEFAULT_FOLDER,
-    database: Database = None,
-    runner: Annotated[
-        str, typer.Option(help="Where jobs run: local, or http://HEAD:8265 of a Ray cluster.")
-    ] = "local",
-    jobs: Annotated[int, typer.Option(help="Jobs at a time; 0 runs none.")] = 1,
-    allowed_hosts: Annotated[
-        str, typer.Option(help="Further names by which the service is reached. Comma-separated.")
-    ] = "",
-    max_upload_mb: Annotated[int, typer.Option(help="Largest upload, MB.")] = 4096,
-    max_tenant_gb: Annotated[
-        float, typer.Option(help="Most that all uploads of one tenant may take, GB.")
-    ] = 50.0,
-    max_queued: Annotated[
-        int, typer.Option(help="Most jobs of one tenant that wait or run.")
-    ] = 1000,
-    secure_cookies: Annotated[
-        bool, typer.Option("--secure-cookies", help="Cookies over HTTPS alone, behind a TLS proxy.")
-    ] = False,
-) -> None:
+@takes_fields(Settings.model_fields, defaults=True, model=Settings)
+def serve(**options: Any) -> None:
     """Serve jobs over HTTP, with a page: submit a teacher, watch, tune, download."""
     _needs_service()
-    from service.api.settings import make_settings
-
-    settings = make_settings(
-        host=host,
-        port=port,
-        folder=folder.absolute(),
-        database=database,
-        runner=runner,
-        jobs=jobs,
-        allowed_hosts=tuple(name.strip() for name in allowed_hosts.split(",") if name.strip()),
-        max_upload_mb=max_upload_mb,
-        max_tenant_gb=max_tenant_gb,
-        max_queued=max_queued,
-        secure_cookies=secure_cookies,
-    )
+    settings = make_settings(**as_values(options))
     from service.web.serving import run
 
     run(settings)
@@ -84,8 +55,6 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key; its secret is shown this once."""
-    from edge.errors import check_member
-
     check_member("scope", scope, ("read", "submit", "admin"))
     _needs_service()
     from service.jobs.model import Limits
@@ -134,8 +103,6 @@ def list_keys(
 def revoke(id: str, folder: Folder = DEFAULT_FOLDER, database: Database = None) -> None:
     """Make a key useless for ever."""
     _needs_service()
-    from edge.errors import BadInput
-
     with _store(folder, database) as store:
         if not store.revoke_key(None, id):
             raise BadInput(
@@ -153,13 +120,10 @@ def _needs_service() -> None:
         raise MissingExtra("The service", "service")
 
 
-def _store(folder: Path, database: str | None):  # type: ignore[no-untyped-def]
-    from contextlib import closing
-
-    from service.api.settings import make_settings
+def _store(folder: Path, database: str | None) -> closing[Store]:
     from service.jobs.store import Store
 
-    settings = make_settings(folder=folder.absolute(), database=database)
+    settings = make_settings(folder=folder, database=database)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return closing(Store.open(settings.url))
 

@@ -11,10 +11,11 @@ import uvicorn
 from fastapi import APIRouter
 
 from edge.errors import BadInput
-from service.api.app import create_app
+from service.api.app import Working, create_app
 from service.api.context import Context
 from service.api.settings import Settings
 from service.jobs.local import LocalRunner
+from service.jobs.ray_jobs import RayRunner
 from service.jobs.runner import Runner
 from service.jobs.scheduler import Scheduler
 from service.web import account, assets, submission, thresholds
@@ -30,8 +31,8 @@ def run(settings: Settings) -> None:
     Raises:
         BadInput: settings that cannot be used, or an address that cannot be listened on.
     """
-    listener = _listen(settings)
     runner = _runner(settings.runner)
+    listener = _listen(settings)
     working = working_with(settings, runner)
     app = create_app(settings, working if settings.jobs else None, pages())
     host, port = listener.getsockname()[:2]
@@ -56,30 +57,44 @@ def pages() -> APIRouter:
     return router
 
 
-def working_with(settings: Settings, runner: Runner):  # type: ignore[no-untyped-def]
+def working_with(settings: Settings, runner: Runner) -> Working:
     """What runs the jobs of an application for as long as it lives."""
 
     @contextmanager
     def working(shared: Context) -> Iterator[object]:
-        scheduler = Scheduler(shared.store, settings.folder, runner, jobs=settings.jobs)
+        # jobs that were begun on this machine end here, whatever runs new ones
+        others = () if isinstance(runner, LocalRunner) else (LocalRunner(),)
+        scheduler = Scheduler(
+            shared.store, settings.folder, runner, others=others, jobs=settings.jobs
+        )
         scheduler.start()
         try:
             yield scheduler
         finally:
             scheduler.stop()
-            runner.close()
+            for one in (runner, *others):
+                one.close()
 
     return working
 
 
 def _runner(name: str) -> Runner:
+    """The runner of a setting.
+
+    Raises:
+        BadInput: there is none of that name, or no cluster answers at that address.
+    """
     if name == "local":
         return LocalRunner()
+    if name.startswith(("http://", "https://")):
+        cluster = RayRunner(name)
+        cluster.check()
+        return cluster
     raise BadInput(
         "there is no such runner",
         value=name,
-        bound="local",
-        remedy="Leave --runner out.",
+        bound="local, or http://HEAD:8265",
+        remedy="Leave --runner out, or name a cluster's dashboard.",
         field="runner",
     )
 

@@ -9,8 +9,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from edge.errors import BadInput
 from search.job.spec import JobSpec, make_spec
 from search.job.spec_file import to_yaml
+from service.api.settings import Settings
 from service.cli import main as cli
 
 # one value per field, none of them the default
@@ -165,3 +167,30 @@ def test_resuming_takes_the_job_of_the_run(tmp_path: Path, asked: list[JobSpec])
     RunFolder(job.out).create(job, {})
     run("--resume", "--out", job.out, "--budget", "50")
     assert asked == [job.model_copy(update={"budget": 50})]
+
+
+def test_the_service_has_an_option_for_each_of_its_settings() -> None:
+    told = CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "200"}).output
+    for name, info in Settings.model_fields.items():
+        assert "--" + name.replace("_", "-") in told
+        assert str(info.description).split(";")[0][:40] in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port", "99999"], "got 99999; expected less than or equal to 65535"),
+        (["--runner", "http://127.0.0.1:1"], "no Ray cluster takes jobs there"),
+        (["--runner", "slurm"], "got slurm; expected local, or http://HEAD:8265"),
+        (
+            ["--host", "0.0.0.0", "--port", "0"],
+            "a service that other machines can reach needs a key",
+        ),
+    ],
+)
+def test_a_service_that_cannot_be_started_says_why(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    result = CliRunner().invoke(cli.app, ["serve", "--folder", str(tmp_path / "service"), *words])
+    assert isinstance(result.exception, BadInput)
+    assert said in str(result.exception)
