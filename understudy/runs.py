@@ -17,7 +17,6 @@ from search.job.claim import LOCK
 from search.job.run_folder import RunFolder
 from search.job.spec import ROUTING, JobSpec
 from service.cli.environment import needs_search
-from service.cli.options import REWARD_FIELDS
 from understudy.bundles import Bundle
 from understudy.rerankings import Reranking
 from understudy.results import Results
@@ -92,6 +91,7 @@ class Run(Results):
         needs_search("Re-ranking")
         from search.analysis.rerank import rerank
         from search.analysis.scored_trials import read_run
+        from service.cli.options import REWARD_FIELDS
 
         check_fields(thresholds, REWARD_FIELDS, "re-ranking")
         found = rerank(read_run(self.name), thresholds)
