@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -33,14 +34,20 @@ def run(tmp_path: Path) -> Run:
 def test_the_student_is_the_bundles(run: Run) -> None:
     images = load_dataset("digits", jobs.GREY8).images[-40:]
     bundle = run.bundle
+    inputs = bundle.manifest.preprocess.to_input(images)
     student = run.student()
     assert isinstance(student, torch.nn.Module)
     with torch.no_grad():
-        logits = student(torch.from_numpy(bundle.manifest.preprocess.to_input(images)))
-    answers = bundle.predict(images)
-    assert logits.argmax(1).tolist() == [answer.label for answer in answers]
-    probabilities = [answer.probability for answer in answers]
-    np.testing.assert_allclose(logits.softmax(1).max(1).values, probabilities, atol=1e-3)
+        logits = student(torch.from_numpy(inputs))
+    # what ships may be in int8; this is the student as it was trained
+    session = onnxruntime.InferenceSession(bundle.path / "student.onnx")
+    (expected,) = session.run(["logits"], {"image": inputs})
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_teacher_answers_what_is_appealed(run: Run) -> None:
+    bundle = run.bundle
+    images = load_dataset("digits", jobs.GREY8).images[-40:]
     appealed = bundle.predict(images, teacher=run.teacher)
     for answer in appealed:
         assert answer.answered_by == ("teacher" if answer.appeal else "student")
@@ -53,7 +60,7 @@ def test_another_goal_makes_another_bundle_beside_the_first(
     routed = run.route(appeals=0.5, progress=False)
     assert capfd.readouterr().err == ""
     assert routed.bundle.path == run.path / "bundle-2"
-    assert routed.bundle.threshold > before
+    assert dict(routed.bundle.manifest.goal) == {"appeals": 0.5}
     assert routed.result["goal"]["appeals"] == 0.5
     assert routed.report == run.path / "report-2.html"
     assert run.bundle.threshold == before
