@@ -62,7 +62,7 @@ def test_every_name_is_there_once_it_is_asked_for() -> None:
 
 
 def test_a_submodule_does_not_take_the_place_of_a_function() -> None:
-    import understudy.opening
+    import understudy.remote
     import understudy.searching
 
     assert callable(understudy.open)

@@ -83,6 +83,9 @@ def test_the_bundle_is_fetched_once(run: RemoteRun, client: Client, tmp_path: Pa
     before = (folder / "pair.onnx").stat().st_mtime_ns
     assert client.job(run.id).bundle.path == folder
     assert (folder / "pair.onnx").stat().st_mtime_ns == before
+    run._http.transport.post(f"/jobs/{run.id}/threshold", {"appeals": 0})
+    assert run.bundle.threshold == 0.75
+    assert client.job(run.id).bundle.threshold < 0.75
 
 
 def test_a_home_that_cannot_be_written_is_no_hindrance(
