@@ -31,7 +31,7 @@ demo: $(HAS_SEARCH)
 # file. Those with Ray use both processors by themselves, and come after the others: in one process,
 # so that they share a finished job.
 WITH_RAY := tests/search/test_pipeline.py tests/search/test_resume.py tests/search/analysis/test_tune_study.py \
-    tests/search/packaging/test_router_rows.py tests/service/cli/test_cli.py tests/service/cli/test_thresholds.py
+    tests/search/packaging/test_router_rows.py tests/service/cli/test_cli.py tests/service/cli/test_thresholds.py tests/understudy/test_jobs.py
 FAULTS   := tests/search/execution/test_evaluator.py tests/search/finalists/test_train.py tests/search/test_faults.py
 SHARED   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -16,10 +16,9 @@ from understudy.own import first
 if TYPE_CHECKING:
     from edge.errors import BadInput, MissingExtra, Unfinished
     from understudy.bundles import Bundle, Prediction
-    from understudy.opening import open  # noqa: A004 (as in PIL.Image.open and h5py)
     from understudy.remote import Client, RemoteRun
     from understudy.rerankings import Reranking
-    from understudy.runs import Run
+    from understudy.runs import Run, open  # noqa: A004 (as in PIL.Image.open)
     from understudy.searching import search
 
 __version__ = "0.1.0"
@@ -48,7 +47,7 @@ _PLACES = {
     "Reranking": "understudy.rerankings",
     "Run": "understudy.runs",
     "Unfinished": "edge.errors",
-    "open": "understudy.opening",
+    "open": "understudy.runs",
     "search": "understudy.searching",
 }
 

@@ -205,9 +205,11 @@ class RemoteRun(Results):
 
     @property
     def bundle(self) -> Bundle:
-        """What ships, fetched once into the cache of this machine's user."""
+        """What ships, fetched once into the cache of this machine's user, and again where its
+        threshold was set anew on the service since this object was made."""
         if self._bundle is None:
-            folder = self._cache / "bundle"
+            threshold = repr(self._http.threshold(self.id)).encode()
+            folder = self._cache / f"bundle-{sha256(threshold).hexdigest()[:12]}"
             if not folder.is_dir():
                 self._http.bundle(self.id, folder)
             self._bundle = Bundle(folder)

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge.bundle import MANIFEST
 from edge.errors import BadInput
 from search.job import lock
 from search.job.claim import LOCK
 from search.job.run_folder import RunFolder
 from search.job.spec import ROUTING, JobSpec
 from service.cli.environment import needs_search
-from service.cli.options import REWARD_FIELDS
 from understudy.bundles import Bundle
 from understudy.rerankings import Reranking
 from understudy.results import Results
@@ -92,6 +92,7 @@ class Run(Results):
         needs_search("Re-ranking")
         from search.analysis.rerank import rerank
         from search.analysis.scored_trials import read_run
+        from service.cli.options import REWARD_FIELDS
 
         check_fields(thresholds, REWARD_FIELDS, "re-ranking")
         found = rerank(read_run(self.name), thresholds)
@@ -190,6 +191,25 @@ class Run(Results):
             if holder is None
             else "Wait for that process.",
         )
+
+
+def open(path: str | os.PathLike[str]) -> Run | Bundle:  # noqa: A001 (as in PIL.Image.open)
+    """The run or the bundle in a folder.
+
+    Raises:
+        BadInput: neither, or a damaged bundle.
+    """
+    folder = Path(path)
+    if (folder / MANIFEST).is_file():
+        return Bundle(folder)
+    if (folder / "job.yaml").is_file():
+        return Run(folder)
+    raise BadInput(
+        f"{folder} is neither a run nor a bundle",
+        value=f"no job.yaml and no {MANIFEST} in it" if folder.is_dir() else "no such folder",
+        bound="what a search left in its folder `out`, or the folder named bundle in it",
+        remedy="Look for that folder.",
+    )
 
 
 def check_fields(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:

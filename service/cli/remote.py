@@ -1,7 +1,7 @@
 """``understudy login | submit | jobs | cancel | resume | download``: jobs of a service.
 
-Each finds the service by ``--url``, by ``UNDERSTUDY_URL``, or as the last ``login`` kept it. The
-file of a job is that of a local run.
+Each finds the service by ``--url``, by ``UNDERSTUDY_URL``, or as the last ``login`` kept it. A
+job's file is that of a local run.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def submit(
     values = overridden({} if job is None else read_yaml(job), as_values(options))
     spec = make_spec(values | {"out": "run"})  # refused here as it would be there, and at once
     given = {field: getattr(spec, field) for field in values if field in type(spec).model_fields}
+    given = {field: value for field, value in given.items() if value not in (None, ())}
     with _client(url) as client:
         with _uploading() as tell:
             found = client.submit(given, name=name, priority=priority, tell=tell)
@@ -120,18 +121,10 @@ def jobs(
     from service.cli.tables import print_table
 
     table = Table()
-    for column in (
-        "job",
-        "name",
-        "state",
-        "candidates",
-        "student KB",
-        "student",
-        "pair",
-        "appeals",
-    ):
-        numeric = column not in ("job", "name", "state")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for column in ("job", "name", "state"):
+        table.add_column(column, overflow="fold")
+    for column in ("candidates", "student KB", "student", "pair", "appeals"):
+        table.add_column(column, justify="right")
     for row in found:
         told = row["summary"]
         counted = told.get("candidates")
@@ -146,7 +139,10 @@ def jobs(
                 for figure in ("student_accuracy", "pair_accuracy", "appeals")
             ),
         )
-    print_table(table)
+    if found:
+        print_table(table)
+    else:
+        typer.echo("no jobs")
 
 
 def cancel(id: Id, url: Url = None, as_json: AsJson = False) -> None:

@@ -185,6 +185,11 @@ class Client:
         path, params = f"/jobs/{_name(id_)}/candidates", {"format": "csv"}
         return str(self.transport.request("GET", path, params=params).text)
 
+    def threshold(self, id_: str) -> float:
+        """At which a finished job's bundle appeals now: it may be set anew on the service."""
+        told = self.transport.get(f"/jobs/{_name(id_)}/routers")
+        return float(told["deferral"].get("threshold", told["pair"]["threshold"]))
+
     def bundle(self, id_: str, folder: Path) -> None:
         """Fetch a job's bundle into a new folder, verified."""
         downloads.bundle(self.transport, _name(id_), folder)

@@ -50,14 +50,17 @@ def follow(transport: Transport, id_: str, start: int = 0) -> Iterator[Update]:
         Refusal: there is no such job, or it may not be read.
         BadInput: the service does not answer any more.
     """
-    at, failures = start, 0
+    at, failures, known = start, 0, None
     tries, last = iter(pauses()), time.monotonic()
     while True:
         try:
             source = _streamed if failures < FAILURES else _asked
             for update in source(transport, id_, at):
-                at = update.end
-                tries, last, failures = iter(pauses()), time.monotonic(), 0
+                last = time.monotonic()  # the service lives
+                if (update.end, update.data) == known:
+                    continue
+                at, known = update.end, (update.end, update.data)
+                tries, failures = iter(pauses()), 0
                 yield update
             return
         except (load_httpx().TransportError, Refusal, _Broken) as error:

@@ -97,7 +97,7 @@ def base_url(url: str) -> str:
     Raises:
         BadInput: none.
     """
-    text = url.strip().rstrip("/")
+    text = url.strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port

@@ -60,6 +60,10 @@ class Transport:
         """Close its connections."""
         self._http.close()
 
+    def __del__(self) -> None:
+        if http := getattr(self, "_http", None):
+            http.close()
+
     def get(self, path: str, **params: Any) -> Any:
         """The JSON at a path."""
         return self._json(self.request("GET", path, params=params))

@@ -280,10 +280,6 @@ class Outcome:
     losses: int = 0
 
 
-#: attempts, none of which gets further, at a job whose engine ends with an error of its own
-_FAULTS = 2
-
-
 def outcome(job: Job, exit_: Exit, finished: bool, progressed: bool) -> Outcome:
     """What an exit means (:mod:`service.cli.main` says what the codes are).
 
@@ -307,8 +303,7 @@ def outcome(job: Job, exit_: Exit, finished: bool, progressed: bool) -> Outcome:
     if progressed:
         return Outcome(State.QUEUED, f"its engine was lost: {text}")
     losses = job.losses + 1
-    most = _FAULTS if exit_.code == 1 else job.max_attempts
-    if losses >= min(most, job.max_attempts):
+    if losses >= job.max_attempts:
         text += f" (its engine ended {losses} time{'s' * (losses > 1)} without getting on)"
         return Outcome(State.FAILED, text, problem, losses)
     return Outcome(State.QUEUED, f"its engine was lost: {text}", None, losses)

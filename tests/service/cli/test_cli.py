@@ -255,25 +255,3 @@ def test_the_edge_needs_no_extra(job: FinishedJob, images: list[Path], tmp_path:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["images"]
     assert base_install(tmp_path, "config").returncode == 0
-
-
-@pytest.mark.long  # a minute by itself; .ci/run asks for it by name
-@pytest.mark.timeout(600)
-def test_the_job_from_python_in_the_readme(tmp_path: Path) -> None:
-    readme = (jobs.ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(# the same job from Python\n.*?)```", readme, re.DOTALL)
-    lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
-    assert len(lines) <= 10
-    script = tmp_path / "job.py"
-    script.write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(jobs.ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=220,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "'threshold'" in done.stdout.splitlines()[-1]
-    assert (tmp_path / "runs" / "python" / "bundle" / "manifest.json").is_file()

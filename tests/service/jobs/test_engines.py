@@ -178,12 +178,14 @@ class TestOutcome:
         assert over.state is State.FAILED
         assert over.reason == "killed by SIGKILL (its engine ended 3 times without getting on)"
 
-    def test_an_error_of_its_own_is_tried_once_more(self) -> None:
-        one = job()
-        found = outcome(one, Exit(1), False, False)
-        assert found.state is State.QUEUED
-        again = outcome(replace(one, losses=found.losses), Exit(1), False, False)
-        assert again.state is State.FAILED
+    def test_an_error_of_its_own_is_told_when_it_is_given_up(self) -> None:
+        """The driver of a Ray whose raylet is killed ends with 1 too: it is worth another try."""
+        said = {"error": {"problem": "the job stopped at an error", "message": "it: stopped"}}
+        one = replace(job(), max_attempts=2, losses=1)
+        found = outcome(one, Exit(1, "exit code 1", said), False, False)
+        assert found.state is State.FAILED
+        assert found.reason == "it: stopped (its engine ended 2 times without getting on)"
+        assert found.problem == said["error"]
 
 
 def test_a_problem_is_json() -> None:
