@@ -41,7 +41,11 @@ def create_app(
     """
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = Store.open(settings.url)
-    check_exposure(store, settings)
+    try:
+        check_exposure(store, settings)
+    except BaseException:
+        store.close()
+        raise
     shared = Context(
         settings, store, RunReader(), EventStreams(), Intake(store, settings), JobChanges(store)
     )

@@ -32,21 +32,21 @@ def run(settings: Settings) -> None:
         BadInput: settings that cannot be used, or an address that cannot be listened on.
     """
     runner = _runner(settings.runner)
-    listener = _listen(settings)
-    working = working_with(settings, runner)
-    app = create_app(settings, working if settings.jobs else None, pages())
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"understudy serves http://{shown}:{port}  (folder {settings.folder})", err=True)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=GRACE,
-        server_header=False,
-        date_header=False,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    with _listen(settings) as listener:
+        working = working_with(settings, runner) if settings.jobs else None
+        app = create_app(settings, working, pages())
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"understudy serves http://{shown}:{port}  (folder {settings.folder})", err=True)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE,
+            server_header=False,
+            date_header=False,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def pages() -> APIRouter:
@@ -106,8 +106,12 @@ def _listen(settings: Settings) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, proto)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(512)
+        try:
+            listener.bind(address)
+            listener.listen(512)
+        except BaseException:
+            listener.close()
+            raise
     except OSError as error:
         raise BadInput(
             "the service cannot listen there",
