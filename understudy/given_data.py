@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BadInput
+from teachers.data.split_names import TEST, TRAIN, VALIDATION
 from understudy.pixels import Batch, Pixels, Scale, batch_of, scale_of
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
 #: what people call the splits
 SPLITS = {"train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION,
           "val": VALIDATION, "dev": VALIDATION, "test": TEST, "testing": TEST}  # fmt: skip
@@ -61,50 +59,31 @@ class GivenData:
             return Scale.plain(self.shape[0])
         return scale_of([images for images, _ in self.parts.values()])
 
-    def pixels(self, scale: Scale) -> Iterator[tuple[str, Pixels, NDArray[np.int64]]]:
-        """Split, pixels and labels, a block of rows at a time."""
-        for split, (images, labels) in self.parts.items():
-            for start in range(0, len(labels), BATCH):
-                rows = slice(start, start + BATCH)
-                some = images[rows]
-                if some.dtype != np.uint8:
-                    some = scale.pixels(some, f"the images of {split}")
-                yield split, some, labels[rows]
+    def blocks(self, split: str, scale: Scale) -> Iterator[tuple[Pixels, NDArray[np.int64]]]:
+        """Pixels and labels of a split, some rows at a time."""
+        images, labels = self.parts[split]
+        for start in range(0, len(labels), BATCH):
+            rows = slice(start, start + BATCH)
+            some = images[rows]
+            if some.dtype != np.uint8:
+                some = scale.pixels(some, f"the images of {split}")
+            yield some, labels[rows]
 
     def write(self, folder: Path, scale: Scale) -> Path:
         """Write them as one Parquet file a split, in the hub's layout; the folder."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from teachers.data.parquet import write_parquet
 
-        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        label: dict[str, Any] = {"_type": "Value", "dtype": "int64"}
-        if self.class_names:
-            label = {"_type": "ClassLabel", "names": list(self.class_names)}
-        about = {"info": {"features": {"image": {"_type": "Image"}, "label": label}}}
-        columns = [("image", kind), ("label", pa.int64())]
-        schema = pa.schema(columns, metadata={"huggingface": json.dumps(about)})
-        folder.mkdir(parents=True, exist_ok=True)
-        writers = {split: pq.ParquetWriter(folder / f"{split}.parquet", schema)
-                   for split in self.parts}  # fmt: skip
-        try:
-            for split, images, labels in self.pixels(scale):
-                pictures = [{"bytes": _png(image), "path": None} for image in images]
-                table = [pa.array(pictures, kind), pa.array(labels)]
-                writers[split].write_table(pa.Table.from_arrays(table, schema=schema))
-        finally:
-            for writer in writers.values():
-                writer.close()
+        for split in self.parts:
+            write_parquet(folder / f"{split}.parquet", self.blocks(split, scale), self.class_names)
         return folder
 
     def write_arrays(self, path: Path, scale: Scale) -> Path:
         """Write them as an .npz file with NumPy alone: the same data give the same bytes."""
         arrays: dict[str, NDArray[Any]] = {}
         for split in self.parts:
-            found = [(images, labels) for name, images, labels in self.pixels(scale)
-                     if name == split]  # fmt: skip
+            images, labels = zip(*self.blocks(split, scale), strict=True)
             short = {VALIDATION: "val"}.get(split, split)
-            arrays[f"x_{short}"] = np.concatenate([images for images, _ in found])
-            arrays[f"y_{short}"] = np.concatenate([labels for _, labels in found])
+            arrays[f"x_{short}"], arrays[f"y_{short}"] = map(np.concatenate, (images, labels))
         if self.class_names:
             arrays["class_names"] = np.array(self.class_names)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -174,14 +153,6 @@ def _numbered(labels: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.int64]
             "whole numbers, or names of class_names=…, in the order of the teacher's outputs",
         )
     return np.array([places[str(label)] for label in labels], np.int64)
-
-
-def _png(image: Pixels) -> bytes:
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(content, "PNG")
-    return content.getvalue()
 
 
 def _bad(value: str, bound: str) -> BadInput:

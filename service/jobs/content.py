@@ -38,6 +38,15 @@ def digest_of(files: Iterable[tuple[str, str]]) -> str:
     return sha256("".join(lines).encode()).hexdigest()
 
 
+def link(source: Path, target: Path) -> None:
+    """The same file in another place, which takes no room where the disk allows it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, which is read piece by piece."""
     found = sha256()

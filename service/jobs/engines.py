@@ -6,7 +6,6 @@ in a shell. A new kind of job is a function here and a line in :data:`ENGINES`.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -21,6 +20,7 @@ from search.job.claim import LOCK
 from search.job.run_folder import RunFolder
 from search.job.spec import ROUTING, JobSpec, fields, make_spec
 from search.job.spec_file import to_yaml
+from service.jobs.content import link
 from service.jobs.model import Job, Json, State, Wanted
 from service.jobs.runner import Exit
 
@@ -232,18 +232,10 @@ def _branch(run: Path, to: Path) -> None:
                 if path.name != "events.ndjson":  # they tell of the parent
                     shutil.copyfile(path, target)
             else:
-                _linked(path, target)
+                link(path, target)
         draft.rename(to)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _linked(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _options(work: Work, names: tuple[str, ...]) -> list[str]:

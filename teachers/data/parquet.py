@@ -7,20 +7,22 @@ split. One file by itself is a training table.
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from teachers.data.class_names import matched
 from teachers.data.listing import LeftOut, is_system
-from teachers.data.source import Images, Remark, Source, Table, stamp_of
+from teachers.data.source import Images, Remark, Rows, Source, Table, stamp_of
 from teachers.data.split_names import SPLITS, TRAIN, VALIDATION, is_bare, split_of
 
 IMAGE_COLUMNS = ("image", "img")
@@ -297,3 +299,37 @@ PARQUET = Source(
     accepts=accepts,
     open=open_parquet,
 )
+
+
+def write_parquet(
+    path: Path, blocks: Iterable[tuple[Images, Rows]], class_names: Sequence[str] = ()
+) -> None:
+    """Write a table as :func:`open_parquet` reads it, with images as PNG, in the hub's layout.
+
+    Args:
+        path: of the file; its folder is made.
+        blocks: pixels n×H×W×C, C 1 or 3, and labels n, some rows at a time.
+        class_names: of the labels 0, 1, …; empty where they have none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    label: dict[str, Any] = {"_type": "Value", "dtype": "int64"}
+    if class_names:
+        label = {"_type": "ClassLabel", "names": list(class_names)}
+    about = {"info": {"features": {"image": {"_type": "Image"}, "label": label}}}
+    columns = [("image", kind), ("label", pa.int64())]
+    schema = pa.schema(columns, metadata={"huggingface": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, schema) as writer:
+        for images, labels in blocks:
+            pictures = [{"bytes": _png(image), "path": None} for image in images]
+            arrays = [pa.array(pictures, kind), pa.array(labels, pa.int64())]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _png(image: Images) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(content, "PNG")
+    return content.getvalue()

@@ -80,7 +80,7 @@ def test_tensors_and_names_for_labels(tmp_path: Path) -> None:
     given = given_data((floats, torch.from_numpy(LABELS)))
     assert not given.is_pixels
     assert given.shape == (1, 8, 8)
-    assert np.concatenate([x for _, x, _ in given.pixels(given.scale)]).shape == (60, 8, 8, 1)
+    assert np.concatenate([x for x, _ in given.blocks("train", given.scale)]).shape == (60, 8, 8, 1)
     spelled = np.array(["fox", "cat"])[LABELS[:2]]
     (_, labels) = given_data((IMAGES[:2], spelled), ["cat", "fox"]).parts["train"]
     assert labels.tolist() == [1, 0]

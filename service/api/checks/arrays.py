@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edge.errors import BadInput
+from teachers.data.parquet import write_parquet
 
 #: names under which people keep images and labels, by split
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -44,7 +42,8 @@ def write_arrays(archive: Path, folder: Path) -> None:
                 pair = next((pair for pair in pairs if set(pair) <= set(names)), None)
                 if pair is not None:
                     images, labels = (stored[name] for name in pair)
-                    _write(folder / f"{split}.parquet", *_checked(images, labels, pair), classes)
+                    checked = _checked(images, labels, pair)
+                    write_parquet(folder / f"{split}.parquet", _blocks(*checked), classes)
                     written += split == "train"
     except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
         if isinstance(error, BadInput):
@@ -93,31 +92,11 @@ def _checked(
     return images, labels[:, 0].astype(np.int64)
 
 
-def _write(
-    path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: list[str]
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    about = {"image": {"_type": "Image"}, "label": {"_type": "Value"}}
-    if classes:
-        about["label"] = {"_type": "ClassLabel", "names": classes}  # type: ignore[dict-item]
-    meta = {"huggingface": json.dumps({"info": {"features": about}})}
-    schema = pa.schema([("image", kind), ("label", pa.int64())], metadata=meta)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, len(images), BATCH):
-            some = [{"bytes": _png(image), "path": None} for image in images[start : start + BATCH]]
-            columns = [pa.array(some, kind), pa.array(labels[start : start + BATCH])]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    content = io.BytesIO()
-    pixels = image[..., 0] if image.shape[-1] == 1 else image
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
+def _blocks(
+    images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH], labels[start : start + BATCH]
 
 
 def _bad(problem: str, value: str, bound: str) -> BadInput:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from edge.errors import BadInput
 from edge.preprocess import Preprocess
 from service.api.checks.archive import unpack
 from service.api.checks.arrays import write_arrays
+from service.jobs.content import link
 
 #: images that are decoded to see whether they can be
 LOOKED_AT = 16
@@ -36,7 +36,7 @@ def check_dataset_upload(incoming: Path, content: Path) -> dict[str, Any]:
         write_arrays(files[0], content)
     elif kinds == {".parquet"}:
         for path in files:
-            shutil.move(path, content / _table_name(path, len(files)))
+            link(path, content / _table_name(path, len(files)))
     else:
         raise BadInput(
             "this is no data set",

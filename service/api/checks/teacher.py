@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from edge.errors import BadInput
 from service.api.checks.archive import unpack
+from service.jobs.content import link
 
 WEIGHTS = (".onnx", ".safetensors")
 #: a description is a few lines; class names may take some
@@ -34,7 +34,7 @@ def check_teacher_upload(incoming: Path, content: Path) -> dict[str, Any]:
         )
     target = content / f"teacher{weights[0].suffix.lower()}"
     _check_outside(weights[0])
-    shutil.move(weights[0], target)
+    link(weights[0], target)
     if jsons:
         (content / "teacher.json").write_bytes(_description(jsons[0]))
     return inspection(target)

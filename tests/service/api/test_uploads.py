@@ -23,6 +23,7 @@ from service.api.checks.archive import unpack
 from service.api.intake import safe_name
 from service.api.settings import Settings
 from service.jobs.store import Store
+from teachers.data.parquet import write_parquet
 
 CANARY = "understudy-canary"
 
@@ -251,3 +252,21 @@ def test_what_is_too_large_leaves_nothing(client: TestClient, settings: Settings
     assert answer.status_code == 413
     assert "at most 4 MB" in answer.json()["detail"]
     assert list((settings.folder / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "name"), [("dataset", "train.parquet"), ("dataset", "pets.zip")])
+def test_a_check_that_was_cut_short_can_be_made_again(tmp_path: Path, kind: str, name: str) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    if name.endswith(".zip"):
+        (incoming / name).write_bytes(folder_zip())
+    else:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 255, (12, 8, 8, 1), dtype=np.uint8)
+        write_parquet(incoming / name, [(images, np.arange(12) % 2)], ("cat", "dog"))
+    for attempt in range(2):
+        content = tmp_path / f"content-{attempt}"
+        content.mkdir()
+        facts = _answer(kind, incoming, content)["facts"]
+        assert (facts["rows"], facts["class_names"]) == (12, ["cat", "dog"])
+        assert [path.name for path in incoming.iterdir()] == [name]
