@@ -194,12 +194,9 @@ class JobQueue(JobListing):
         wanted = Wanted(what)
         at = time.time() if now is None else now
         with self.write() as connection:
-            row = connection.execute(
-                sa.select(*JOB_COLUMNS).where(mine(tenant, id)).with_for_update()
-            ).first()
-            if row is None:
+            job = _held(connection, tenant, id)
+            if job is None:
                 return None
-            job = to_job(row)
             if job.state in ENDED and wanted is not Wanted.DELETE:
                 return job
             if wanted is Wanted.DELETE and _children(connection, id):
@@ -251,12 +248,9 @@ class JobQueue(JobListing):
         """
         at = time.time() if now is None else now
         with self.write() as connection:
-            row = connection.execute(
-                sa.select(*JOB_COLUMNS).where(mine(tenant, id)).with_for_update()
-            ).first()
-            if row is None:
+            job = _held(connection, tenant, id)
+            if job is None:
                 return None
-            job = to_job(row)
             if job.state not in ENDED:
                 raise Conflict(f"the job {id} is {job.state}: only one that has ended is resumed")
             spec = job.spec | (changes or {})
@@ -281,6 +275,13 @@ class JobQueue(JobListing):
 
 def _names() -> list[str]:
     return [column.name for column in JOB_COLUMNS]
+
+
+def _held(connection: Connection, tenant: str, id: str) -> Job | None:
+    """A tenant's job, which nobody else changes until the transaction ends."""
+    query = sa.select(*JOB_COLUMNS).where(mine(tenant, id)).with_for_update()
+    row = connection.execute(query).first()
+    return None if row is None else to_job(row)
 
 
 def _move(
