@@ -21,14 +21,12 @@ from service.api.auth import Principal
 from service.api.problems import Problem
 from service.api.schemas import Json
 from service.api.settings import Settings
-from service.jobs.content import Content, digest_of, file_digest
+from service.jobs.content import Content, digest_of, file_digest, safe_name
 from service.jobs.model import Dataset, Teacher, new_id
 from service.jobs.store import Store
 
 #: checks at a time, and seconds that one may take
 CHECKS, SECONDS = 2, 900.0
-#: characters of a file's name that are kept
-LONGEST_NAME = 100
 
 log = logging.getLogger("understudy.service")
 
@@ -244,14 +242,3 @@ def pieces_of(file: BinaryIO) -> Iterator[bytes]:
     """A file, piece by piece."""
     while piece := file.read(1 << 20):
         yield piece
-
-
-def safe_name(name: str) -> str:
-    """A file name that is nothing but a name: its suffix counts, the rest is for people."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    kept = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter in "._- ") else "_"
-        for letter in last
-    ).lstrip(". ")
-    stem, dot, suffix = kept.rpartition(".")
-    return f"{stem[:LONGEST_NAME]}{dot}{suffix[:20]}" if dot else kept[:LONGEST_NAME] or "file"

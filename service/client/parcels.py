@@ -21,6 +21,8 @@ from edge.errors import BadInput
 #: bytes from which an upload goes in pieces, as one file
 LARGE = 64 << 20
 WEIGHTS = (".onnx", ".safetensors")
+#: endings of the file beside an ONNX file in which exporters put its weights
+OUTSIDE = (".data", "_data")
 #: single files that are data
 DATA_FILES = (".parquet", ".npz", ".zip")
 
@@ -53,7 +55,7 @@ class Parcel:
 
 @contextmanager
 def teacher_parcel(teacher: str) -> Iterator[Parcel]:
-    """A teacher's file and the JSON beside it; a large one as one zip file.
+    """A teacher's file, the JSON and the weights beside it; a large one as one zip file.
 
     Raises:
         BadInput: no such file, or one that is no teacher.
@@ -72,6 +74,10 @@ def teacher_parcel(teacher: str) -> Iterator[Parcel]:
     about = path.with_suffix(".json")
     if about.is_file():
         files.append(("teacher.json", about))
+    for ending in OUTSIDE:
+        outside = path.with_name(path.name + ending)
+        if suffix == ".onnx" and outside.is_file():
+            files.append((outside.name, outside))  # by its own name, which the model holds
     with _readable("teacher", teacher):
         if sum(file.stat().st_size for _, file in files) < LARGE or len(files) == 1:
             yield Parcel.of("teacher", path.stem, files)

@@ -30,6 +30,8 @@ _JOB = re.compile(r"jobs/(job_[0-9A-Za-z]{1,40})")
 _GONE = ".gone-"
 #: suffixes of a teacher's weights
 WEIGHTS = (".onnx", ".safetensors")
+#: characters of a file's name that are kept
+LONGEST_NAME = 100
 
 
 def digest_of(files: Iterable[tuple[str, str]]) -> str:
@@ -264,3 +266,14 @@ def _sync(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def safe_name(name: str) -> str:
+    """A file name that is nothing but a name: its suffix counts, the rest is for people."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "._- ") else "_"
+        for letter in last
+    ).lstrip(". ")
+    stem, dot, suffix = kept.rpartition(".")
+    return f"{stem[:LONGEST_NAME]}{dot}{suffix[:20]}" if dot else kept[:LONGEST_NAME] or "file"

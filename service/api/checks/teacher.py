@@ -8,7 +8,7 @@ from typing import Any
 
 from edge.errors import BadInput
 from service.api.checks.archive import unpack
-from service.jobs.content import link
+from service.jobs.content import link, safe_name
 
 WEIGHTS = (".onnx", ".safetensors")
 #: a description is a few lines; class names may take some
@@ -33,8 +33,7 @@ def check_teacher_upload(incoming: Path, content: Path) -> dict[str, Any]:
             field="file",
         )
     target = content / f"teacher{weights[0].suffix.lower()}"
-    _check_outside(weights[0])
-    link(weights[0], target)
+    _put(weights[0], target)
     if jsons:
         (content / "teacher.json").write_bytes(_description(jsons[0]))
     return inspection(target)
@@ -65,39 +64,64 @@ def _files(incoming: Path, unpacked: Path) -> list[Path]:
     return files
 
 
-def _check_outside(path: Path) -> None:
-    """Refuse weights that lie in other files: they would be read from this machine.
+def _put(weights: Path, target: Path) -> None:
+    """Put weights in their place; those of an ONNX file that lie in a file beside it go into it.
 
     Raises:
-        BadInput: some do, or the file is no ONNX file.
+        BadInput: it is no ONNX file, or keeps weights in a file that was not sent with it.
     """
-    if path.suffix.lower() != ".onnx":
+    if weights.suffix.lower() != ".onnx":
+        link(weights, target)
         return
     import onnx
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+    from onnx.external_data_helper import (
+        _get_all_tensors,
+        load_external_data_for_tensor,
+        uses_external_data,
+    )
 
     try:
-        model = onnx.load_model(path, load_external_data=False)
+        model = onnx.load_model(weights, load_external_data=False)
+        outside = [tensor for tensor in _get_all_tensors(model) if uses_external_data(tensor)]
+        for tensor in outside:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = _beside(weights, entry.value, tensor.name).name
+            load_external_data_for_tensor(tensor, str(weights.parent))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+        if outside:
+            target.write_bytes(model.SerializeToString())
+        else:
+            link(weights, target)
+    except BadInput:
+        raise
     except Exception as error:  # protobuf has errors of its own for what it cannot parse
         raise BadInput(
             "this is no ONNX file",
             value=str(error)[:120] or "what cannot be parsed",
-            bound="a model in one .onnx file",
+            bound="a model in one .onnx file, or with its .onnx.data beside it",
             remedy="Export the network anew.",
             field="file",
         ) from None
-    outside = next(
-        (tensor.name for tensor in _get_all_tensors(model) if uses_external_data(tensor)), None
-    )
-    if outside is not None:
+
+
+def _beside(weights: Path, location: str, tensor: str) -> Path:
+    """The file that was sent with the weights, which a tensor's values lie in.
+
+    Only by its name: whatever else is named would be read from this machine.
+    """
+    sent = {path.name: path for path in weights.parent.iterdir() if path.is_file()}
+    found = sent.get(location) or sent.get(safe_name(location))
+    if found is None or "/" in location or found == weights or found.is_symlink():
         raise BadInput(
             "the ONNX file keeps weights in another file",
-            value=outside[:200],
-            bound="all weights in the one file",
-            remedy="Export it with external_data=False, or save it with "
-            "onnx.save(model, path, save_as_external_data=False).",
+            value=f"{tensor[:80]} in {location[:120]}",
+            bound="all weights in the one file, or in a file that is sent with it",
+            remedy="Send both files, or export it with external_data=False.",
             field="file",
         )
+    return found
 
 
 def _description(path: Path) -> bytes:

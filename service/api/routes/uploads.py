@@ -14,11 +14,10 @@ from edge.files import draft_of
 from service.api.auth import Principal, Submitter
 from service.api.context import Context, Shared
 from service.api.idempotency import IdempotentRoute
-from service.api.intake import safe_name
 from service.api.problems import Problem, documented, not_found
 from service.api.routes.content import awaited
 from service.api.schemas import ContentView, UploadRequest, UploadView
-from service.jobs.content import file_digest
+from service.jobs.content import file_digest, safe_name
 from service.jobs.model import Upload
 
 router = APIRouter(prefix="/uploads", tags=["uploads"], route_class=IdempotentRoute)

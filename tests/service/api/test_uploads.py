@@ -6,13 +6,16 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from onnx import TensorProto, helper
 from PIL import Image
@@ -20,8 +23,8 @@ from PIL import Image
 from edge.errors import BadInput
 from service.api.checks.__main__ import _answer
 from service.api.checks.archive import unpack
-from service.api.intake import safe_name
 from service.api.settings import Settings
+from service.jobs.content import safe_name
 from service.jobs.store import Store
 from teachers.data.parquet import write_parquet
 
@@ -270,3 +273,31 @@ def test_a_check_that_was_cut_short_can_be_made_again(tmp_path: Path, kind: str,
         facts = _answer(kind, incoming, content)["facts"]
         assert (facts["rows"], facts["class_names"]) == (12, ["cat", "dog"])
         assert [path.name for path in incoming.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_weights_that_lie_beside_the_file_go_into_it(tmp_path: Path, packed: bool) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    made = tmp_path / "made"
+    made.mkdir()
+    example = (torch.zeros(1, 1, 8, 8),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net.eval(), example, made / "mein näher.onnx", verbose=False)
+    assert len(list(made.iterdir())) == 2
+    incoming, content = tmp_path / "incoming", tmp_path / "content"
+    incoming.mkdir()
+    content.mkdir()
+    files = {path.name: path.read_bytes() for path in made.iterdir()}
+    if packed:
+        (incoming / "a.zip").write_bytes(zipped_names(files))
+    for name, data in files.items() if not packed else ():
+        (incoming / safe_name(name)).write_bytes(data)  # as it is received
+    assert _answer("teacher", incoming, content)["facts"]["classes"] == 3
+    ((stored),) = content.iterdir()
+    images = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(stored.read_bytes())
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images[:1]})
+    with torch.inference_mode():
+        right = net(torch.from_numpy(images[:1]))
+    np.testing.assert_allclose(logits, right, atol=1e-5)

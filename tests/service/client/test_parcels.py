@@ -34,6 +34,13 @@ def test_a_teacher_goes_with_its_json_and_is_known_as_the_service_knows_it(tmp_p
     assert parcel.bytes == 9
 
 
+def test_weights_that_an_exporter_put_beside_the_file_go_along(tmp_path: Path) -> None:
+    for name in ("mine.onnx", "mine.onnx.data", "mine.data", "other.onnx.data"):
+        (tmp_path / name).write_bytes(b"weights")
+    with teacher_parcel(str(tmp_path / "mine.onnx")) as parcel:
+        assert [name for name, _ in parcel.files] == ["teacher.onnx", "mine.onnx.data"]
+
+
 def test_a_large_teacher_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parcels, "LARGE", 5)
     (tmp_path / "mine.onnx").write_bytes(b"weights")
